@@ -1,0 +1,154 @@
+"""A prediction as a segmentation node: on the input's grid, named, coded, colored, filed and signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from meddl.errors import VolumeError
+
+from meddl_slicer import nodes, provenance, study
+
+if TYPE_CHECKING:
+    from meddl.volume import Volume
+
+#: Terminology of a structure whose model gives none: Slicer's own default, "tissue".
+_TISSUE = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~"
+    "Anatomic codes - DICOM master list~^^~^^"
+)
+
+
+def apply_segmentation(
+    prediction: Mapping[str, Any],
+    input_node: slicer.vtkMRMLScalarVolumeNode,
+    segmentation_node: slicer.vtkMRMLSegmentationNode | None = None,
+) -> slicer.vtkMRMLSegmentationNode:
+    """Show ``prediction`` in the scene as segments that overlay ``input_node`` voxel for voxel.
+
+    The segmentation comes to lie under the input's parent transform and in its study folder, takes its grid as
+    reference geometry, and carries names, colors, terminology and provenance. All segments share one labelmap layer.
+
+    Args:
+        prediction: ``{"labels": Volume, "segments": [{"label", "name", "color", "terminology"}, ...],
+            "provenance": {...}}`` as the inference task returns it; labels are ``(1, I, J, K)`` on the input's grid.
+        input_node: the volume that was segmented.
+        segmentation_node: the node to write into; its segments are replaced. A new node when ``None``.
+
+    Raises:
+        VolumeError: the labels do not fit the volume. Nothing in the scene has changed then, and an output node keeps
+            its segments.
+    """
+    _check_fit(prediction["labels"], input_node)
+    segments = _segments(prediction["labels"], prediction["segments"], nodes.affine_to_parent(input_node))
+    had_surface = False
+    if segmentation_node is None:
+        name = slicer.mrmlScene.GenerateUniqueName(_default_name(prediction, input_node))
+        segmentation_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    else:
+        had_surface = segmentation_node.GetSegmentation().ContainsRepresentation(_surface_name())
+    with slicer.util.NodeModify(segmentation_node):
+        segmentation_node.SetAndObserveTransformNodeID(input_node.GetTransformNodeID())
+        segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(input_node)
+        _replace_segments(segmentation_node, segments)
+        segmentation_node.CreateDefaultDisplayNodes()
+        provenance.write(segmentation_node, prediction["provenance"])
+    if had_surface:
+        segmentation_node.CreateClosedSurfaceRepresentation()
+    study.place_beside(segmentation_node, input_node)
+    return segmentation_node
+
+
+def show_in_3d(segmentation_node: slicer.vtkMRMLSegmentationNode, visible: bool = True) -> None:
+    """Show the segments as surfaces in the 3D views, or take the surfaces away."""
+    if visible:
+        segmentation_node.CreateClosedSurfaceRepresentation()
+        segmentation_node.CreateDefaultDisplayNodes()
+        segmentation_node.GetDisplayNode().SetVisibility3D(True)
+    else:
+        segmentation_node.RemoveClosedSurfaceRepresentation()
+
+
+def is_shown_in_3d(segmentation_node: slicer.vtkMRMLSegmentationNode | None) -> bool:
+    """Whether the segments have surfaces for the 3D views."""
+    return segmentation_node is not None and segmentation_node.GetSegmentation().ContainsRepresentation(_surface_name())
+
+
+def _check_fit(labels: Volume, input_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    image = input_node.GetImageData()
+    shape = image.GetDimensions() if image is not None else (0, 0, 0)
+    if labels.channels != 1 or tuple(labels.shape) != tuple(shape):
+        raise VolumeError(
+            f'The result has {_by(labels.shape)} voxels and "{input_node.GetName()}" has {_by(shape)}: the volume '
+            "was changed while the model was running. Run the model again."
+        )
+    if labels.array.dtype.kind not in "ui":
+        raise VolumeError(f"The result holds values of type {labels.array.dtype}; labels are whole numbers.")
+
+
+def _segments(labels: Volume, described: Sequence[Mapping[str, Any]], affine: np.ndarray) -> list[vtk.vtkObject]:
+    """Build all segments over one shared labelmap, without touching the scene."""
+    image = slicer.vtkOrientedImageData()
+    nodes.fill_image(image, _smallest(labels.array))
+    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
+    segments = []
+    for description in described:
+        segment = slicer.vtkSegment()
+        segment.SetName(str(description["name"]))
+        segment.SetColor(*(float(value) for value in description["color"]))
+        segment.SetLabelValue(int(description["label"]))
+        segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), description.get("terminology") or _TISSUE)
+        segment.AddRepresentation(_labelmap_name(), image)
+        segments.append(segment)
+    return segments
+
+
+def _smallest(array: np.ndarray) -> np.ndarray:
+    """Return labels in the smallest type that Slicer's segmentations work in."""
+    if array.dtype in (np.uint8, np.uint16, np.int16, np.int32):
+        return array
+    return array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
+
+
+def _replace_segments(segmentation_node: slicer.vtkMRMLSegmentationNode, segments: Sequence[vtk.vtkObject]) -> None:
+    """Exchange all segments; the former ones come back if Slicer refuses one of the new."""
+    segmentation = segmentation_node.GetSegmentation()
+    former = [(identifier, segmentation.GetSegment(identifier)) for identifier in segmentation.GetSegmentIDs()]
+    former_source = segmentation.GetSourceRepresentationName()
+    try:
+        _set_segments(segmentation, [("", segment) for segment in segments], _labelmap_name())
+    except VolumeError:
+        _set_segments(segmentation, former, former_source)
+        raise
+
+
+def _set_segments(
+    segmentation: vtk.vtkObject, segments: Sequence[tuple[str, vtk.vtkObject]], source_representation: str
+) -> None:
+    segmentation.RemoveAllSegments()
+    segmentation.SetSourceRepresentationName(source_representation)
+    for identifier, segment in segments:
+        if not segmentation.AddSegment(segment, identifier):
+            raise VolumeError(f'Slicer could not take in the segment "{segment.GetName()}".')
+
+
+def _default_name(prediction: Mapping[str, Any], input_node: slicer.vtkMRMLNode) -> str:
+    """Return "T1 brain" for one structure found in "T1", else "T1 segmentation"."""
+    found = prediction["segments"]
+    return f"{input_node.GetName()} {found[0]['name'].lower() if len(found) == 1 else 'segmentation'}"
+
+
+def _labelmap_name() -> str:
+    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+
+
+def _surface_name() -> str:
+    return slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(str(size) for size in shape)
