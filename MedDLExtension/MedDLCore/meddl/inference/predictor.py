@@ -1,0 +1,221 @@
+"""A model that is loaded once and run on many images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelError
+from meddl.inference.cascade import box_around
+from meddl.inference.device import resolve_device
+from meddl.inference.prediction import SegmentationPrediction
+from meddl.inference.provenance import Stopwatch, record
+from meddl.inference.restore import restore_labels
+from meddl.inference.shear import is_sheared, without_shear
+from meddl.inference.stage import Stage
+from meddl.models import ModelBundle, TrustStore
+
+if TYPE_CHECKING:
+    from meddl.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+Cancelled = Callable[[], bool]
+
+
+class Predictor:
+    """Runs a segmentation bundle.
+
+    Example::
+
+        predictor = Predictor(resolve_model("brain_extraction"))
+        prediction = predictor.predict(read_volume(Path("head.nii.gz")))
+        print(prediction.volumes_ml)
+
+    Args:
+        bundle: the model.
+        device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+        trust: where the user's consents are kept; the user's own store by default.
+
+    Raises:
+        ModelError: the bundle is broken or its task is not segmentation.
+        UntrustedModelError: it would run code that the user has not consented to.
+        UsageError: this computer has no such device.
+    """
+
+    def __init__(self, bundle: ModelBundle, device: str = "auto", trust: TrustStore | None = None) -> None:
+        report = bundle.check()
+        if report.problems:
+            raise ModelError(f"The model '{bundle.name}' cannot be used: {report.problems[0]}", "\n".join(report.problems))
+        if bundle.task != "segmentation":
+            raise ModelError(f"The model '{bundle.name}' is made for {bundle.task}; only segmentation can be run yet.")
+        trusted = (TrustStore() if trust is None else trust).is_trusted(bundle)
+        if report.needs_trust and not trusted:
+            raise UntrustedModelError(
+                f"The model '{bundle.name}' brings code of its own. Run it only if you trust where it comes from, "
+                "and say so first (in the panel, or with 'python -m meddl models trust').",
+                reasons=report.needs_trust,
+            )
+        self.bundle = bundle
+        self.device = resolve_device(device)
+        self._fine = Stage(bundle, "inference", self.device, trusted=trusted)
+        self._localizer = (
+            Stage(bundle, bundle.cascade.localizer, self.device, trusted=trusted) if bundle.cascade else None
+        )
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        progress: Progress | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> SegmentationPrediction:
+        """Segment one image; the answer lies on its grid, voxel for voxel.
+
+        Args:
+            volume: ``(C, I, J, K)`` with the number of channels the model asks for.
+            progress: called with the fraction of the work done (0 to 1) and one line of text.
+            cancelled: asked between windows.
+
+        Raises:
+            ModelError: the image does not fit the model, or nothing was found in it.
+            JobCancelled: on request.
+            OutOfMemory: the device has too little memory for this image and model.
+        """
+        self._check_input(volume)
+        try:
+            return self._predict(volume, progress or _silent, cancelled or _never)
+        except MedDLError:
+            raise
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"There was not enough memory on {self.device} for this image and model. Close other programs, crop the "
+                "image, or choose another device.",
+                details=str(error),
+            ) from error
+
+    def _predict(self, volume: Volume, progress: Progress, cancelled: Cancelled) -> SegmentationPrediction:
+        watch = Stopwatch()
+        notes: list[str] = []
+        parameters: dict[str, Any] = {"interpolation": self._fine.interpolation}
+        image = volume
+        if is_sheared(volume.affine):
+            with watch.step("deshear"):
+                image = without_shear(volume)
+            notes.append("The image's axes are not at right angles: it was resampled to a straight grid for the network.")
+        locate = None
+        if self._localizer is not None and self.bundle.cascade is not None:
+            progress(0.02, "Looking for the region")
+            locate = self._locate(image, self._localizer, parameters, watch, progress, cancelled)
+        share = 0.4 if locate else 0.05
+        progress(share, "Preparing the image")
+        with watch.step("preprocess"):
+            prepared = self._fine.prepare(image, locate)
+        with watch.step("network"):
+            scores = self._fine.run(
+                prepared, _windows(progress, share + 0.05, 0.9, "Segmenting"), cancelled
+            )
+        progress(0.9, "Putting the answer on the image's grid")
+        with watch.step("restore"):
+            labels = restore_labels(
+                scores.array,
+                scores.affine,
+                volume.grid,
+                threshold=self._fine.threshold,
+                interpolation=self._fine.interpolation,
+            )
+        progress(0.95, "Cleaning up the segmentation")
+        with watch.step("postprocess"):
+            labels = self._fine.finish_labels(labels, volume.affine)
+        volumes = self._volumes_ml(labels, volume.voxel_volume_ml)
+        if not labels.any():
+            notes.append("The model found nothing in this image.")
+        progress(1.0, "Done")
+        return SegmentationPrediction(
+            volume.with_array(labels[None]),
+            self.bundle.segments,
+            volumes,
+            record(self.bundle, volume, self.device, parameters, watch, notes),
+        )
+
+    def _locate(
+        self,
+        image: Volume,
+        localizer: Stage,
+        parameters: dict[str, Any],
+        watch: Stopwatch,
+        progress: Progress,
+        cancelled: Cancelled,
+    ) -> Callable[[np.ndarray, tuple[int, int, int]], Any]:
+        """Run the coarse stage and return the function that gives the box in the fine stage's voxels."""
+        cascade = self.bundle.cascade
+        assert cascade is not None
+        with watch.step("localizer preprocess"):
+            prepared = localizer.prepare(image)
+        with watch.step("localizer network"):
+            scores = localizer.run(prepared, _windows(progress, 0.05, 0.4, "Looking for the region"), cancelled)
+        with watch.step("localizer postprocess"):
+            grid = image.grid.__class__(tuple(scores.array.shape[1:]), scores.affine)
+            mask = restore_labels(
+                scores.array, scores.affine, grid, threshold=localizer.threshold, interpolation="nearest"
+            )
+            mask = localizer.finish_labels(mask, scores.affine)
+
+        def box(affine: np.ndarray, shape: tuple[int, int, int]) -> Any:
+            found = box_around(
+                mask, scores.affine, shape, affine, margin=cascade.margin, min_fraction=cascade.min_fraction
+            )
+            parameters["roi_start"], parameters["roi_end"] = list(found.start), list(found.end)
+            return found
+
+        return box
+
+    def _check_input(self, volume: Volume) -> None:
+        wanted = self.bundle.input_channels
+        if wanted is not None and volume.channels != wanted:
+            raise ModelError(
+                f"The model '{self.bundle.name}' takes an image with {wanted} channel{'s' if wanted != 1 else ''}; "
+                f"this one has {volume.channels}."
+            )
+        if not np.isfinite(volume.array).any() or volume.array.min() == volume.array.max():
+            raise ModelError("The image is empty: all its voxels have the same value.")
+
+    def _volumes_ml(self, labels: np.ndarray, voxel_ml: float) -> Mapping[str, float]:
+        counts = np.bincount(labels.ravel(), minlength=max((s.label for s in self.bundle.segments), default=0) + 1)
+        return {segment.name: round(float(counts[segment.label]) * voxel_ml, 3) for segment in self.bundle.segments}
+
+
+def _windows(progress: Progress, start: float, end: float, text: str) -> Callable[[int, int], None]:
+    """Return a callback that reports windows done as a share of the whole run."""
+
+    def report(done: int, total: int) -> None:
+        what = f"{text} ({done} of {total} windows)" if total > 1 else text
+        progress(start + (end - start) * done / total, what)
+
+    progress(start, text)
+    return report
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+        or "out of memory" in text
+    )
+
+
+def _silent(fraction: float, text: str) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
