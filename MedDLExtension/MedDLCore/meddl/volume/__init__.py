@@ -1,0 +1,27 @@
+"""A voxel array with its place in the patient: the value all of MedDL passes around, its files and its resampling.
+
+Arrays are channel-first ``(C, I, J, K)``, affines are 4x4 from voxel index ``(i, j, k)`` to RAS millimeters. Files that
+speak LPS (nrrd, mha, DICOM) are converted here and nowhere else. Importing this package needs numpy only.
+"""
+
+from __future__ import annotations
+
+from .data import Segment, Volume
+from .geometry import Grid, orientation_code
+from .itk import from_sitk, resample_to, to_sitk
+from .reading import read_volume
+from .segmentation_file import write_segmentation
+from .writing import write_volume
+
+__all__ = [
+    "Grid",
+    "Segment",
+    "Volume",
+    "from_sitk",
+    "orientation_code",
+    "read_volume",
+    "resample_to",
+    "to_sitk",
+    "write_segmentation",
+    "write_volume",
+]

@@ -1,0 +1,201 @@
+"""Writing a volume to a file: whole, or not at all.
+
+The voxels go out slice by slice at the fastest compression level: higher ones cost many times the time and gain little
+on medical images.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import secrets
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from meddl.errors import UsageError, VolumeError
+
+from .data import Volume
+from .geometry import flip_lps_ras, is_sheared, spacing_of
+from .itk import storable_dtype
+
+WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
+
+_LEVEL = 1
+_BLOCK = 1 << 24
+_NRRD_TYPES = {
+    "i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32", "i8": "int64",
+    "u8": "uint64", "f4": "float", "f8": "double",
+}  # fmt: skip
+_META_TYPES = {
+    "i1": "MET_CHAR", "u1": "MET_UCHAR", "i2": "MET_SHORT", "u2": "MET_USHORT", "i4": "MET_INT", "u4": "MET_UINT",
+    "i8": "MET_LONG_LONG", "u8": "MET_ULONG_LONG", "f4": "MET_FLOAT", "f8": "MET_DOUBLE",
+}  # fmt: skip
+
+
+def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
+    """Write ``volume`` to a file of the format its suffix names: .nrrd, .nii, .nii.gz or .mha.
+
+    The file appears whole or not at all: an older one of that name stays until the new one is complete. The data type
+    is kept, but that bool becomes uint8 and float16 float32, which the formats lack. Several channels are written as a
+    vector per voxel. Name and meta are not written.
+
+    Raises:
+        UsageError: another suffix.
+        VolumeError: the format cannot hold the volume (.mha with axes that are not at right angles), or the file cannot
+            be written (no such folder, no rights, disk full).
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith(".seg.nrrd"):
+        raise UsageError("A .seg.nrrd file needs to know its segments. Write it as a segmentation, or name it .nrrd.")
+    suffix = next((suffix for suffix in WRITABLE if name.endswith(suffix)), None)
+    if suffix is None:
+        raise UsageError(f"MedDL does not write files like {path.name}. Name it {', '.join(WRITABLE[:-1])} or .mha.")
+    with whole_file(path) as file:
+        if suffix == ".nrrd":
+            write_nrrd(volume, file)
+        elif suffix == ".mha":
+            _write_meta(volume, file)
+        else:
+            _write_nifti(volume, file, compressed=suffix == ".nii.gz")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of ``path`` when the block ends well, and vanishes when it does not."""
+    part = path.with_name(f".{secrets.token_hex(8)}.part")  # in the same folder: renaming is atomic only within a disk
+    try:
+        try:
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        reason = "its folder does not exist" if not path.parent.is_dir() else error.strerror or "the system refused it"
+        raise VolumeError(f"{path.name} could not be written: {reason}. Choose another place.") from error
+
+
+def write_nrrd(volume: Volume, file: BinaryIO, private: Mapping[str, str] | None = None) -> None:
+    """Write ``volume`` as NRRD in LPS; ``private`` are the header's own "key:=value" entries."""
+    array = volume.array.astype(storable_dtype(volume.array.dtype), copy=False)
+    if array.shape[0] == 1:
+        array = array[0]
+    lps = flip_lps_ras(volume.affine)
+    vectors = [_vector(lps[:3, axis]) for axis in range(3)]
+    is_vector = array.ndim == 4
+    header = {
+        "type": _NRRD_TYPES[array.dtype.str[1:]],
+        "dimension": str(array.ndim),
+        "space": "left-posterior-superior",
+        "sizes": " ".join(map(str, array.shape)),
+        "space directions": " ".join(["none"] * is_vector + vectors),
+        "kinds": " ".join(["vector"] * is_vector + ["domain"] * 3),
+        "endian": "little",
+        "encoding": "gzip",
+        "space origin": _vector(lps[:3, 3]),
+    }
+    lines = ["NRRD0005", *(f"{key}: {value}" for key, value in header.items())]
+    lines += [f"{key}:={_escaped(value)}" for key, value in (private or {}).items()]
+    file.write(("\n".join(lines) + "\n\n").encode("utf-8"))
+    _write_gzip(file, b"", array)
+
+
+def _vector(numbers: np.ndarray) -> str:
+    return "(" + ",".join(repr(float(number) + 0.0) for number in numbers) + ")"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")
+
+
+def _write_nifti(volume: Volume, file: BinaryIO, *, compressed: bool) -> None:
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    array = volume.array.astype(storable_dtype(volume.array.dtype), copy=False)
+    is_vector = array.shape[0] > 1
+    array = np.moveaxis(array, 0, -1)[:, :, :, np.newaxis] if is_vector else array[0]
+    header = (Nifti1Header if max(array.shape) < 2**15 else Nifti2Header)(endianness="<")
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.shape)
+    if is_vector:
+        header.set_intent("vector")
+    header.set_xyzt_units("mm")
+    header["pixdim"][1:4] = spacing_of(volume.affine)
+    header.set_sform(volume.affine, code="scanner")
+    if not is_sheared(volume.affine):  # a qform cannot hold shear; without one, all readers take the sform
+        header.set_qform(volume.affine, code="scanner")
+    header["vox_offset"] = header.sizeof_hdr + 4
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["magic"] = b"n+1" if header.sizeof_hdr == 348 else b"n+2\0\r\n\032\n"
+    start = header.binaryblock + bytes(4)
+    if compressed:
+        _write_gzip(file, start, array)
+    else:
+        file.write(start)
+        for block in _blocks(array):
+            file.write(block)
+
+
+def _write_meta(volume: Volume, file: BinaryIO) -> None:
+    if is_sheared(volume.affine):
+        raise VolumeError(
+            "The image's axes are not at right angles to each other, which .mha cannot hold. "
+            "Write it as .nrrd or .nii.gz."
+        )
+    array = volume.array.astype(storable_dtype(volume.array.dtype), copy=False)
+    lps = flip_lps_ras(volume.affine)
+    spacing = spacing_of(lps)
+    packed = io.BytesIO()  # its size has to stand before it
+    packer = zlib.compressobj(_LEVEL)
+    for block in _blocks(array):
+        packed.write(packer.compress(block))
+    packed.write(packer.flush())
+    header = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "True",
+        "CompressedDataSize": str(packed.tell()),
+        "TransformMatrix": _words((lps[:3, :3] / spacing).T.ravel()),
+        "Offset": _words(lps[:3, 3]),
+        "CenterOfRotation": "0 0 0",
+        "ElementSpacing": _words(spacing),
+        "DimSize": " ".join(map(str, volume.shape)),
+        "ElementNumberOfChannels": str(volume.channels),
+        "ElementType": _META_TYPES[array.dtype.str[1:]],
+        "ElementDataFile": "LOCAL",
+    }
+    file.write("".join(f"{key} = {value}\n" for key, value in header.items()).encode("ascii"))
+    file.write(packed.getbuffer())
+
+
+def _words(numbers: np.ndarray) -> str:
+    return " ".join(repr(float(number) + 0.0) for number in numbers)
+
+
+def _write_gzip(file: BinaryIO, start: bytes, array: np.ndarray) -> None:
+    # No name and no time in the gzip header: the same volume gives the same bytes.
+    with gzip.GzipFile("", "wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packer:
+        packer.write(start)
+        for block in _blocks(array):
+            packer.write(block)
+
+
+def _blocks(array: np.ndarray) -> Iterator[bytes]:
+    """Yield the bytes of ``array`` in little-endian order, first axis fastest, some megabytes at a time."""
+    if array.nbytes > _BLOCK and array.ndim > 1:
+        for n in range(array.shape[-1]):
+            yield from _blocks(array[..., n])
+    else:
+        yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
