@@ -22,7 +22,7 @@ SEGMENTS = [
 ]
 PROVENANCE = {
     "model": {"name": 'Test; model: "one" & <two>', "version": "1.2.0", "sha256": "ab" * 32, "license": "MIT"},
-    "device": "cpu",
+    "device": {"type": "cuda:0", "name": "Some GPU"},
     "parameters": {"tile": [96, 96, 96], "overlap": 0.5},
     "seconds": {"preprocess": 0.25},
 }

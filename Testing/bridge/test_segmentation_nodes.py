@@ -127,7 +127,7 @@ def test_result_says_where_it_comes_from(moved_volume):
     assert node.GetAttribute("MedDL.ModelVersion") == "1.2.0"
     assert node.GetAttribute("MedDL.ModelDigest") == "ab" * 32
     assert node.GetAttribute("MedDL.License") == "MIT"
-    assert node.GetAttribute("MedDL.Device") == "cpu"
+    assert node.GetAttribute("MedDL.Device") == "cuda:0 (Some GPU)"
     assert provenance.read(node) == PROVENANCE
 
 

@@ -37,5 +37,13 @@ def _main_facts(facts: Mapping[str, Any]) -> dict[str, str]:
         "ModelVersion": str(model.get("version", "")),
         "ModelDigest": str(model.get("sha256", "")),
         "License": str(model.get("license", "")),
-        "Device": str(facts.get("device", "")),
+        "Device": _device_text(facts.get("device", "")),
     }
+
+
+def _device_text(device: Mapping[str, Any] | str) -> str:
+    """Return "cuda:0 (NVIDIA RTX A2000)", or the plain name where no more is known."""
+    if isinstance(device, str):
+        return device
+    kind, name = str(device.get("type", "")), str(device.get("name", ""))
+    return f"{kind} ({name})" if name else kind

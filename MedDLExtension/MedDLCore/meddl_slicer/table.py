@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import slicer
 import vtk
 
@@ -59,10 +60,20 @@ def volumes_table(
 
 def measured(prediction: Mapping[str, Any]) -> list[tuple[str, float, int]]:
     """Return name, volume in ml and number of voxels of each structure, in the model's order."""
-    # Counting again would take longer than a frame on a big image: the volumes are counts times the voxel's volume.
-    voxel_ml = prediction["labels"].voxel_volume_ml
-    rows = []
-    for segment in prediction["segments"]:
-        milliliters = float(prediction["volumes_ml"][segment["name"]])
-        rows.append((str(segment["name"]), milliliters, round(milliliters / voxel_ml)))
-    return rows
+    labels = prediction["labels"].array[0]
+    counts = _voxel_counts(labels, [int(segment["label"]) for segment in prediction["segments"]])
+    return [
+        (str(segment["name"]), float(prediction["volumes_ml"][segment["name"]]), count)
+        for segment, count in zip(prediction["segments"], counts, strict=True)
+    ]
+
+
+def _voxel_counts(labels: np.ndarray, wanted: list[int]) -> list[int]:
+    """Count the voxels of each wanted label, in a small part of a second on the main thread."""
+    if len(wanted) <= 8:
+        return [int(np.count_nonzero(labels == label)) for label in wanted]
+    counts = np.zeros(max(int(labels.max()), *wanted) + 1, np.int64)
+    # Plane by plane as they lie in memory: on the whole, numpy would first make a copy of the image in 64 bits.
+    for plane in labels.T if labels.flags.f_contiguous else labels:
+        counts += np.bincount(plane.ravel(order="K"), minlength=len(counts))
+    return [int(counts[label]) for label in wanted]

@@ -1,0 +1,126 @@
+"""The part of a panel that follows a job: progress bar, status line, Cancel button and log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import qt
+
+from meddl_slicer.i18n import tr as _
+from meddl_slicer.pump import JobPump
+
+if TYPE_CHECKING:
+    from meddl.jobs import Job, JobRunner
+
+_STEPS = 1000
+
+
+class JobPanel:
+    """Submits one job at a time and shows how it goes, in widgets of the panel's ``.ui`` file.
+
+    The outcome is told through ``onFinished(job)`` from the event loop, outside of any pump, so that it may open
+    dialogs and submit the next job.
+
+    Example::
+
+        self.jobPanel = JobPanel(runner, self.ui)
+        self.jobPanel.run("package.module:task", params, onFinished=self.onJobFinished)
+
+    Args:
+        runner: who runs the jobs.
+        ui: holds ``progressBar``, ``statusLabel``, ``cancelButton`` and ``logTextEdit``.
+    """
+
+    def __init__(self, runner: JobRunner, ui: Any) -> None:
+        self.ui = ui
+        self.runner = runner
+        self.pump = JobPump(runner)
+        self.job: Job | None = None
+        self._onFinished: Callable[[Job], None] | None = None
+        self._started = 0.0
+        ui.progressBar.setRange(0, _STEPS)
+        ui.cancelButton.connect("clicked()", self.cancel)
+        self.showIdle("")
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether a job is under way, or its outcome has not been told yet."""
+        return self.job is not None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the current or last job was submitted."""
+        return time.monotonic() - self._started
+
+    def run(self, task: str, params: dict[str, Any], onFinished: Callable[[Job], None]) -> Job:
+        """Submit a job and follow it; ``onFinished`` is called once, unless the job is abandoned.
+
+        Raises:
+            RuntimeError: another job is under way.
+        """
+        if self.isRunning:
+            raise RuntimeError("One job at a time: this panel is following another one.")
+        self._started = time.monotonic()
+        self._onFinished = onFinished
+        job = self.runner.submit(
+            task, params, on_progress=self._showProgress, on_log=self._showLog, on_done=self._onDone
+        )
+        self.job = job
+        self.ui.progressBar.setValue(0)
+        self.ui.cancelButton.enabled = True
+        self.ui.statusLabel.text = _("Starting…")
+        self.pump.start()
+        return job
+
+    def cancel(self) -> None:
+        """Stop the job; its outcome is told as usual."""
+        if self.job is not None:
+            self.ui.statusLabel.text = _("Stopping…")
+            self.ui.cancelButton.enabled = False
+            self.job.cancel()
+            self.pump.start()
+
+    def abandon(self) -> None:
+        """Stop the job and tell nobody, since nobody waits for the outcome any more."""
+        job, self.job, self._onFinished = self.job, None, None
+        if job is not None:
+            job.cancel()
+            self.pump.start()
+        self.showIdle("")
+
+    def showIdle(self, text: str, fraction: float = 0.0) -> None:
+        """Show that nothing runs, with ``text`` on what came of it."""
+        self.ui.progressBar.setValue(round(fraction * _STEPS))
+        self.ui.cancelButton.enabled = False
+        self.ui.statusLabel.text = text
+
+    def addLog(self, text: str) -> None:
+        """Append lines to the log, with the time of day."""
+        stamp = time.strftime("%H:%M:%S")
+        for line in text.splitlines():
+            self.ui.logTextEdit.appendPlainText(f"{stamp}  {line}")
+
+    def _showProgress(self, fraction: float, text: str) -> None:
+        if self.job is None or not self.ui.cancelButton.enabled:  # abandoned, or "Stopping…" is shown
+            return
+        self.ui.progressBar.setValue(round(fraction * _STEPS))
+        self.ui.statusLabel.text = text
+
+    def _showLog(self, line: str) -> None:
+        if self.job is not None:
+            self.addLog(line)
+
+    def _onDone(self, job: Job) -> None:
+        if job is self.job:
+            # Outside of the pump: what follows may open a dialog, whose event loop would pump again.
+            qt.QTimer.singleShot(0, lambda: self._tell(job))
+
+    def _tell(self, job: Job) -> None:
+        if job is not self.job:  # abandoned in between
+            return
+        onFinished, self.job, self._onFinished = self._onFinished, None, None
+        self.showIdle("", 1.0 if job.error is None else 0.0)
+        if onFinished is not None:
+            onFinished(job)
