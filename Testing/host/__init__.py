@@ -1,0 +1,1 @@
+"""A small Slicer application for machines without Slicer."""
