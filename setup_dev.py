@@ -53,7 +53,9 @@ LINUX_LIBRARIES = {
 
 
 # A line of pip's that tells of a whole package, not only of its metadata.
-PIP_PACKAGE = re.compile(r"\s*(?:Downloading|Using cached|Processing) (?:\S*/)?([\w.]+)-([\w.+]+)-\S*\.whl(?!\.)( \(\d.*\))?")
+PIP_PACKAGE = re.compile(
+    r"\s*(?:Downloading|Using cached|Processing) (?:\S*/)?([\w.]+)-([\w.+]+)-\S*\.whl(?!\.)( \(\d.*\))?"
+)
 NO_NETWORK = re.compile(
     "name resolution|getaddrinfo|NewConnectionError|Max retries|ConnectTimeout|ReadTimeout|unreachable|ProxyError|"
     "SSLError|Retrying \\("
@@ -275,7 +277,7 @@ def explain(output: str, what: str) -> str:
     """One clear sentence for the usual failures of pip and venv, the end of their output for the others."""
     log = f"All of pip's output is in {VENV / 'setup.log'}."
     if re.search(r"No space left on device|Errno 28|not enough space", output):
-        return f"{what}: the disk is full. Free some space or let MEDDL_VENV name another disk, then run it again. {log}"
+        return f"{what}: the disk is full. Free some space (or let MEDDL_VENV name another disk), run it again. {log}"
     if NO_NETWORK.search(output):
         return (
             f"{what}: the package index was not reached. Is there a network, and does pip know the proxy "

@@ -1,4 +1,4 @@
-"""The extension package holds every file of its modules: CMake's lists against the tree, and a real build against both."""
+"""The extension package holds every file of its modules: CMake's lists against the tree, a build against both."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_install_tree_holds_exactly_the_modules_and_models(installed: Path) 
 
 
 def run_installed(installed: Path, tmp_path: Path, code: str) -> str:
-    """Run `code` with the install tree as the only way to our packages: isolated from the source tree and the venv's."""
+    """Run `code` with the install tree as the only way to our packages, not the source tree."""
     prelude = (
         "import sys; sys.dont_write_bytecode = True\n"
         f"sys.path = [p for p in sys.path if not p.startswith({str(REPOSITORY / 'MedDLExtension')!r})]\n"
