@@ -1,0 +1,46 @@
+"""What a model is on disk, whether it is intact and trusted, and where it comes from.
+
+A model is a MONAI Bundle. Nothing of a bundle is executed, imported or unpickled before the user trusts it; what plain
+bundles need (known classes, harmless expressions, tensors) is made by a restricted evaluator without trust.
+"""
+
+from __future__ import annotations
+
+from meddl.models.allowed_targets import IO_TRANSFORMS, LOADING_TRANSFORMS, SAVING_TRANSFORMS
+from meddl.models.bundle import Cascade, ModelBundle
+from meddl.models.catalog import Catalog, CatalogEntry, resolve_model
+from meddl.models.check import INFERENCE_IDS, CheckReport
+from meddl.models.config_files import ConfigTree
+from meddl.models.places import cache_dir, definitions_dir
+from meddl.models.restricted_config import RestrictedConfig
+from meddl.models.segments import Segment
+from meddl.models.trust import TrustEntry, TrustStore
+from meddl.models.trusted_config import TrustedConfig, open_config, open_trusted_config
+from meddl.models.weights import WeightsFacts, WeightsKind, inspect_weights, load_weights
+
+__all__ = [
+    "INFERENCE_IDS",
+    "IO_TRANSFORMS",
+    "LOADING_TRANSFORMS",
+    "SAVING_TRANSFORMS",
+    "Cascade",
+    "Catalog",
+    "CatalogEntry",
+    "CheckReport",
+    "ConfigTree",
+    "ModelBundle",
+    "RestrictedConfig",
+    "Segment",
+    "TrustEntry",
+    "TrustStore",
+    "TrustedConfig",
+    "WeightsFacts",
+    "WeightsKind",
+    "cache_dir",
+    "definitions_dir",
+    "inspect_weights",
+    "load_weights",
+    "open_config",
+    "open_trusted_config",
+    "resolve_model",
+]

@@ -1,0 +1,84 @@
+"""What the labels of a segmentation model mean."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meddl.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One label of a segmentation.
+
+    Attributes:
+        label: voxel value, 1 or more.
+        name: as shown to the user.
+        color: red, green, blue, each 0 to 1.
+        terminology: Slicer's serialized terminology entry, or "" when the model gives none.
+    """
+
+    label: int
+    name: str
+    color: tuple[float, float, float]
+    terminology: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the segment as JSON-able data."""
+        return {"label": self.label, "name": self.name, "color": list(self.color), "terminology": self.terminology}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Segment:
+        """Return the segment that :meth:`to_dict` described."""
+        red, green, blue = (float(part) for part in data["color"])
+        return cls(int(data["label"]), str(data["name"]), (red, green, blue), str(data.get("terminology", "")))
+
+
+def segments_from_metadata(metadata: Mapping[str, Any]) -> tuple[Segment, ...]:
+    """Return the segments a bundle's metadata names: MONAI's ``channel_def``, refined by ``meddl.segments``.
+
+    ``meddl.segments`` is an object ``{"1": {"name": ..., "color": [r, g, b], "terminology": ...}, ...}``. Label 0 is
+    background and never a segment. Colors that are not given are spread around the color wheel.
+    """
+    named = {label: {"name": text} for label, text in _channel_names(metadata).items()}
+    own = _mapping(_mapping(metadata.get("meddl")).get("segments"))
+    for key, value in own.items():
+        named.setdefault(_label(key), {}).update(_mapping(value))
+    return tuple(_segment(label, facts) for label, facts in sorted(named.items()) if label > 0)
+
+
+def _segment(label: int, facts: Mapping[str, Any]) -> Segment:
+    color = facts.get("color", colorsys.hsv_to_rgb(label * 0.618034 % 1.0, 0.55, 0.9))
+    if (
+        not isinstance(color, list | tuple)
+        or len(color) != 3
+        or not all(isinstance(part, int | float) and 0 <= part <= 1 for part in color)
+    ):
+        raise ModelError(f"The color of label {label} in metadata.json is not three numbers from 0 to 1.")
+    red, green, blue = (float(part) for part in color)
+    terminology = facts.get("terminology", "")
+    return Segment(label, str(facts.get("name") or f"Label {label}"), (red, green, blue), str(terminology or ""))
+
+
+def _channel_names(metadata: Mapping[str, Any]) -> dict[int, str]:
+    outputs = _mapping(_mapping(metadata.get("network_data_format")).get("outputs"))
+    first = _mapping(next(iter(outputs.values()), None))
+    channels = _mapping(first.get("channel_def"))
+    if first.get("num_channels") == 1 and len(channels) == 1:
+        # One channel of scores: above the threshold is label 1, whatever the channel's number.
+        return {1: str(next(iter(channels.values())))}
+    return {_label(key): str(text) for key, text in channels.items()}
+
+
+def _label(key: object) -> int:
+    text = str(key)
+    if not (text.isascii() and text.isdecimal()) or len(text) > 5:
+        raise ModelError(f"metadata.json names a label {text[:40]!a}; labels are whole numbers.")
+    return int(text)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
