@@ -25,18 +25,18 @@ class JobPanel:
 
     Example::
 
-        self.jobPanel = JobPanel(runner, self.ui)
+        self.jobPanel = JobPanel(lambda: self.logic.runner, self.ui)
         self.jobPanel.run("package.module:task", params, onFinished=self.onJobFinished)
 
     Args:
-        runner: who runs the jobs.
+        getRunner: returns who runs the next job; asked each time, since the shared runner may have been renewed.
         ui: holds ``progressBar``, ``statusLabel``, ``cancelButton`` and ``logTextEdit``.
     """
 
-    def __init__(self, runner: JobRunner, ui: Any) -> None:
+    def __init__(self, getRunner: Callable[[], JobRunner], ui: Any) -> None:
         self.ui = ui
-        self.runner = runner
-        self.pump = JobPump(runner)
+        self._getRunner = getRunner
+        self._pump: JobPump | None = None
         self.job: Job | None = None
         self._onFinished: Callable[[Job], None] | None = None
         self._started = 0.0
@@ -64,14 +64,15 @@ class JobPanel:
             raise RuntimeError("One job at a time: this panel is following another one.")
         self._started = time.monotonic()
         self._onFinished = onFinished
-        job = self.runner.submit(
-            task, params, on_progress=self._showProgress, on_log=self._showLog, on_done=self._onDone
-        )
+        runner = self._getRunner()
+        job = runner.submit(task, params, on_progress=self._showProgress, on_log=self._showLog, on_done=self._onDone)
         self.job = job
         self.ui.progressBar.setValue(0)
         self.ui.cancelButton.enabled = True
         self.ui.statusLabel.text = _("Starting…")
-        self.pump.start()
+        if self._pump is None or self._pump.runner is not runner:
+            self._pump = JobPump(runner)
+        self._pump.start()
         return job
 
     def cancel(self) -> None:
@@ -80,15 +81,21 @@ class JobPanel:
             self.ui.statusLabel.text = _("Stopping…")
             self.ui.cancelButton.enabled = False
             self.job.cancel()
-            self.pump.start()
+            self._pump.start()
 
     def abandon(self) -> None:
         """Stop the job and tell nobody, since nobody waits for the outcome any more."""
         job, self.job, self._onFinished = self.job, None, None
         if job is not None:
             job.cancel()
-            self.pump.start()
+            self._pump.start()
         self.showIdle("")
+
+    def cleanup(self) -> None:
+        """Abandon the job and deliver nothing any more: the widgets are about to go."""
+        self.abandon()
+        if self._pump is not None:
+            self._pump.stop()
 
     def showIdle(self, text: str, fraction: float = 0.0) -> None:
         """Show that nothing runs, with ``text`` on what came of it."""

@@ -32,21 +32,22 @@ class JobPump:
 
     Args:
         runner: its jobs get delivered.
-        intervalMs: time between two looks, in milliseconds.
+        intervalMs: time between two looks while a job is under way, in milliseconds.
     """
+
+    _IDLE_MS = 1000  # while a warm worker waits for work, to notice when it ends
 
     def __init__(self, runner: JobRunner, intervalMs: int = 25) -> None:
         import qt
 
         self.runner = runner
+        self._intervalMs = intervalMs
         self._timer = qt.QTimer()
-        self._timer.setInterval(intervalMs)
         self._timer.connect("timeout()", self._onTimeout)
 
     def start(self) -> None:
         """Begin to pump; to be called after each submit. It stops by itself when nothing is left to do."""
-        if not self._timer.isActive():
-            self._timer.start()
+        self._timer.start(self._intervalMs)
 
     def stop(self) -> None:
         """Deliver nothing any more."""
@@ -61,7 +62,10 @@ class JobPump:
         try:
             self.runner.pump()
             if not self.runner.active:
-                self._timer.stop()
+                if getattr(self.runner, "worker_pid", None) is None:
+                    self._timer.stop()
+                else:
+                    self._timer.setInterval(self._IDLE_MS)
         except Exception:
             # A timer's slot has no caller that could handle this, and the next look may well succeed.
             logger.exception("Pumping the jobs failed")

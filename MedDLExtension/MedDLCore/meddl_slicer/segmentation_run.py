@@ -64,3 +64,17 @@ class SegmentationRun:
         self.tableNode = table.volumes_table(result, self.inputVolume, former_table)
         self.outputSegmentation.SetNodeReferenceID(TABLE_ROLE, self.tableNode.GetID())
         return self.outputSegmentation
+
+
+def resultRows(node: slicer.vtkMRMLSegmentationNode | None) -> tuple[list[tuple[str, float]], str]:
+    """Return name and volume in ml of each structure a run has written, and the model that found them.
+
+    Both are empty for a segmentation that no run has written.
+    """
+    measured = node.GetNodeReference(TABLE_ROLE) if node is not None else None
+    content = measured.GetTable() if measured is not None else None
+    if content is None:
+        return [], ""
+    count = content.GetNumberOfRows()
+    rows = [(content.GetValue(row, 0).ToString(), content.GetValue(row, 1).ToDouble()) for row in range(count)]
+    return rows, content.GetValue(0, 3).ToString() if count else ""

@@ -1,0 +1,107 @@
+"""A tiny model whose right answer is known: it finds the voxels above a threshold. For self-tests, which need no network.
+
+It is an ordinary MONAI Bundle with a real network (one convolution of a single voxel), so that a test runs the same way
+as a user's model does, from the panel to the worker process and back.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+BRAIN = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
+    "SCT^12738006^Brain~^^~Anatomic codes - DICOM master list~^^~^^"
+)
+
+
+def write_threshold_bundle(folder: Path, threshold: float, *, window: int | None = None, code: bool = False) -> Path:
+    """Write the bundle and return its folder.
+
+    Args:
+        folder: is made.
+        threshold: voxels above it are "Brain".
+        window: edge of a sliding window in voxels, with much overlap: the smaller, the longer a run takes.
+        code: make the config call something that needs the user's consent.
+    """
+    for name in ("configs", "models"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "configs" / "metadata.json", _METADATA)
+    _write_json(folder / "configs" / "inference.json", _inference(window, code))
+    weights = {
+        "weight": np.array([-1.0, 1.0], np.float32).reshape(2, 1, 1, 1, 1),
+        "bias": np.array([threshold, -threshold], np.float32),
+    }
+    _write_safetensors(folder / "models" / "model.safetensors", weights)
+    return folder
+
+
+_METADATA = {
+    "version": "0.1.0",
+    "monai_version": "1.6.1",
+    "pytorch_version": "2.8.0",
+    "numpy_version": "2.0.0",
+    "name": "Threshold (self-test)",
+    "task": "segmentation",
+    "description": "Finds what is brighter than a threshold.",
+    "authors": "MedDL contributors",
+    "copyright": "MedDL contributors",
+    "license": "Apache-2.0",
+    "intended_use": "Testing only.",
+    "network_data_format": {
+        "inputs": {"image": {"type": "image", "format": "magnitude", "num_channels": 1}},
+        "outputs": {
+            "pred": {
+                "type": "image",
+                "format": "segmentation",
+                "num_channels": 2,
+                "channel_def": {"0": "background", "1": "Brain"},
+            }
+        },
+    },
+    "meddl": {"segments": {"1": {"name": "Brain", "color": [0.9, 0.8, 0.7], "terminology": BRAIN}}},
+}
+
+
+def _inference(window: int | None, code: bool) -> dict:
+    config = {
+        "network_def": {
+            "_target_": "torch.nn.Conv3d",
+            "in_channels": 1,
+            "out_channels": 2,
+            "kernel_size": 1,
+        },
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image"},
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+            ],
+        },
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": {"_target_": "Compose", "transforms": [{"_target_": "AsDiscreted", "keys": "pred"}]},
+    }
+    if window is not None:
+        config["inferer"] = {"_target_": "SlidingWindowInferer", "roi_size": [window] * 3, "overlap": 0.75}
+    if code:
+        config["preprocessing"]["transforms"].append(
+            {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: image"}
+        )
+    return config
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _write_safetensors(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the format by hand: a test that makes its model must not need PyTorch in Slicer's own process."""
+    header, offset = {}, 0
+    for name, array in arrays.items():
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(array.tobytes() for array in arrays.values()))

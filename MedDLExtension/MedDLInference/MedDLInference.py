@@ -1,0 +1,525 @@
+"""Panel MedDL Inference: run a segmentation model on a volume of the scene."""
+
+import logging
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.ScriptedLoadableModule import *
+from slicer.util import VTKObservationMixin
+
+logger = logging.getLogger(__name__)
+
+
+class MedDLInference(ScriptedLoadableModule):
+    """What Slicer's module list shows."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("MedDL Inference")
+        self.parent.categories = ["MedDL", translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["MedDLCore"]
+        self.parent.contributors = ["MedDL contributors"]
+        self.parent.helpText = _(
+            "Runs a pre-trained deep learning model on a volume and shows what it finds as a segmentation, with "
+            "volumes in milliliters. Choose a volume and a model, press Apply. The model runs in a process of its own: "
+            "Slicer stays usable, and the run can be cancelled at any time. No image leaves this computer. Models are "
+            "for research; each one tells what it was made for."
+        )
+        self.parent.acknowledgementText = _(
+            "Models are MONAI Bundles (https://monai.io). Each model's authors and license are shown with it and are "
+            "stored with its results."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer the T1 head of the pydeface package in the Sample Data module."""
+    import SampleData
+
+    icons = Path(__file__).parent / "Resources" / "Icons"
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="MedDL",
+        sampleName="MedDLT1Head",
+        sampleDescription=_("MedDL T1 head"),
+        uris="https://pypi.org/project/pydeface/2.1.0/",
+        fileNames="mean_reg2mean.nii.gz",
+        nodeNames="MedDL T1 head",
+        thumbnailFileName=str(icons / "MedDLT1Head.png"),
+        customDownloader=downloadSampleHead,
+    )
+
+
+def downloadSampleHead(source=None):
+    """Fetch the mean T1 head (MIT license, with skull) and return it as a volume node.
+
+    It is published only inside the Python package pydeface, which is downloaded, verified and not installed.
+    """
+    from meddl.models import cache_dir
+    from meddl.models.package_source import download_package, extract_members
+
+    folder = cache_dir() / "samples"
+    image = folder / "mean_reg2mean.nii.gz"
+    with slicer.util.tryWithErrorDisplay(_("The sample image could not be loaded."), waitCursor=True):
+        if not image.is_file():
+            wheel = download_package(
+                "pydeface==2.1.0",
+                "957aac1daaedd437a4191d450c4b2829e052351e33272b79ae978c9703edc99e",
+                folder,
+                progress=lambda fraction, text: slicer.app.processEvents(),
+            )
+            extract_members(wheel, {"pydeface/data/mean_reg2mean.nii.gz": image})
+        node = slicer.util.loadVolume(str(image), {"name": "MedDL T1 head"})
+        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        return node
+
+
+@parameterNodeWrapper
+class MedDLInferenceParameterNode:
+    """What the user has chosen; saved with the scene.
+
+    inputVolume - The image to segment.
+    model - Catalogue name of the model, or the folder of a MONAI Bundle.
+    device - "auto", "cpu", "mps" or "cuda:N".
+    outputSegmentation - Where the result goes; a new segmentation if there is none.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    model: str = ""
+    device: str = "auto"
+    outputSegmentation: vtkMRMLSegmentationNode
+
+
+class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. It holds no algorithm: the logic makes runs, the job panel follows them."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.jobPanel = None
+        self.models = None
+        self._run = None
+        self._missingPackages = []
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+
+    def createLogic(self):
+        """Return the logic of this panel; tests give another one."""
+        return MedDLInferenceLogic()
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        from meddl_slicer.job_panel import JobPanel
+        from meddl_slicer.model_selector import ModelSelector
+
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDLInference.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
+
+        self.logic = self.createLogic()
+        self.jobPanel = JobPanel(lambda: self.logic.runner, self.ui)
+        self.models = ModelSelector(self.ui.modelComboBox, self.ui.modelDescription)
+        self._fillDevices()
+        self._makeAddModelMenu()
+        self.ui.resultTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
+        self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
+        self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.show3DButton.connect("toggled(bool)", self.onShow3D)
+        self.ui.setupButton.connect("clicked(bool)", self.onSetupButton)
+
+        self._lookForPackages()
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        self.jobPanel.cleanup()
+        self.removeObservers()
+        self.setParameterNode(None)
+        # A selector that still observes the scene when the application exits can crash it.
+        self.uiWidget.setMRMLScene(None)
+
+    def enter(self):
+        self._lookForPackages()
+        if not self._missingPackages:
+            self.logic.warmUp()
+        self.models.refresh()
+        self.initializeParameterNode()
+
+    def exit(self):
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateGUI)
+
+    # Scene
+
+    def onSceneStartClose(self, caller, event):
+        if self.jobPanel.isRunning:
+            self.jobPanel.addLog(_("The scene was closed, so the run was stopped."))
+        self._run = None
+        self.jobPanel.abandon()
+        self.setParameterNode(None)
+        self._showResult()
+
+    def onSceneEndClose(self, caller, event):
+        # Outside of Slicer's module panel (in a test) there is no such property.
+        if getattr(self.parent, "isEntered", True):
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, caller, event, node):
+        if self._run is not None and node is self._run.inputVolume:
+            name = node.GetName()
+            self._run = None
+            self.jobPanel.abandon()
+            self.jobPanel.showIdle(_('"{name}" was removed, so the run was stopped.').format(name=name))
+            self.jobPanel.addLog(self.ui.statusLabel.text)
+            self._updateGUI()
+
+    def initializeParameterNode(self):
+        """Observe the scene's parameter node, and choose what can be chosen for the user."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if first:
+                self._parameterNode.inputVolume = first
+        if not self._parameterNode.model:
+            self._parameterNode.model = self.models.firstModel()
+
+    def setParameterNode(self, inputParameterNode):
+        """Observe this parameter node and show what is in it; None to show that there is none."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateGUI)
+        self._parameterNode = inputParameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateGUI)
+        self._updateGUI()
+
+    # Choices
+
+    def onModelSelected(self, index):
+        if self._parameterNode and self.models.currentModel() is not None:
+            self._parameterNode.model = self.models.currentModel().id
+
+    def onDeviceSelected(self, index):
+        if self._parameterNode:
+            self._parameterNode.device = self.ui.deviceComboBox.itemData(index)
+
+    def onAddModelFolder(self):
+        title = _("Folder of a MONAI Bundle")
+        self._addModel(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title))
+
+    def onAddModelZip(self):
+        title = _("Zip file with a MONAI Bundle")
+        self._addModel(qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", "*.zip"))
+
+    def _addModel(self, path):
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("This is not a model MedDL can use."), waitCursor=True):
+                model = self.models.addOwn(Path(path))
+                if self._parameterNode:
+                    self._parameterNode.model = model
+
+    def onSetupButton(self):
+        slicer.util.selectModule("MedDLCore")
+
+    # Running
+
+    def onApplyButton(self):
+        with slicer.util.tryWithErrorDisplay(_("The model could not be started.")):
+            model = self.models.currentModel()
+            if model.installed:
+                self._startRun()
+            else:
+                self._startDownload(model)
+        self._updateGUI()
+
+    def _startDownload(self, model):
+        self.jobPanel.addLog(_("Downloading {model}").format(model=model.name))
+        self.jobPanel.run(*self.logic.download(model.id), onFinished=self._onDownloaded)
+
+    def _onDownloaded(self, job):
+        self.models.refresh()
+        if job.error is not None:
+            self._showError(job.error)
+        elif self._whatIsMissing():  # the input was removed while the model was downloaded
+            self.jobPanel.showIdle(_("The model is ready."))
+        else:
+            self._startRun()
+        self._updateGUI()
+
+    def _startRun(self):
+        parameters = self._parameterNode
+        self._run = self.logic.makeRun(
+            parameters.inputVolume, parameters.model, parameters.outputSegmentation, parameters.device
+        )
+        self.jobPanel.addLog(_("Running {model}").format(model=self.models.currentModel().name))
+        self.jobPanel.run(self._run.task, self._run.params, onFinished=self._onRunFinished)
+
+    def _onRunFinished(self, job):
+        run, self._run = self._run, None
+        try:
+            if job.error is not None:
+                raise job.error
+            run.apply(job.result)
+        except Exception as error:
+            self._updateGUI()
+            self._showError(error, run)
+            return
+        seconds = self.jobPanel.elapsed
+        self._parameterNode.outputSegmentation = run.outputSegmentation
+        self._updateGUI()
+        self.jobPanel.showIdle(_("Done in {seconds:.1f} s.").format(seconds=seconds), 1.0)
+        for note in job.result["provenance"].get("notes", []):
+            self.jobPanel.addLog(note)
+        self.jobPanel.addLog(self.ui.statusLabel.text)
+
+    def _showError(self, error, run=None):
+        """Tell the user in one sentence what happened and keep the details in the log."""
+        from meddl.errors import JobCancelled, UntrustedModelError
+
+        message = getattr(error, "message", "") or str(error)
+        self.jobPanel.showIdle(message)
+        self.jobPanel.addLog(message)
+        self.jobPanel.addLog(getattr(error, "details", "") or "")
+        if isinstance(error, JobCancelled):
+            self.jobPanel.showIdle(_("Cancelled."))
+        elif isinstance(error, UntrustedModelError) and run is not None:
+            if self.askForTrust(error):
+                self.logic.trust(run.model)
+                self._startRun()
+                self._updateGUI()
+        else:
+            logger.debug("run failed", exc_info=error)
+            slicer.util.errorDisplay(message, windowTitle=_("MedDL Inference"))
+
+    def askForTrust(self, error):
+        """Ask whether a model may run the code it brings; the reasons are shown. Tests answer for the user."""
+        text = _(
+            "This model brings program code of its own, which could do anything on this computer that you can do.\n\n"
+            "Run it only if you trust where it comes from. Your consent is stored with the model's fingerprint and "
+            "asked for again when the model changes; it can be revoked in MedDL Setup.\n\n"
+            "What needs your consent:\n{reasons}"
+        )
+        shown = [f"\N{BULLET} {reason}" for reason in error.reasons[:5]]
+        if len(error.reasons) > len(shown):
+            shown.append(_("and {count} more").format(count=len(error.reasons) - len(shown)))
+        return slicer.util.confirmOkCancelDisplay(
+            text.format(reasons="\n".join(shown)),
+            windowTitle=_("Trust this model?"),
+            detailedText="\n".join(error.reasons),
+        )
+
+    def onShow3D(self, checked):
+        from meddl_slicer import segmentation
+
+        node = self._parameterNode.outputSegmentation if self._parameterNode else None
+        if node is not None and checked != segmentation.is_shown_in_3d(node):
+            with slicer.util.tryWithErrorDisplay(_("The surfaces could not be made."), waitCursor=True):
+                segmentation.show_in_3d(node, checked)
+
+    # What the panel shows
+
+    def _whatIsMissing(self):
+        """Return what keeps Apply from working, each as a few words; empty when all is there."""
+        missing = []
+        model = self.models.currentModel()
+        if not self._parameterNode or not self._parameterNode.inputVolume:
+            missing.append(_("an input volume"))
+        if model is None:
+            missing.append(_("a model"))
+        elif model.problem:
+            missing.append(_("a model that is on this computer"))
+        if self._missingPackages:
+            missing.append(_("Python packages (open MedDL Setup)"))
+        return missing
+
+    def _updateGUI(self, caller=None, event=None):
+        parameters = self._parameterNode
+        if parameters:
+            self.models.select(parameters.model)
+            self._selectDevice(parameters.device)
+        running = self.jobPanel.isRunning
+        missing = self._whatIsMissing()
+        model = self.models.currentModel()
+        if running:
+            tip = _("A run is under way.")
+        elif missing:
+            tip = _("Still needed: {missing}.").format(missing=", ".join(missing))
+        else:
+            tip = _("Run the model on the input volume.")
+        download = model is not None and not model.installed and not model.problem
+        self.ui.applyButton.text = (
+            _("Download {size} and apply").format(size=model.sizeText) if download else _("Apply")
+        )
+        self.ui.applyButton.toolTip = tip
+        self.ui.applyButton.enabled = not running and not missing
+        for widget in (self.ui.inputsCollapsibleButton, self.ui.outputsCollapsibleButton, self.ui.deviceComboBox):
+            widget.enabled = not running
+        self.ui.setupFrame.visible = bool(self._missingPackages)
+        self._showResult()
+
+    def _showResult(self):
+        from meddl_slicer import segmentation
+        from meddl_slicer.segmentation_run import resultRows
+
+        node = self._parameterNode.outputSegmentation if self._parameterNode else None
+        rows, title = resultRows(node)
+        table = self.ui.resultTable
+        table.setRowCount(len(rows))
+        for index, (name, milliliters) in enumerate(rows):
+            number = qt.QTableWidgetItem(f"{milliliters:.1f}")
+            number.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
+            table.setItem(index, 0, qt.QTableWidgetItem(name))
+            table.setItem(index, 1, number)
+        self.ui.resultModelLabel.text = title
+        self.ui.show3DButton.enabled = node is not None
+        wasBlocked = self.ui.show3DButton.blockSignals(True)
+        self.ui.show3DButton.checked = segmentation.is_shown_in_3d(node)
+        self.ui.show3DButton.blockSignals(wasBlocked)
+
+    def _lookForPackages(self):
+        from meddl_slicer import packages
+
+        self._missingPackages = [package.name for package in packages.missing()]
+        names = ", ".join("PyTorch" if name == "torch" else name for name in self._missingPackages[:3])
+        more = len(self._missingPackages) - 3
+        if more > 0:
+            names = _("{names} and {count} more").format(names=names, count=more)
+        self.ui.setupLabel.text = _("To run models, Slicer still needs {names}.").format(names=names)
+
+    def _fillDevices(self):
+        from meddl_slicer import computer
+        from meddl_slicer.health import size_text
+
+        self.ui.deviceComboBox.addItem(_("Automatic"), "auto")
+        for gpu in computer.gpus():
+            memory = f" ({size_text(gpu.memory)})" if gpu.memory else ""
+            self.ui.deviceComboBox.addItem(f"{gpu.name}{memory}", gpu.id)
+        self.ui.deviceComboBox.addItem(_("Processor (CPU)"), "cpu")
+
+    def _selectDevice(self, device):
+        index = self.ui.deviceComboBox.findData(device)
+        if index < 0:  # a scene from another computer
+            self.ui.deviceComboBox.addItem(_("{device} (not on this computer)").format(device=device), device)
+            index = self.ui.deviceComboBox.count - 1
+        self.ui.deviceComboBox.setCurrentIndex(index)
+
+    def _makeAddModelMenu(self):
+        self._addModelMenu = qt.QMenu(self.ui.addModelButton)
+        self._addModelMenu.addAction(_("Model folder…")).connect("triggered()", self.onAddModelFolder)
+        self._addModelMenu.addAction(_("Zip file…")).connect("triggered()", self.onAddModelZip)
+        self.ui.addModelButton.setMenu(self._addModelMenu)
+
+
+class MedDLInferenceLogic(ScriptedLoadableModuleLogic):
+    """Runs models on volume nodes; needs no panel.
+
+    Example::
+
+        logic = MedDLInferenceLogic()
+        segmentation = logic.process(volumeNode, "brain_extraction")
+
+    Args:
+        runner: who runs the jobs; the session's shared worker when None.
+    """
+
+    def __init__(self, runner=None):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._runner = runner
+        self._pump = None
+
+    @property
+    def runner(self):
+        """Who runs the jobs."""
+        if self._runner is None:
+            from meddl_slicer.pump import runner_for_slicer
+
+            return runner_for_slicer()
+        return self._runner
+
+    def getParameterNode(self):
+        return MedDLInferenceParameterNode(super().getParameterNode())
+
+    def makeRun(self, inputVolume, model, outputSegmentation=None, device="auto"):
+        """Return a :class:`meddl_slicer.segmentation_run.SegmentationRun`, ready to be submitted.
+
+        Raises:
+            meddl.errors.VolumeError: the volume cannot be used; the message says why.
+        """
+        from meddl_slicer.segmentation_run import SegmentationRun
+
+        return SegmentationRun(inputVolume, model, outputSegmentation, device)
+
+    def process(self, inputVolume, model, outputSegmentation=None, device="auto", onProgress=None):
+        """Segment a volume and return the segmentation node. Waits for the result, without processing events.
+
+        Args:
+            inputVolume: vtkMRMLScalarVolumeNode.
+            model: catalogue name, or the folder or zip file of a MONAI Bundle.
+            outputSegmentation: replaced on success; a new node when None.
+            device: "auto", "cpu", "mps" or "cuda:N".
+            onProgress: called with the fraction of the work done and one line of text.
+
+        Raises:
+            meddl.errors.MedDLError: with a sentence for the user; the scene is unchanged.
+        """
+        run = self.makeRun(inputVolume, model, outputSegmentation, device)
+        return run.apply(self.runner.submit(run.task, run.params, on_progress=onProgress).wait())
+
+    def start(self, inputVolume, model, outputSegmentation=None, device="auto", onProgress=None, onFinished=None):
+        """Do as :meth:`process` but return at once, with the :class:`meddl.jobs.Job`; events must be processed.
+
+        Args:
+            onFinished: called with (segmentation node, None) or (None, error).
+        """
+        from meddl_slicer.pump import JobPump
+
+        run = self.makeRun(inputVolume, model, outputSegmentation, device)
+
+        def finish(job):
+            try:
+                if job.error is not None:
+                    raise job.error
+                outcome = run.apply(job.result), None
+            except Exception as error:
+                outcome = None, error
+            if onFinished is not None:
+                onFinished(*outcome)
+
+        job = self.runner.submit(run.task, run.params, on_progress=onProgress, on_done=finish)
+        if self._pump is None or self._pump.runner is not self.runner:
+            self._pump = JobPump(self.runner)
+        self._pump.start()
+        return job
+
+    def warmUp(self):
+        """Start the worker process, so that the first run does not wait for it to load PyTorch."""
+        prestart = getattr(self.runner, "prestart", None)  # a runner in this process has nothing to start
+        if prestart is not None:
+            prestart(["torch", "monai.transforms"])
+
+    def download(self, model):
+        """Return task and params of the job that fetches a catalogue model."""
+        from meddl_slicer.download_task import ADD_MODEL
+
+        return ADD_MODEL, {"model": model}
+
+    def trust(self, model):
+        """Store the user's consent to a model as it is now."""
+        from meddl.models import TrustStore, resolve_model
+
+        TrustStore().record(resolve_model(model), origin="MedDL Inference panel")
