@@ -18,7 +18,8 @@ class Volume:
     """A voxel array with its place in the patient.
 
     Attributes:
-        array: ``(C, I, J, K)`` bool, integers or floats of up to 64 bits, in any memory order; it is not copied.
+        array: ``(C, I, J, K)`` bool, integers or floats of up to 64 bits, in any memory order; it is not
+            copied unless its byte order is a foreign one.
         affine: 4x4 float64 (read-only), voxel index ``(i, j, k)`` to RAS mm. Need not be orthogonal.
         name: a short name for people, never a patient's.
         meta: facts about the image that identify nobody, for instance ``{"modality": "CT"}``.
@@ -45,6 +46,8 @@ class Volume:
             )
         if array.size == 0:
             raise VolumeError(f"The image is empty: its shape is {' x '.join(map(str, array.shape))}.")
+        if not array.dtype.isnative:  # torch and others refuse foreign byte orders
+            array = array.astype(array.dtype.newbyteorder("="))
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", checked_affine(self.affine))
         object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))

@@ -58,7 +58,7 @@ class Frame:
         position: LPS mm (3,) of its first voxel.
         axes: LPS unit vectors (2, 3): along a row (column index grows), along a column.
         spacing: mm between columns, mm between rows.
-        thickness: mm to the next slice as the header says, or 0.
+        thickness: mm of the slice as the header says, else the distance of slices, or 0.
         scaling: rescale slope and intercept.
     """
 
@@ -246,7 +246,7 @@ def _frame(header: Header, index: int, position: Any, orientation: Any, measures
         where,
         axes / lengths[:, np.newaxis],
         (float(column_step), float(row_step)),
-        abs(_number(measures.get("SpacingBetweenSlices"), 0.0)) or _number(measures.get("SliceThickness"), 0.0),
+        _number(measures.get("SliceThickness"), 0.0) or abs(_number(measures.get("SpacingBetweenSlices"), 0.0)),
         checked_scaling(slope, intercept, WHO),
     )
 

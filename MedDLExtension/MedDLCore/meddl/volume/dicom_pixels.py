@@ -92,6 +92,8 @@ def _by_gdcm(header: Header) -> np.ndarray:
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(header.path))
     pixels = sitk.GetArrayFromImage(reader.Execute())
+    if pixels.dtype == np.int32 and header.dataset.BitsAllocated <= 16 and abs(pixels).max() < 2**15:
+        pixels = pixels.astype(np.int16)  # GDCM allows for all values the header allows; CT needs no 32 bits
     if pixels.ndim not in (2, 3):
         raise VolumeError(f"{WHO} is compressed in a way that is not supported. Export it uncompressed.")
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels

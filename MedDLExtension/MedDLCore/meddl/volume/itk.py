@@ -57,7 +57,7 @@ def resample_to(
     """Return ``volume`` sampled at the voxel centers of ``grid``; both may be oblique, flipped or sheared.
 
     Args:
-        interpolation: "linear" for images (integers are rounded), "nearest" for label maps.
+        interpolation: "linear" for images (integers are rounded; above 2**53 they lose digits), "nearest" for label maps.
         default: value where the grid reaches beyond the volume.
 
     Returns:
@@ -79,7 +79,8 @@ def resample_to(
             raise UsageError(f"The default value {default:g} does not fit into voxels of type {dtype}.")
     # Both images are given to ITK in voxel units and all of the geometry as one affine map between their indices,
     # because ITK images themselves cannot be sheared.
-    index_map = np.linalg.inv(volume.affine) @ grid.affine
+    # Rounded far below what matters, so that a voxel center meant to be hit is hit, and not missed by 1e-15.
+    index_map = np.round(np.linalg.inv(volume.affine) @ grid.affine, 10)
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(index_map[:3, :3].ravel().tolist())
     transform.SetTranslation(index_map[:3, 3].tolist())
@@ -88,7 +89,12 @@ def resample_to(
     resampler.SetTransform(transform)
     resampler.SetInterpolator(interpolators[interpolation])
     resampler.SetDefaultPixelValue(float(default))
-    resampled = _array_of(resampler.Execute(_sitk_voxels(volume.array)))
+    array = volume.array
+    if interpolation == "linear" and dtype.kind in "biu":  # ITK would cut off what is behind the point
+        array = array.astype(np.float32 if dtype.itemsize <= 2 else np.float64)
+    resampled = _array_of(resampler.Execute(_sitk_voxels(array)))
+    if resampled.dtype.kind == "f" and dtype.kind in "biu":
+        resampled = np.rint(resampled, out=resampled)
     return Volume(resampled.astype(dtype, copy=False), grid.affine, volume.name, volume.meta)
 
 

@@ -53,7 +53,7 @@ def rescaled(array: np.ndarray, slope: float, intercept: float, name: str) -> tu
     result = np.empty_like(array, dtype=np.float64 if wide else np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         np.multiply(array, slope, out=result, dtype=np.float64, casting="same_kind")
-        result += result.dtype.type(intercept)
+        np.add(result, intercept, out=result)
     if array.dtype.kind in "iu" and not np.isfinite(result).all():
         raise VolumeError(f"{name} has a rescale slope or intercept that makes its values overflow. Export it again.")
     return result, note
