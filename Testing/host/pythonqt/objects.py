@@ -19,7 +19,7 @@ _loading_ui = False
 # PySide6 answers these names itself, before a look into the class.
 _OVER_PYSIDE = {"connect": connect, "disconnect": disconnect}
 _TUPLE_RETURNS = {
-    "children", "findChildren", "actions", "selectedItems", "selectedIndexes", "selectedRows", "topLevelWidgets",
+    "children", "findChildren", "actions", "selectedItems", "selectedIndexes", "selectedRows",
 }  # fmt: skip
 
 

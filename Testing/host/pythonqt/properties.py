@@ -36,7 +36,7 @@ class QtProperty:
     def _read(self, obj: QObject) -> object:
         if self._getter is not None:
             try:
-                return self._getter(obj)
+                return _bound(self._getter, obj)()
             except TypeError:  # the method of that name wants arguments: it is not the property's reader
                 self._getter = None
         return _read_property(obj, self.name)
@@ -53,7 +53,7 @@ class QtProperty:
         value = to_property(self.name, self.type_name, value)
         if self._setter is not None:
             try:
-                self._setter(obj, value)
+                _bound(self._setter, obj)(value)
             except TypeError:
                 raise refusal(self.name, self.type_name, value) from None
         elif not _write_property(obj, self.name, value):
@@ -65,6 +65,11 @@ class QtProperty:
             value = type(current)(value)
         if not isinstance(value, (int, str)) or not _write_property(obj, self.name, value):
             raise refusal(self.name, self.type_name, value)
+
+
+def _bound(method: object, obj: QObject) -> object:
+    """`method` as taken from a class's dictionary, bound; Qt's static functions stay as they are."""
+    return method.__get__(obj, type(obj)) if hasattr(method, "__get__") else method
 
 
 def _original(owner: type, name: str) -> object:
