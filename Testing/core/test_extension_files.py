@@ -160,3 +160,20 @@ def test_the_installed_core_finds_its_models(installed: Path, tmp_path: Path) ->
     )
 
     assert run_installed(installed, tmp_path, code).split() == ["True"]
+
+
+def test_a_worker_started_from_the_install_tree_finds_the_packages(installed: Path, tmp_path: Path) -> None:
+    """Slicer extends its own sys.path, not PYTHONPATH: the runner must hand the folder to its child process."""
+    code = (
+        "from meddl.jobs import WorkerRunner\n"
+        "with WorkerRunner() as runner:\n"
+        "    job = runner.submit('meddl_slicer.download_task:add_model', {'model': 'no_such_model'})\n"
+        "    try:\n"
+        "        job.wait(timeout=120)\n"
+        "    except Exception as error:\n"
+        "        print(type(error).__name__, error)\n"
+    )
+
+    answer = run_installed(installed, tmp_path, code)
+
+    assert answer.startswith("ModelError") and "no_such_model" in answer

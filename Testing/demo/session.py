@@ -1,0 +1,84 @@
+"""A Slicer session without Slicer's program: the host of `Testing/host`, one volume and the panel MedDL Inference."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import host
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Session:
+    """The panel, ready to be used on the image in a file.
+
+    Attributes:
+        scene, volume, widget: the MRML scene, the image's node, the panel.
+        segmentation: the result's node, after :meth:`apply`.
+    """
+
+    def __init__(self, image: Path, model: str) -> None:
+        # In testing mode nothing opens a dialog and waits for an answer that nobody here would give.
+        self.slicer = host.start(testing=True)
+        for module in ("MedDLCore", "MedDLInference"):
+            host.load_module(REPOSITORY / "MedDLExtension" / module / f"{module}.py")
+        self.scene = self.slicer.mrmlScene
+        self.volume = self.slicer.util.loadVolume(str(image), {"name": "T1 head"})
+        self.segmentation: Any = None
+        self.widget = self.slicer.util.getModuleWidget("MedDLInference")
+        self.widget.enter()
+        parameters = self.widget.logic.getParameterNode()
+        parameters.inputVolume = self.volume
+        parameters.model = model
+
+    def apply(self, longest_s: float) -> None:
+        """Press the panel's Apply button and process events, as a session does, until the result is there.
+
+        Raises:
+            RuntimeError: the panel did not let the run start, or the run failed.
+        """
+        button = self.widget.ui.applyButton
+        if not button.enabled:
+            raise RuntimeError(f"Apply is not enabled: {button.toolTip}")
+        button.click()
+        deadline = time.monotonic() + longest_s
+        while self.widget.jobPanel.isRunning and time.monotonic() < deadline:
+            self.slicer.app.processEvents()
+            time.sleep(0.01)
+        self.segmentation = self.widget.logic.getParameterNode().outputSegmentation
+        if self.segmentation is None:
+            raise RuntimeError(f"There is no result; the panel says: {self.widget.ui.statusLabel.text}")
+
+    def volumes_ml(self) -> dict[str, float]:
+        """Milliliters of each structure, as in the scene's table."""
+        from meddl_slicer.segmentation_run import resultRows
+
+        rows, _ = resultRows(self.segmentation)
+        return {name: round(volume, 3) for name, volume in rows}
+
+    def provenance(self) -> dict[str, Any]:
+        """What the segmentation node tells about where it comes from."""
+        from meddl_slicer import provenance
+
+        return provenance.read(self.segmentation) or {}
+
+    def grab_panel(self, path: Path, width: int) -> None:
+        """Save a picture of the panel as it looks now, `width` pixels wide and as high as it needs."""
+        panel = self.widget.parent
+        panel.resize(width, panel.sizeHint.height())
+        panel.show()
+        self.slicer.app.processEvents()
+        panel.resize(width, panel.sizeHint.height())
+        self.slicer.app.processEvents()
+        if not panel.grab().save(str(path)):
+            raise OSError(f"{path} could not be written")
+
+    def close(self) -> None:
+        """End the worker and let go of the scene, as Slicer does when it quits."""
+        from meddl_slicer.pump import close_shared_runner
+
+        self.widget.cleanup()
+        self.widget.parent.setMRMLScene(None)
+        close_shared_runner()
