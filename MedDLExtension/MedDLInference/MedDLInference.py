@@ -1,6 +1,7 @@
 """Panel MedDL Inference: run a segmentation model on a volume of the scene."""
 
 import logging
+import tempfile
 from pathlib import Path
 
 import qt
@@ -523,3 +524,266 @@ class MedDLInferenceLogic(ScriptedLoadableModuleLogic):
         from meddl.models import TrustStore, resolve_model
 
         TrustStore().record(resolve_model(model), origin="MedDL Inference panel")
+
+
+class MedDLInferenceTest(ScriptedLoadableModuleTest):
+    """Runs real inference in a real worker process, with a tiny model made here whose right answer is known.
+
+    Nothing is downloaded. What needs PyTorch says so and fails when it is missing.
+    """
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        from meddl_slicer import packages
+
+        missing = ", ".join(package.requirement for package in packages.missing())
+        self.assertFalse(missing, f"Models cannot run in this Python: {missing} missing. Install it in MedDL Setup.")
+        for test in (
+            self.test_resultOverlaysMovedVolume,
+            self.test_parametersArePartOfTheScene,
+            self.test_applyTellsWhatIsMissing,
+            self.test_applyInPanel,
+            self.test_secondRunUsesTheWarmWorker,
+            self.test_cancel,
+            self.test_failureKeepsTheOldResult,
+            self.test_modelWithCodeAsksForTrust,
+            self.test_closingTheScene,
+            self.test_removingTheInput,
+        ):
+            with tempfile.TemporaryDirectory(prefix="MedDL-test-") as folder:
+                self.folder = Path(folder)
+                self.setUp()
+                logging.info(f"{type(self).__name__}.{test.__name__}")
+                try:
+                    test()
+                finally:
+                    self.tearDown()
+        self.delayDisplay("All tests passed")
+
+    def tearDown(self):
+        widget, self.widget = getattr(self, "widget", None), None
+        if widget is not None:
+            # It would be cleaned up again when Slicer exits, after it is gone.
+            slicer.app.moduleManager().disconnect(
+                "moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded
+            )
+            widget.cleanup()
+            widget.parent.setMRMLScene(None)
+            widget.parent.deleteLater()
+        slicer.mrmlScene.Clear()
+
+    # The logic
+
+    def test_resultOverlaysMovedVolume(self):
+        import numpy as np
+
+        volume, array = self.makeVolume()
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+        moved = vtk.vtkTransform()
+        moved.Translate(12.0, -7.0, 30.0)
+        moved.RotateWXYZ(35.0, 0.2, 0.6, -0.4)
+        transform.SetMatrixTransformToParent(moved.GetMatrix())
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        reports = []
+        node = MedDLInferenceLogic().process(volume, self.makeModel(), onProgress=lambda *args: reports.append(args))
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0), volume)
+        np.testing.assert_array_equal(found > 0, array > 100)
+        self.assertIs(node.GetParentTransformNode(), transform)
+        self.assertEqual(node.GetSegmentation().GetNthSegment(0).GetName(), "Brain")
+        self.assertIn("12738006", node.GetSegmentation().GetNthSegment(0).GetTerminology())
+        self.assertEqual(node.GetAttribute("MedDL.License"), "Apache-2.0")
+        self.assertTrue(reports)
+        table = node.GetNodeReference("MedDL.volumes").GetTable()
+        self.assertAlmostEqual(table.GetValue(0, 1).ToDouble(), (array > 100).sum() * 1.5 * 1.5 * 2 / 1000, places=2)
+
+    # The panel
+
+    def test_parametersArePartOfTheScene(self):
+        widget = self.makeWidget()
+        volume, _array = self.makeVolume()
+        widget.ui.inputSelector.setCurrentNode(volume)
+        widget.ui.deviceComboBox.setCurrentIndex(widget.ui.deviceComboBox.findData("cpu"))
+        model = self.selectModel(widget)
+        path = str(self.folder / "scene.mrml")
+        slicer.mrmlScene.SetURL(path)
+        self.assertTrue(slicer.mrmlScene.Commit(path))
+        slicer.mrmlScene.Clear()
+        self.assertEqual(widget.logic.getParameterNode().device, "auto")
+        slicer.mrmlScene.SetURL(path)
+        slicer.mrmlScene.Import()
+        parameters = widget.logic.getParameterNode()
+        self.assertEqual((parameters.model, parameters.device), (model, "cpu"))
+        self.assertEqual(widget.ui.deviceComboBox.currentData, "cpu")
+        self.assertEqual(widget.ui.modelComboBox.currentData, model)
+
+    def test_applyTellsWhatIsMissing(self):
+        widget = self.makeWidget()
+        self.selectModel(widget)
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.assertIn("an input volume", widget.ui.applyButton.toolTip)
+        volume, _array = self.makeVolume()
+        widget.ui.inputSelector.setCurrentNode(volume)
+        self.assertTrue(widget.ui.applyButton.enabled, widget.ui.applyButton.toolTip)
+        widget._parameterNode.model = str(self.folder / "moved away")
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.assertIn("a model that is on this computer", widget.ui.applyButton.toolTip)
+
+    def test_applyInPanel(self):
+        widget = self.makeReadyWidget()
+        widget.ui.applyButton.click()
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.assertTrue(widget.ui.cancelButton.enabled)
+        gap = self.waitForEnd(widget)
+        logging.info(f"Longest gap of the main thread: {gap * 1000:.0f} ms")
+        node = widget._parameterNode.outputSegmentation
+        self.assertIsNotNone(node, widget.ui.statusLabel.text)
+        self.assertIs(widget.ui.outputSelector.currentNode(), node)
+        self.assertEqual(widget.ui.resultTable.item(0, 0).text(), "Brain")
+        self.assertGreater(float(widget.ui.resultTable.item(0, 1).text()), 0)
+        self.assertIn("Done", widget.ui.statusLabel.text)
+        self.assertTrue(widget.ui.applyButton.enabled)
+        widget.ui.show3DButton.click()
+        self.assertTrue(node.GetSegmentation().ContainsRepresentation("Closed surface"))
+        widget.ui.show3DButton.click()
+        self.assertFalse(node.GetSegmentation().ContainsRepresentation("Closed surface"))
+
+    def test_secondRunUsesTheWarmWorker(self):
+        widget = self.makeReadyWidget()
+        processes = []
+        for _run in range(2):
+            widget.ui.applyButton.click()
+            self.waitForEnd(widget)
+            processes.append(widget.logic.runner.worker_pid)
+        self.assertIsNotNone(processes[0])
+        self.assertEqual(processes[0], processes[1])
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 1)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 1)
+
+    def test_cancel(self):
+        widget = self.makeReadyWidget(window=8)
+        widget.ui.applyButton.click()
+        self.waitFor(lambda: widget.ui.progressBar.value > 0)
+        widget.ui.cancelButton.click()
+        self.waitForEnd(widget, 20)
+        self.assertEqual(widget.ui.statusLabel.text, "Cancelled.")
+        self.assertIsNone(widget._parameterNode.outputSegmentation)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)
+        self.assertTrue(widget.ui.applyButton.enabled)
+        self.selectModel(widget)
+        widget.ui.applyButton.click()
+        self.waitForEnd(widget)
+        self.assertIsNotNone(widget._parameterNode.outputSegmentation)
+
+    def test_failureKeepsTheOldResult(self):
+        widget = self.makeReadyWidget()
+        widget.ui.applyButton.click()
+        self.waitForEnd(widget)
+        node = widget._parameterNode.outputSegmentation
+        slicer.util.arrayFromVolume(self.volume)[:] = 7  # the same value everywhere: no model takes that
+        widget.ui.applyButton.click()
+        self.waitForEnd(widget)
+        self.assertIn("empty", widget.ui.statusLabel.text)
+        self.assertIn("empty", widget.ui.logTextEdit.plainText)
+        self.assertEqual(node.GetSegmentation().GetNumberOfSegments(), 1)
+        self.assertTrue(widget.ui.applyButton.enabled)
+
+    def test_modelWithCodeAsksForTrust(self):
+        from meddl.models import ModelBundle, TrustStore
+
+        widget = self.makeReadyWidget(code=True)
+        asked = []
+        widget.askForTrust = lambda error: bool(asked.append(error.reasons))
+        widget.ui.applyButton.click()
+        self.waitForEnd(widget)
+        self.assertEqual(len(asked), 1)
+        self.assertIsNone(widget._parameterNode.outputSegmentation)
+        widget.askForTrust = lambda error: True
+        bundle = ModelBundle.open(Path(widget._parameterNode.model))
+        try:
+            widget.ui.applyButton.click()
+            self.waitForEnd(widget)
+            self.assertTrue(TrustStore().is_trusted(bundle))
+            self.assertIsNotNone(widget._parameterNode.outputSegmentation, widget.ui.statusLabel.text)
+        finally:
+            TrustStore().revoke(bundle)
+
+    def test_closingTheScene(self):
+        widget = self.makeReadyWidget(window=8)
+        widget.ui.applyButton.click()
+        self.waitFor(lambda: widget.ui.progressBar.value > 0)
+        slicer.mrmlScene.Clear()
+        self.assertFalse(widget.jobPanel.isRunning)
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.assertEqual(widget.ui.progressBar.value, 0)
+        self.waitFor(lambda: not widget.logic.runner.active)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)
+
+    def test_removingTheInput(self):
+        widget = self.makeReadyWidget(window=8)
+        widget.ui.applyButton.click()
+        self.waitFor(lambda: widget.ui.progressBar.value > 0)
+        slicer.mrmlScene.RemoveNode(self.volume)
+        self.assertIn("was removed", widget.ui.statusLabel.text)
+        self.waitFor(lambda: not widget.logic.runner.active)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)
+        self.assertFalse(widget.ui.applyButton.enabled)
+
+    # What the tests are made of
+
+    def makeVolume(self):
+        """Return an oblique volume node of a bright block in noise, and its (K, J, I) array."""
+        import numpy as np
+
+        array = np.random.default_rng(7).normal(50, 10, (40, 36, 44)).astype(np.int16)
+        array[8:25, 5:20, 10:40] += 100
+        node = slicer.util.addVolumeFromArray(array, name="Head")
+        turned = vtk.vtkTransform()
+        turned.Translate(-30.0, 10.0, 5.0)
+        turned.RotateX(20.0)
+        turned.Scale(-1.5, -1.5, 2.0)
+        node.SetIJKToRASMatrix(turned.GetMatrix())
+        return node, array
+
+    def makeModel(self, **options):
+        from meddl_slicer.known_model import write_threshold_bundle
+
+        name = "model" + "".join(f"_{key}{value}" for key, value in options.items())
+        return str(write_threshold_bundle(self.folder / name, 100.0, **options))
+
+    def makeWidget(self):
+        # Not the one in the module panel, which may be at work for the user.
+        self.widget = MedDLInferenceWidget()
+        self.widget.logic.getParameterNode().outputSegmentation = None
+        return self.widget
+
+    def makeReadyWidget(self, **options):
+        widget = self.makeWidget()
+        volume, _array = self.makeVolume()
+        widget.ui.inputSelector.setCurrentNode(volume)
+        self.selectModel(widget, **options)
+        self.volume = volume
+        return widget
+
+    def selectModel(self, widget, **options):
+        model = self.makeModel(**options)
+        widget._parameterNode.model = model
+        return model
+
+    def waitFor(self, condition, seconds=120.0):
+        """Process events until ``condition()``; returns the longest time between two turns of the event loop."""
+        import time
+
+        end, last, gap = time.monotonic() + seconds, time.monotonic(), 0.0
+        while not condition():
+            slicer.app.processEvents()
+            now = time.monotonic()
+            gap, last = max(gap, now - last), now
+            self.assertLess(now, end, f"This took longer than {seconds} s")
+            time.sleep(0.002)
+        return gap
+
+    def waitForEnd(self, widget, seconds=120.0):
+        return self.waitFor(lambda: not widget.jobPanel.isRunning, seconds)
+
