@@ -1,7 +1,7 @@
 """Breaks real images in many ways and reads each: run as a program, so that a crash or a hang is seen from outside.
 
-``python fuzzing.py FOLDER SEED COUNT`` reads ``COUNT`` broken copies of each image in ``FOLDER`` and prints one JSON line
-for each: ``{"case", "outcome": "read" | "refused" | "escaped", "message"}``.
+``python fuzzing.py FOLDER SEED COUNT`` reads ``COUNT`` broken copies of each image in ``FOLDER`` and prints a JSON
+line for each: ``{"case", "outcome": "read" | "refused" | "escaped", "message"}``.
 """
 
 from __future__ import annotations
@@ -100,11 +100,16 @@ def main(folder: Path, seed: int, count: int) -> None:
             target = next((p for p in work.iterdir() if p.suffix in (".nhdr", ".mhd")), victim)
             path = work if image.name.startswith("dicom") else target
             case = f"{image.name}/{number} {kind} in {victim.name}"
-            print(json.dumps({"starting": case}), flush=True)
+            _tell({"starting": case})
             _alarm(SECONDS)
             result, message = outcome(path)
             _alarm(0)
-            print(json.dumps({"case": case, "outcome": result, "message": message}), flush=True)
+            _tell({"case": case, "outcome": result, "message": message})
+
+
+def _tell(line: dict[str, str]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def _guard() -> None:

@@ -58,7 +58,7 @@ def world_of(volume_affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def ramp(affine: np.ndarray, shape: tuple[int, int, int], dtype: type = np.float64) -> Volume:
-    """Return an image that is 2x - 3y + 5z + 7 at the point (x, y, z) of the patient: linear sampling is exact on it."""
+    """Return an image of 2x - 3y + 5z + 7 at the point (x, y, z) of the patient: linear sampling is exact on it."""
     x, y, z = world_of(affine, shape)
     return Volume((2 * x - 3 * y + 5 * z + 7).astype(dtype)[np.newaxis], affine)
 

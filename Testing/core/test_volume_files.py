@@ -72,8 +72,13 @@ class TestRoundTrip:
                 write_volume(numbered(SHEARED if suffix != ".mha" else np.eye(4)), tmp_path / (name + suffix))
             assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
-    def test_more_than_a_block_of_voxels(self, tmp_path: Path) -> None:
-        volume = Volume(np.random.default_rng(0).integers(0, 9, (1, 300, 200, 300)).astype(np.int16), np.eye(4))
+    def test_more_than_a_block_of_voxels(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import meddl.volume.payload as payload
+        import meddl.volume.writing as writing
+
+        volume = Volume(np.random.default_rng(0).integers(0, 999, (2, 30, 20, 30)).astype(np.int16), np.eye(4))
+        monkeypatch.setattr(writing, "_BLOCK", 1000)
+        monkeypatch.setattr(payload, "_CHUNK", 1000)
         for suffix in SUFFIXES:
             write_volume(volume, tmp_path / f"x{suffix}")
             np.testing.assert_array_equal(read_volume(tmp_path / f"x{suffix}").array, volume.array)

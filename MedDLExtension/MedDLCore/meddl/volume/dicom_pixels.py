@@ -71,6 +71,9 @@ def _by_pydicom(header: Header) -> np.ndarray:
 
     dataset = pydicom.dcmread(header.path)
     pixels = dataset.pixel_array
+    excess = len(dataset.get("PixelData", b"")) - pixels.nbytes
+    if excess > 1 and excess >= dataset.Columns * pixels.itemsize:  # scanners pad, but not by whole rows
+        raise VolumeError(f"{WHO} is damaged: a file holds more voxels than its header announces. Export it again.")
     pixels = _used_bits(pixels, dataset)
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels
 

@@ -6,6 +6,7 @@ Anything that would make a wrong volume is refused: gaps, repeated positions, mi
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def _choose(headers: list[Header], series_uid: str | None) -> list[Header]:
     """Return the headers of the one series that is meant."""
     counts = Counter((header.series_uid, header.modality) for header in headers)
     listed = ", ".join(
-        f"{uid or 'without a UID'} ({modality or 'unknown modality'}, {count} file{'s' * (count > 1)})"
+        f"{_told(uid)} ({modality or 'unknown modality'}, {count} file{'s' * (count > 1)})"
         for (uid, modality), count in list(counts.items())[:_LISTED]
     ) + (f" and {len(counts) - _LISTED} more" if len(counts) > _LISTED else "")
     if series_uid is None:
@@ -99,6 +100,13 @@ def _choose(headers: list[Header], series_uid: str | None) -> list[Header]:
     if not chosen:
         raise UsageError(f"The folder has no DICOM series of the UID that was asked for. It has: {listed}.")
     return chosen
+
+
+def _told(uid: str) -> str:
+    """Return ``uid`` for a message; headers may hold anything in its place."""
+    if not uid:
+        return "without a UID"
+    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else "with a broken UID"
 
 
 def _check_uniform(frames: list[Frame]) -> None:

@@ -57,7 +57,7 @@ def resample_to(
     """Return ``volume`` sampled at the voxel centers of ``grid``; both may be oblique, flipped or sheared.
 
     Args:
-        interpolation: "linear" for images (integers are rounded; above 2**53 they lose digits), "nearest" for label maps.
+        interpolation: "linear" for images (integers are rounded; those above 2**53 lose digits), "nearest" for labels.
         default: value where the grid reaches beyond the volume.
 
     Returns:
