@@ -71,7 +71,8 @@ _TRANSFORMS = {
     "monai.transforms.intensity.dictionary": (
         "AdjustContrastd ClipIntensityPercentilesd ForegroundMaskd GaussianSharpend GaussianSmoothd "
         "HistogramNormalized MaskIntensityd MedianSmoothd NormalizeIntensityd SavitzkyGolaySmoothd "
-        "ScaleIntensityRangePercentilesd ScaleIntensityRanged ScaleIntensityd ShiftIntensityd StdShiftIntensityd ThresholdIntensityd"
+        "ScaleIntensityRangePercentilesd ScaleIntensityRanged ScaleIntensityd ShiftIntensityd StdShiftIntensityd "
+        "ThresholdIntensityd"
     ),
     "monai.transforms.meta_utility.dictionary": "FromMetaTensord ToMetaTensord",
     "monai.transforms.post.array": (

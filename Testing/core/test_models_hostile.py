@@ -1,0 +1,109 @@
+"""Nothing of a hostile bundle is executed, imported or unpickled, and each is refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core.hostile_bundles import ATTACKS, Attack, torchscript_bytes, write_bundle, write_scripts
+
+RUNNER = Path(__file__).with_name("hostile_runner.py")
+CORE = Path(__file__).resolve().parents[2] / "MedDLExtension" / "MedDLCore"
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the runner's time and memory bounds need fork")
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("hostile")
+    jobs = []
+    for number, attack in enumerate(ATTACKS):
+        # No canary name may be a prefix of another, and all are safe to stand in a shell command or a format string.
+        canary = home / f"canary_{number}_"
+        folder = home / f"b{number}"
+        folder.mkdir()
+        bundle = attack.build(folder, canary)
+        assert not canary.exists(), f"building {attack.name} set it off"
+        jobs.append({"name": attack.name, "bundle": str(bundle), "canary": str(canary)})
+    (home / "jobs.json").write_text(json.dumps(jobs))
+    environment = {**os.environ, "MEDDL_CACHE": str(home / "cache"), "PYTHONPATH": str(CORE)}
+    environment.pop("MEDDL_MODELS_DIR", None)
+    result = subprocess.run(
+        [sys.executable, str(RUNNER), str(home / "jobs.json"), str(home / "out.json")],
+        env=environment, cwd=home, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    answers = json.loads((home / "out.json").read_text())
+    for job in jobs:
+        answers[job["name"]]["canary"] = Path(job["canary"]).exists()
+    answers["strays"] = [str(path) for path in home.rglob("canary") if path.exists()]
+    return answers
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_a_hostile_bundle_does_nothing_and_is_refused(attack: Attack, outcomes: dict[str, Any]) -> None:
+    outcome = outcomes[attack.name]
+    assert not outcome["canary"], "it ran"
+    assert "crash" not in outcome, outcome["crash"]
+    assert outcome["seen"] == []
+    assert outcome["imported"] == []
+    assert outcome["wrong"] == []
+    assert outcome["seconds"] < 20
+    if not attack.inert:
+        assert outcome["refusals"]
+        assert outcome["problems"] or outcome["needs_trust"] or not outcome["opened"] or _network_refused(outcome)
+
+
+def test_no_archive_wrote_outside_its_folder(outcomes: dict[str, Any]) -> None:
+    assert outcomes["strays"] == []
+
+
+def test_the_refusal_names_file_key_and_reason(outcomes: dict[str, Any]) -> None:
+    lines = outcomes["place_nested_argument"]["needs_trust"]
+    assert any("configs/inference.json" in line and "network_def::act::1::inplace" in line and "open" in line for line in lines)
+
+
+def test_there_are_many_attacks() -> None:
+    assert len(ATTACKS) >= 40
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)
+
+
+def test_the_canaries_work(tmp_path: Path) -> None:
+    """The attacks are real: given to MONAI's own parser and loaders, they run."""
+    canary = tmp_path / "canary"
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, warnings; warnings.simplefilter('ignore')\nimport torch\nfrom monai.bundle import ConfigParser\n"
+        "kind, path, canary = sys.argv[1:]\n"
+        "if kind == 'expression': ConfigParser({'a': f\"$open('{canary}', 'w')\"}).get_parsed_content('a')\n"
+        "if kind == 'target': ConfigParser({'a': {'_target_': 'os.system', 'command': f'touch {canary}'}}).get_parsed_content('a')\n"
+        "if kind == 'script': torch.jit.load(path)\n"
+    )
+    program = tmp_path / "model.ts"
+    program.write_bytes(torchscript_bytes(canary))
+    for kind in ("expression", "target", "script"):
+        subprocess.run([sys.executable, str(script), kind, str(program), str(canary)], check=False, capture_output=True)
+        assert canary.exists(), kind
+        canary.unlink()
+
+
+def test_reasons_are_found_without_importing_torch(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b", {"network_def": {"_target_": "os.system", "command": "true"}})
+    write_scripts(bundle, tmp_path / "canary")
+    code = (
+        "import sys; from meddl.models import ModelBundle\n"
+        f"report = ModelBundle.open({str(bundle)!r}).check()\n"
+        "assert report.needs_trust and any('scripts/evil.py' in line for line in report.code), report\n"
+        "assert not {'torch', 'monai', 'scipy', 'SimpleITK'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(CORE)})
+    assert not (tmp_path / "canary").exists()
+
+
+def _network_refused(outcome: dict[str, Any]) -> bool:
+    return any(line.startswith(("get ", "load ")) for line in outcome["refusals"])
