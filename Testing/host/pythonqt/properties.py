@@ -21,12 +21,13 @@ class QtProperty:
         self.writable = writable
         self.is_enum = is_enum
         capital = name[0].upper() + name[1:]
-        self._getter = _original(owner, name) or _original(owner, f"is{capital}")
+        self._method = _original(owner, name)
+        self._getter = self._method or _original(owner, f"is{capital}")
         self._setter = _original(owner, f"set{capital}")
 
     def __get__(self, obj: QObject | None, owner: type | None = None) -> object:
-        if obj is None:
-            return self
+        if obj is None:  # from the class one gets the method: qt.QTimer.singleShot, qt.QWidget.sizeHint(self)
+            return self._method if self._method is None else _bound(self._method, None, owner)
         if not is_alive(obj):
             cls = native_class(type(obj)).__name__
             raise ValueError(f"Trying to read property '{self.name}' from a destroyed {cls} object")
@@ -67,9 +68,9 @@ class QtProperty:
             raise refusal(self.name, self.type_name, value)
 
 
-def _bound(method: object, obj: QObject) -> object:
+def _bound(method: object, obj: QObject | None, owner: type | None = None) -> object:
     """`method` as taken from a class's dictionary, bound; Qt's static functions stay as they are."""
-    return method.__get__(obj, type(obj)) if hasattr(method, "__get__") else method
+    return method.__get__(obj, owner or type(obj)) if hasattr(method, "__get__") else method
 
 
 def _original(owner: type, name: str) -> object:
@@ -77,7 +78,7 @@ def _original(owner: type, name: str) -> object:
     for base in owner.__mro__:
         member = vars(base).get(name)
         if isinstance(member, QtProperty):
-            return member._getter
+            return member._getter if name == member.name else None
         if member is not None:
             return member if callable(member) else None
     return None

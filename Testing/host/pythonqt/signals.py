@@ -126,6 +126,8 @@ def disconnect_callable(obj: QObject, signature: str, slot: Callable[..., object
 
 def connect(self: QObject, signal: str, *receiver: object) -> bool:
     """``obj.connect(signal, callable)`` or ``obj.connect(signal, receiver, "slot(type)")``."""
+    if isinstance(signal, QObject):  # PySide6's own code calls timer.connect(timer, signal, callable)
+        return connect(signal, *receiver)
     signature = resolve(self, signal)
     if len(receiver) == 1:
         return connect_callable(self, signature, receiver[0])
