@@ -36,12 +36,13 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
     """The panel; what it shows and does comes from the logic."""
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
         self.logic = None
         self.jobPanel = None
         self._findings = []
         self._models = []
         self._consents = []
+        # Last, since without a parent it calls setup().
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def createLogic(self):
         """Return the logic of this panel; tests give another one."""
@@ -92,7 +93,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
     # Health check
 
     def onCheck(self):
-        from meddl_slicer import computer
+        from meddl import computer
 
         computer.gpus.cache_clear()
         with slicer.util.WaitCursor():

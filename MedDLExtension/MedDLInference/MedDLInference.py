@@ -100,8 +100,6 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel. It holds no algorithm: the logic makes runs, the job panel follows them."""
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
         self.logic = None
         self.jobPanel = None
         self.models = None
@@ -109,6 +107,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._missingPackages = []
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        # Last, since without a parent it calls setup(). It initializes VTKObservationMixin, too.
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def createLogic(self):
         """Return the logic of this panel; tests give another one."""
@@ -145,8 +145,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.jobPanel.cleanup()
-        self.removeObservers()
         self.setParameterNode(None)
+        self.removeObservers()
         # A selector that still observes the scene when the application exits can crash it.
         self.uiWidget.setMRMLScene(None)
 
@@ -386,6 +386,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             number.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
             table.setItem(index, 0, qt.QTableWidgetItem(name))
             table.setItem(index, 1, number)
+        self.ui.resultsCollapsibleButton.visible = node is not None and bool(rows)
         self.ui.resultModelLabel.text = title
         self.ui.show3DButton.enabled = node is not None
         wasBlocked = self.ui.show3DButton.blockSignals(True)
@@ -403,7 +404,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.setupLabel.text = _("To run models, Slicer still needs {names}.").format(names=names)
 
     def _fillDevices(self):
-        from meddl_slicer import computer
+        from meddl import computer
         from meddl_slicer.health import size_text
 
         self.ui.deviceComboBox.addItem(_("Automatic"), "auto")
@@ -566,9 +567,7 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         widget, self.widget = getattr(self, "widget", None), None
         if widget is not None:
             # It would be cleaned up again when Slicer exits, after it is gone.
-            slicer.app.moduleManager().disconnect(
-                "moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded
-            )
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded)
             widget.cleanup()
             widget.parent.setMRMLScene(None)
             widget.parent.deleteLater()
@@ -786,4 +785,3 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
 
     def waitForEnd(self, widget, seconds=120.0):
         return self.waitFor(lambda: not widget.jobPanel.isRunning, seconds)
-

@@ -5,7 +5,7 @@ is the only place that knows Slicer's ``(K, J, I)`` array order: everything it h
 affine from voxel index to RAS millimeters.
 
 Rooms: ``nodes`` (volumes), ``segmentation``, ``table`` and ``provenance`` (results), ``study`` (subject hierarchy),
-``pump`` (jobs), ``packages`` and ``computer`` (what is there), ``job_panel`` and ``model_selector`` (parts of panels).
+``pump`` (jobs), ``packages`` and ``health`` (what is there), ``job_panel`` and ``model_selector`` (parts of panels).
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from meddl_slicer import computer, packages
+from meddl import computer
+
+from meddl_slicer import packages
 from meddl_slicer.i18n import tr as _
 
 State = Literal["ok", "warning", "missing"]

@@ -7,6 +7,7 @@ as a user's model does, from the panel to the worker process and back.
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ def write_threshold_bundle(folder: Path, threshold: float, *, window: int | None
     """
     for name in ("configs", "models"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "configs" / "metadata.json", _METADATA)
+    # No two are the same model: a worker keeps a loaded one, whose files may be gone when the next test asks for it.
+    metadata = {**_METADATA, "changelog": {"0.1.0": f"made for a self-test ({uuid.uuid4()})"}}
+    _write_json(folder / "configs" / "metadata.json", metadata)
     _write_json(folder / "configs" / "inference.json", _inference(window, code))
     weights = {
         "weight": np.array([-1.0, 1.0], np.float32).reshape(2, 1, 1, 1, 1),

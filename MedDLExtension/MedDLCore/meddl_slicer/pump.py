@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meddl_slicer import computer
+from meddl import computer
 
 if TYPE_CHECKING:
     from meddl.jobs import JobRunner, WorkerRunner
