@@ -79,6 +79,18 @@ def test_slicer_reads_every_voxel_where_it_was(where: str, tmp_path: Path) -> No
         np.testing.assert_allclose(affine, volume.affine, atol=1e-6)
 
 
+def test_slicer_saves_it_again_on_the_same_grid(tmp_path: Path) -> None:
+    volume = labels(PLACES["oblique and left-handed"])
+    write_segmentation(volume, SEGMENTS, tmp_path / "x.seg.nrrd")
+    read = InSlicer(tmp_path / "x.seg.nrrd")
+    storage = read.scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetFileName(str(tmp_path / "y.seg.nrrd"))
+    assert storage.WriteData(read.node) == 1
+    again = read_volume(tmp_path / "y.seg.nrrd")
+    np.testing.assert_array_equal(again.array, volume.array)
+    assert again.grid.same_as(volume.grid)
+
+
 def test_slicer_reads_names_colors_and_terminology(tmp_path: Path) -> None:
     import vtk
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -122,7 +126,12 @@ def test_importing_the_package_needs_numpy_only() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def _environment() -> dict[str, str]:
-    import os
+@pytest.mark.parametrize("module", ["data", "itk", "reading", "segmentation_file", "writing"])
+def test_the_examples_in_the_documentation_run(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(f"meddl.volume.{module}"))
+    assert result.attempted and not result.failed
 
+
+def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -7,21 +7,24 @@ speak LPS (nrrd, mha, DICOM) are converted here and nowhere else. Importing this
 from __future__ import annotations
 
 from .data import Segment, Volume
-from .geometry import Grid, orientation_code
+from .geometry import Grid, is_sheared, orientation_code
 from .itk import from_sitk, resample_to, to_sitk
 from .reading import read_volume
 from .segmentation_file import write_segmentation
-from .writing import write_volume
+from .writing import check_writable, whole_file, write_volume
 
 __all__ = [
     "Grid",
     "Segment",
     "Volume",
+    "check_writable",
     "from_sitk",
+    "is_sheared",
     "orientation_code",
     "read_volume",
     "resample_to",
     "to_sitk",
+    "whole_file",
     "write_segmentation",
     "write_volume",
 ]

@@ -27,6 +27,11 @@ class Volume:
     Raises:
         VolumeError: the array has no four axes, is empty or not made of real numbers, or the affine does not place it
             (see :func:`meddl.volume.geometry.checked_affine`).
+
+    Example:
+        >>> head = Volume(np.zeros((1, 64, 64, 20)), np.diag([-0.5, -0.5, 3.0, 1.0]))
+        >>> head.orientation, head.spacing.tolist(), round(head.voxel_volume_ml, 6)
+        ('LPS', [0.5, 0.5, 3.0], 0.00075)
     """
 
     array: np.ndarray

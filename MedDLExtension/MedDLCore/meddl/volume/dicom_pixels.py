@@ -94,7 +94,12 @@ def _by_gdcm(header: Header) -> np.ndarray:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(header.path))
-    pixels = sitk.GetArrayFromImage(reader.Execute())
+    loud = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # its warnings print the path, which may name the patient
+    try:
+        pixels = sitk.GetArrayFromImage(reader.Execute())
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(loud)
     if pixels.dtype == np.int32 and header.dataset.BitsAllocated <= 16 and abs(pixels).max() < 2**15:
         pixels = pixels.astype(np.int16)  # GDCM allows for all values the header allows; CT needs no 32 bits
     if pixels.ndim not in (2, 3):

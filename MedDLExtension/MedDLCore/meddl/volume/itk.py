@@ -22,6 +22,10 @@ def to_sitk(volume: Volume) -> sitk.Image:
 
     Raises:
         VolumeError: the axes are not at right angles, which an ITK image cannot express.
+
+    Example:
+        >>> to_sitk(Volume(np.zeros((1, 2, 3, 4)), np.diag([1.0, 1.0, 2.5, 1.0]))).GetDirection()
+        (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
     """
     if is_sheared(volume.affine):
         raise VolumeError(
@@ -66,6 +70,12 @@ def resample_to(
 
     Raises:
         UsageError: unknown interpolation, or a default that the data type cannot hold.
+
+    Example:
+        >>> coarse = Volume(np.arange(8.0).reshape(1, 2, 2, 2), np.eye(4))
+        >>> fine = resample_to(coarse, Grid((3, 3, 3), np.diag([0.5, 0.5, 0.5, 1])))
+        >>> float(fine.array[0, 1, 1, 1])
+        3.5
     """
     import SimpleITK as sitk
 

@@ -31,6 +31,14 @@ def read_volume(path: str | os.PathLike[str], *, series_uid: str | None = None, 
     Raises:
         VolumeError: the image is not there, is damaged or cannot be placed in space; the message says what and why.
         UsageError: ``series_uid`` does not fit the path.
+
+    Example:
+        >>> import numpy as np
+        >>> from meddl.volume import write_volume
+        >>> write_volume(Volume(np.zeros((1, 2, 3, 4), np.int16), np.diag([1, 1, 2.5, 1])), "image.nii.gz")
+        >>> volume = read_volume("image.nii.gz")
+        >>> volume.shape, volume.orientation, volume.array.dtype
+        ((2, 3, 4), 'RAS', dtype('int16'))
     """
     path = Path(path)
     try:

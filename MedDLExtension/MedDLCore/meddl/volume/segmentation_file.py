@@ -28,6 +28,11 @@ def write_segmentation(labels: Volume, segments: Sequence[Segment], path: str | 
         VolumeError: labels of another kind, labels in the map that no segment describes, two segments of one label, or
             a file that cannot be written.
         UsageError: a suffix that is not written.
+
+    Example:
+        >>> import numpy as np
+        >>> labels = Volume(np.ones((1, 2, 2, 2), np.uint8), np.eye(4))
+        >>> write_segmentation(labels, [Segment(1, "Brain", (0.98, 0.98, 0.88))], "brain.seg.nrrd")
     """
     path = Path(path)
     boxes = _check(labels, segments)
@@ -37,6 +42,7 @@ def write_segmentation(labels: Volume, segments: Sequence[Segment], path: str | 
     private = {
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ConversionParameters": f"Reference image geometry|{_serialized(labels)}|&",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     for number, segment in enumerate(segments):
@@ -83,6 +89,13 @@ def _boxes(array: np.ndarray) -> dict[int, tuple[int, ...]]:
 
     found = enumerate(find_objects(array), start=1)
     return {label: tuple(n for side in box for n in (side.start, side.stop - 1)) for label, box in found if box}
+
+
+def _serialized(labels: Volume) -> str:
+    """Return the grid as Slicer serializes it. Without it, Slicer crops the segmentation when it saves it again."""
+    last = (n - 1 for n in labels.shape)
+    numbers = [repr(float(x)) for x in labels.affine.ravel()] + [str(n) for end in last for n in (0, end)]
+    return "".join(f"{number};" for number in numbers)
 
 
 def _line(text: str) -> str:

@@ -49,14 +49,14 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
         UsageError: another suffix.
         VolumeError: the format cannot hold the volume (.mha with axes that are not at right angles), or the file cannot
             be written (no such folder, no rights, disk full).
+
+    Example:
+        >>> write_volume(Volume(np.zeros((1, 2, 3, 4), np.int16), np.eye(4)), "image.nrrd")
     """
     path = Path(path)
-    name = path.name.lower()
-    if name.endswith(".seg.nrrd"):
+    if path.name.lower().endswith(".seg.nrrd"):
         raise UsageError("A .seg.nrrd file needs to know its segments. Write it as a segmentation, or name it .nrrd.")
-    suffix = next((suffix for suffix in WRITABLE if name.endswith(suffix)), None)
-    if suffix is None:
-        raise UsageError(f"MedDL does not write files like {path.name}. Name it {', '.join(WRITABLE[:-1])} or .mha.")
+    suffix = _suffix(path)
     with whole_file(path) as file:
         if suffix == ".nrrd":
             write_nrrd(volume, file)
@@ -64,6 +64,27 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
             _write_meta(volume, file)
         else:
             _write_nifti(volume, file, compressed=suffix == ".nii.gz")
+
+
+def check_writable(path: Path) -> None:
+    """Find out, before long work, whether its result could be written to ``path``.
+
+    Raises:
+        UsageError: a suffix that is not written.
+        VolumeError: its folder does not exist, or ``path`` is a folder.
+    """
+    _suffix(path)
+    if not path.absolute().parent.is_dir():
+        raise VolumeError(f"The folder for {path.name} does not exist. Make it first, or choose another place.")
+    if path.is_dir():
+        raise VolumeError(f"{path.name} is a folder. Give the name of a file in it.")
+
+
+def _suffix(path: Path) -> str:
+    suffix = next((suffix for suffix in WRITABLE if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
+        raise UsageError(f"MedDL does not write files like {path.name}. Name it {', '.join(WRITABLE[:-1])} or .mha.")
+    return suffix
 
 
 @contextmanager
