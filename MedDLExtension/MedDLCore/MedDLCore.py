@@ -1,6 +1,10 @@
 """Panel MedDL Setup: what MedDL needs, which models are there, which are trusted, and where they are kept."""
 
 import logging
+import os
+import tempfile
+import unittest.mock
+from pathlib import Path
 
 import qt
 import slicer
@@ -386,3 +390,142 @@ def _size_of(*folders):
     from meddl_slicer.health import size_text
 
     return size_text(sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file()))
+
+
+class MedDLCoreTest(ScriptedLoadableModuleTest):
+    """Looks, downloads, removes and forgets in folders of its own; installs nothing and needs no network."""
+
+    def runTest(self):
+        for test in (
+            self.test_healthCheckDescribesThisComputer,
+            self.test_reportIsCopied,
+            self.test_installationIsAskedForFirst,
+            self.test_modelIsAddedAndRemoved,
+            self.test_ownModelIsTakenOffTheList,
+            self.test_consentIsRevoked,
+            self.test_cacheIsDeletedButNotConsents,
+        ):
+            with tempfile.TemporaryDirectory(prefix="MedDL-test-") as folder:
+                self.folder = Path(folder)
+                self.setUp()
+                logging.info(f"{type(self).__name__}.{test.__name__}")
+                try:
+                    test()
+                finally:
+                    self.tearDown()
+        self.delayDisplay("All tests passed")
+
+    def setUp(self):
+        from meddl.jobs import InlineRunner
+        from meddl_slicer.known_model import write_catalog
+
+        catalog = self.folder / "catalog"
+        catalog.mkdir()
+        write_catalog(catalog, 100.0)
+        places = {"MEDDL_MODELS_DIR": str(catalog), "MEDDL_CACHE": str(self.folder / "cache")}
+        self.places = unittest.mock.patch.dict(os.environ, places)
+        self.places.start()
+        self.widget = MedDLCoreWidget()
+        self.widget.logic = MedDLCoreLogic(InlineRunner())
+        self.widget.refresh()
+
+    def tearDown(self):
+        # It would be cleaned up again when Slicer exits, after it is gone.
+        slicer.app.moduleManager().disconnect(
+            "moduleAboutToBeUnloaded(QString)", self.widget._onModuleAboutToBeUnloaded
+        )
+        self.widget.cleanup()
+        self.widget.parent.setMRMLScene(None)
+        self.widget.parent.deleteLater()
+        self.places.stop()
+
+    def test_healthCheckDescribesThisComputer(self):
+        ui = self.widget.ui
+        shown = [ui.healthTable.item(row, 0).text() for row in range(ui.healthTable.rowCount)]
+        for what in ("Python", "3D Slicer", "PyTorch", "monai"):
+            self.assertIn(what, shown)
+        self.assertNotEqual(ui.healthLabel.text, "")
+
+    def test_reportIsCopied(self):
+        self.widget.ui.copyReportButton.click()
+        text = slicer.app.clipboard().text()
+        self.assertIn("PyTorch", text)
+        self.assertNotIn(str(self.folder), text)
+
+    def test_installationIsAskedForFirst(self):
+        from meddl_slicer.packages import InstallPlan
+
+        plan = InstallPlan("torch>=2.8", ("monai>=1.6.1",), True)
+        asked, installed = [], []
+        self.widget.logic.installationPlan = lambda: plan
+        self.widget.logic.install = installed.append
+        self.widget.askForInstallation = lambda plan: bool(asked.append(plan))
+        self.widget.onInstall()
+        self.assertEqual((asked, installed), ([plan], []))
+        self.widget.askForInstallation = lambda plan: True
+        self.widget.onInstall()
+        self.assertEqual(installed, [plan])
+
+    def test_modelIsAddedAndRemoved(self):
+        ui = self.widget.ui
+        self.assertEqual(ui.modelsTable.rowCount, 1)
+        self.assertEqual(ui.modelsTable.item(0, 3).text(), "no")
+        self.assertFalse(ui.removeModelButton.enabled)
+        ui.addModelButton.click()
+        self.waitForEnd()
+        self.assertEqual(ui.modelsTable.item(0, 3).text(), "yes", ui.statusLabel.text)
+        self.assertFalse(ui.addModelButton.enabled)
+        self.widget.confirm = lambda question: True
+        ui.removeModelButton.click()
+        self.assertEqual(ui.modelsTable.item(0, 3).text(), "no")
+
+    def test_ownModelIsTakenOffTheList(self):
+        from meddl_slicer.known_model import write_threshold_bundle
+        from meddl_slicer.model_selector import ModelSelector, own_models
+
+        model = ModelSelector(qt.QComboBox(), qt.QLabel()).addOwn(write_threshold_bundle(self.folder / "mine", 1.0))
+        try:
+            self.widget.refresh()
+            self.widget.ui.modelsTable.selectRow(self.widget.ui.modelsTable.rowCount - 1)
+            self.assertEqual(self.widget._selectedModel().id, model)
+        finally:
+            self.widget.ui.removeModelButton.click()
+        self.assertNotIn(model, own_models())
+        self.assertTrue(Path(model).is_dir())
+
+    def test_consentIsRevoked(self):
+        from meddl.models import ModelBundle, TrustStore
+
+        bundle = ModelBundle.open(self.folder / "catalog" / "threshold")
+        TrustStore().record(bundle, origin="self-test")
+        self.widget.refresh()
+        ui = self.widget.ui
+        self.assertEqual(ui.trustTable.item(0, 3).text(), bundle.digest)
+        self.assertFalse(ui.revokeButton.enabled)
+        ui.trustTable.selectRow(0)
+        ui.revokeButton.click()
+        self.assertEqual(ui.trustTable.rowCount, 0)
+        self.assertFalse(TrustStore().is_trusted(bundle))
+
+    def test_cacheIsDeletedButNotConsents(self):
+        self.widget.ui.addModelButton.click()
+        self.waitForEnd()
+        others = self.folder / "cache" / "not ours"
+        others.mkdir()
+        self.widget.confirm = lambda question: False
+        self.widget.ui.deleteCacheButton.click()
+        self.assertEqual(self.widget.ui.modelsTable.item(0, 3).text(), "yes")
+        self.widget.confirm = lambda question: True
+        self.widget.ui.deleteCacheButton.click()
+        self.assertEqual(self.widget.ui.modelsTable.item(0, 3).text(), "no")
+        self.assertTrue(others.is_dir())
+        self.assertEqual(len(self.widget.logic.consents()), 1)
+
+    def waitForEnd(self, seconds=60.0):
+        import time
+
+        end = time.monotonic() + seconds
+        while self.widget.jobPanel.isRunning:
+            slicer.app.processEvents()
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.002)

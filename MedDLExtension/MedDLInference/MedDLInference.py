@@ -1,7 +1,9 @@
 """Panel MedDL Inference: run a segmentation model on a volume of the scene."""
 
 import logging
+import os
 import tempfile
+import unittest.mock
 from pathlib import Path
 
 import qt
@@ -547,6 +549,7 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
             self.test_applyTellsWhatIsMissing,
             self.test_applyInPanel,
             self.test_secondRunUsesTheWarmWorker,
+            self.test_modelIsDownloadedAndApplied,
             self.test_cancel,
             self.test_failureKeepsTheOldResult,
             self.test_modelWithCodeAsksForTrust,
@@ -659,6 +662,26 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         self.assertEqual(processes[0], processes[1])
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 1)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 1)
+
+    def test_modelIsDownloadedAndApplied(self):
+        from meddl.jobs import WorkerRunner
+        from meddl_slicer.known_model import write_catalog
+        from meddl_slicer.pump import worker_python
+
+        (self.folder / "catalog").mkdir()
+        model = write_catalog(self.folder / "catalog", 100.0)
+        places = {"MEDDL_MODELS_DIR": str(self.folder / "catalog"), "MEDDL_CACHE": str(self.folder / "cache")}
+        with unittest.mock.patch.dict(os.environ, places), WorkerRunner(worker_python()) as runner:
+            widget = self.makeReadyWidget()
+            widget.logic = MedDLInferenceLogic(runner)
+            widget._parameterNode.model = model
+            self.assertIn("Download 1 MB", widget.ui.applyButton.text)
+            self.assertIn("not downloaded", widget.ui.modelDescription.text)
+            widget.ui.applyButton.click()
+            self.waitForEnd(widget)
+            self.assertIsNotNone(widget._parameterNode.outputSegmentation, widget.ui.statusLabel.text)
+            self.assertEqual(widget.ui.applyButton.text, "Apply")
+            self.assertNotIn("not downloaded", widget.ui.modelDescription.text)
 
     def test_cancel(self):
         widget = self.makeReadyWidget(window=8)

@@ -1,4 +1,4 @@
-"""A tiny model whose right answer is known: it finds the voxels above a threshold. For self-tests, which need no network.
+"""A tiny model whose right answer is known: the voxels above a threshold. For self-tests, which need no network.
 
 It is an ordinary MONAI Bundle with a real network (one convolution of a single voxel), so that a test runs the same way
 as a user's model does, from the panel to the worker process and back.
@@ -39,6 +39,25 @@ def write_threshold_bundle(folder: Path, threshold: float, *, window: int | None
     }
     _write_safetensors(folder / "models" / "model.safetensors", weights)
     return folder
+
+
+def write_catalog(folder: Path, threshold: float) -> str:
+    """Write a catalogue with the threshold bundle as its only model, which needs no download; returns the model's id.
+
+    It is used where the environment variable MEDDL_MODELS_DIR names ``folder``.
+    """
+    write_threshold_bundle(folder / "threshold", threshold)
+    model = {
+        "id": "threshold",
+        "name": _METADATA["name"],
+        "description": _METADATA["description"],
+        "task": "segmentation",
+        "license": _METADATA["license"],
+        "size_mb": 1,
+        "source": None,
+    }
+    _write_json(folder / "catalog.json", {"version": 1, "models": [model]})
+    return model["id"]
 
 
 _METADATA = {
