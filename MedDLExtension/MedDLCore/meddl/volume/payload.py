@@ -114,7 +114,8 @@ def read_voxels(
                 "Export or copy it again."
             )
     array = buffer.view(dtype).reshape(tuple(int(n) for n in shape), order="F")
-    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+    native = dtype.newbyteorder("=")
+    return array.view(native) if dtype.isnative else array.astype(native)
 
 
 def _decompressor(file: BinaryIO, encoding: Encoding) -> BinaryIO:
