@@ -14,7 +14,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-
 from meddl.errors import UntrustedModelError, VolumeError
 
 _kept = []
@@ -48,6 +47,7 @@ def report(params, context):
     for i in range(params["steps"]):
         context.progress(i / params["steps"], f"step {i}")
         context.log(f"line {i}")
+        context.raise_if_cancelled()
         time.sleep(params.get("pause", 0.0))
     context.progress(1.0, "all done")
     return {}
@@ -55,13 +55,13 @@ def report(params, context):
 
 def progress_once_then_be_silent(params, context):
     context.progress(0.25, "thinking")
-    Path(params["started"]).touch()
+    announce(params)
     wait_for(params["go_on"])
     return {}
 
 
 def wait_politely(params, context):
-    Path(params["started"]).write_text(str(os.getpid()))
+    announce(params)
     while not context.cancelled():
         time.sleep(0.01)
     Path(params["cleaned"]).touch()
@@ -69,7 +69,7 @@ def wait_politely(params, context):
 
 
 def answer_despite_cancel(params, context):
-    Path(params["started"]).touch()
+    announce(params)
     while not context.cancelled():
         time.sleep(0.01)
     return {"array": np.ones(1000)}
@@ -81,13 +81,13 @@ def wait_for_file(params, context):
 
 
 def sleep_stubbornly(params, context):
-    Path(params["started"]).write_text(str(os.getpid()))
+    announce(params)
     while True:
         time.sleep(0.05)
 
 
 def compute_stubbornly(params, context):
-    Path(params["started"]).write_text(str(os.getpid()))
+    announce(params)
     a = np.random.default_rng(0).random((200, 200))
     while True:
         a = a @ a
@@ -96,7 +96,7 @@ def compute_stubbornly(params, context):
 
 def hold_the_interpreter(params, context):
     """Stay in C code that lets no other Python thread run."""
-    Path(params["started"]).write_text(str(os.getpid()))
+    announce(params)
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 
@@ -106,12 +106,10 @@ def start_family(params, context):
     pids = [subprocess.Popen(sleeper).pid, subprocess.Popen(sleeper, start_new_session=True).pid]
     daemon = (
         "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], "
-        "start_new_session=True, stdout=subprocess.DEVNULL); print(p.pid)"
+        "start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); print(p.pid)"
     )
     pids.append(int(subprocess.run([sys.executable, "-c", daemon], capture_output=True, check=True).stdout))
-    started = Path(params["started"])
-    started.with_suffix(".part").write_text(" ".join(map(str, [os.getpid(), *pids])))
-    started.with_suffix(".part").rename(started)
+    announce(params, *pids)
     while True:
         time.sleep(0.05)
 
@@ -121,13 +119,12 @@ def fork_and_wait(params, context):
     if pid == 0:
         time.sleep(600)
         os._exit(0)
-    Path(params["started"]).write_text(f"{os.getpid()} {pid}")
+    announce(params, pid)
     while True:
         time.sleep(0.05)
 
 
 def kill_yourself(params, context):
-    print("about to die")
     os.kill(os.getpid(), params.get("signal", signal.SIGKILL))
     time.sleep(60)
 
@@ -147,8 +144,8 @@ def exit_softly(params, context):
 
 
 def print_everywhere(params, context):
-    print("from python, ünïcode ✓")
-    print("to stderr", file=sys.stderr)
+    print("from python, ünïcode ✓")  # noqa: T201
+    print("to stderr", file=sys.stderr)  # noqa: T201
     os.write(1, b"raw to descriptor 1\n")
     if os.name == "posix":
         ctypes.CDLL(None).puts(b"from C")
@@ -231,9 +228,27 @@ def environment(params, context):
     return dict(os.environ)
 
 
+def announce(params, *more):
+    """Tell that the task has started, and the ids of its processes."""
+    part = Path(f"{params['started']}.part")
+    part.write_text(" ".join(map(str, [os.getpid(), *more])))
+    part.rename(params["started"])
+
+
 def wait_for(path, context=None):
     end = time.monotonic() + 300
     while not Path(path).exists() and time.monotonic() < end:
         if context is not None:
             context.raise_if_cancelled()
         time.sleep(0.01)
+
+
+def odd_progress(params, context):
+    context.progress(float("nan"), "")
+    context.progress(-3, "x")
+    context.progress(np.float32(7), " two\nlines ")
+    return {}
+
+
+def make_huge_array(params, context):
+    return {"array": np.broadcast_to(np.uint8(1), (params["size"],))}

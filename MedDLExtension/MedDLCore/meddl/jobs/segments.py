@@ -16,6 +16,7 @@ Who owns what, for params (p) and results (r):
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import sys
@@ -66,9 +67,13 @@ class Segment:
 
     @classmethod
     def create(cls, name: str, size: int) -> Segment:
-        """Make a segment of zeros. Raises OSError if the name exists or there is no room for a page."""
+        """Make a segment of zeros. Raises OSError if the name exists or there is clearly no room."""
         if sys.platform == "win32":
             return cls(name, size, mmap.mmap(-1, size, tagname=name))
+        if sys.platform == "linux":
+            room = os.statvfs("/dev/shm")
+            if size > room.f_bavail * room.f_frsize:
+                raise OSError(errno.ENOSPC, f"{size} bytes of shared memory are not there")
         fd = _posixshmem.shm_open("/" + name, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600)
         try:
             os.ftruncate(fd, size)

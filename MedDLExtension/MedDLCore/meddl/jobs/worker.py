@@ -218,9 +218,9 @@ class WorkerRunner:
         return moved
 
     def _advance(self, until: float) -> bool:
-        """Bring the job whose turn it is as far as it goes without waiting."""
+        """Bring the job whose turn it is as far as it goes without waiting; at least one step."""
         moved = False
-        while time.monotonic() <= until:
+        while not moved or time.monotonic() <= until:
             if self._order is None:
                 if not self._queue:
                     return moved

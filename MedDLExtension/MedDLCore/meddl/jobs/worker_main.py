@@ -91,7 +91,7 @@ class _Worker:
                         self._leaving = True
                         self._post({"type": "bye"})
                         return None
-                    self._lock.wait(max(left, 0.1))
+                    self._lock.wait(left if left > 0 else 0.1)  # in the second case the parent is still copying
                 name = self._warm.popleft()
             try:
                 importlib.import_module(name)
@@ -320,8 +320,9 @@ def _start_guard(prefix: str, life: int | None) -> subprocess.Popen[bytes] | Non
 
 
 def _print_line(line: str) -> None:
-    # Not through sys.stderr: the task may have put something else there.
-    data = line.encode("utf-8", "backslashreplace") + b"\n"
+    # Not through sys.stderr: the task may have put something else there. A line break before it, for somebody may have
+    # left a progress bar unfinished; the parent drops empty lines.
+    data = b"\n" + line.encode("utf-8", "backslashreplace") + b"\n"
     with contextlib.suppress(OSError):
         _write_all(2, data)
 
