@@ -54,12 +54,15 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     def _content(self) -> list[QtWidgets.QWidget]:
         return [c for c in self.children() if isinstance(c, QtWidgets.QWidget) and not c.isWindow()]
 
-    def childEvent(self, event: QtCore.QChildEvent) -> None:
-        child = event.child()
-        if event.added() and isinstance(child, QtWidgets.QWidget) and self.collapsed:
-            self._hidden_children = [*self._hidden_children, child]
-            child.hide()
-        super().childEvent(event)
+    def showEvent(self, event: QtGui.QShowEvent) -> None:
+        # What was put in while collapsed. (Not in childEvent: then the child is not constructed yet, and PySide6 would
+        # take it for a plain QWidget from then on.)
+        if self.collapsed:
+            late = [c for c in self._content() if not c.isHidden()]
+            self._hidden_children = [*self._hidden_children, *late]
+            for child in late:
+                child.hide()
+        super().showEvent(event)
 
     def _bar_height(self) -> int:
         return self.fontMetrics().height() + 10
