@@ -104,7 +104,7 @@ def _from_debian(package: str, prefix: str, names: tuple[str, ...]) -> Path:
                     shutil.copyfileobj(source, sink)
                 if name.endswith(".gz"):
                     gzip.decompress(part.read_bytes())  # a whole file, or an error here
-                os.replace(part, folder / name)
+                part.replace(folder / name)
     return folder
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from meddl_slicer import computer, health, packages
-from meddl_slicer.computer import Gpu
+from meddl import computer
+from meddl.computer import Gpu
+from meddl_slicer import health, packages
 
 GIB = 1 << 30
 

@@ -51,7 +51,7 @@ def test_states_of_packages_are_told(requirements):
 
 def test_looking_imports_nothing_heavy():
     code = (
-        "import sys; from meddl_slicer import packages, health, computer; from pathlib import Path;"
+        "import sys; from meddl import computer; from meddl_slicer import packages, health; from pathlib import Path;"
         "packages.plan_installation(); health.check(Path.home());"
         "print([name for name in ('torch', 'monai', 'SimpleITK', 'scipy') if name in sys.modules])"
     )

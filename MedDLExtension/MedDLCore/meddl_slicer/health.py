@@ -112,7 +112,7 @@ def _disk(folder: Path) -> Finding:
 def _torch() -> Finding:
     torch = packages.torch_package()
     if torch.usable:
-        return Finding("PyTorch", torch.installed, torch.needed, "ok")
+        return Finding("PyTorch", torch.installed, _least(torch), "ok")
     if not torch.installed:
         found, advice = _("not installed"), _('Press "Install missing packages".')
     elif not torch_is_whole(torch):
@@ -124,7 +124,7 @@ def _torch() -> Finding:
         found, advice = torch.installed, _("Too old: install a newer one in the PyTorch Utils module.")
     if not packages.plan_installation().has_pytorch_extension:
         advice = packages.how_to_get_pytorch()
-    return Finding("PyTorch", found, torch.needed, "missing", advice)
+    return Finding("PyTorch", found, _least(torch), "missing", advice)
 
 
 def torch_is_whole(torch: packages.Package) -> bool:
@@ -138,7 +138,7 @@ def torch_is_whole(torch: packages.Package) -> bool:
 def _gpu() -> Finding:
     found = computer.gpus()
     if not found:
-        text = _("none: models run on the processor, which takes longer")
+        text = _("none (the processor is used)")
         return Finding("GPU", text, _("optional"), "ok")
     text = "; ".join(f"{gpu.name}{f' ({size_text(gpu.memory)})' if gpu.memory else ''}" for gpu in found)
     torch = packages.torch_package().installed
@@ -155,14 +155,19 @@ def _gpu() -> Finding:
 
 def _package(package: packages.Package) -> Finding:
     if package.usable:
-        return Finding(package.name, package.installed, package.needed, "ok")
+        return Finding(package.name, package.installed, _least(package), "ok")
     return Finding(
         package.name,
         package.installed or _("not installed"),
-        package.needed,
+        _least(package),
         "missing",
         _('Press "Install missing packages".'),
     )
+
+
+def _least(package: packages.Package) -> str:
+    """Return the oldest version that does, as people write it."""
+    return package.needed.removeprefix(">=")
 
 
 def size_text(size: int) -> str:

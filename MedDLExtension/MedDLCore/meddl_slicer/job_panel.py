@@ -40,6 +40,7 @@ class JobPanel:
         self.job: Job | None = None
         self._onFinished: Callable[[Job], None] | None = None
         self._started = 0.0
+        self._stopping = False
         ui.progressBar.setRange(0, _STEPS)
         ui.cancelButton.connect("clicked()", self.cancel)
         self.showIdle("")
@@ -67,9 +68,8 @@ class JobPanel:
         runner = self._getRunner()
         job = runner.submit(task, params, on_progress=self._showProgress, on_log=self._showLog, on_done=self._onDone)
         self.job = job
-        self.ui.progressBar.setValue(0)
-        self.ui.cancelButton.enabled = True
-        self.ui.statusLabel.text = _("Starting…")
+        self._stopping = False
+        self._show(_("Starting…"), 0.0, running=True)
         if self._pump is None or self._pump.runner is not runner:
             self._pump = JobPump(runner)
         self._pump.start()
@@ -78,6 +78,7 @@ class JobPanel:
     def cancel(self) -> None:
         """Stop the job; its outcome is told as usual."""
         if self.job is not None:
+            self._stopping = True
             self.ui.statusLabel.text = _("Stopping…")
             self.ui.cancelButton.enabled = False
             self.job.cancel()
@@ -99,9 +100,7 @@ class JobPanel:
 
     def showIdle(self, text: str, fraction: float = 0.0) -> None:
         """Show that nothing runs, with ``text`` on what came of it."""
-        self.ui.progressBar.setValue(round(fraction * _STEPS))
-        self.ui.cancelButton.enabled = False
-        self.ui.statusLabel.text = text
+        self._show(text, fraction, running=False)
 
     def addLog(self, text: str) -> None:
         """Append lines to the log, with the time of day."""
@@ -109,8 +108,15 @@ class JobPanel:
         for line in text.splitlines():
             self.ui.logTextEdit.appendPlainText(f"{stamp}  {line}")
 
+    def _show(self, text: str, fraction: float, running: bool) -> None:
+        self.ui.progressBar.setValue(round(fraction * _STEPS))
+        self.ui.progressBar.visible = running or fraction > 0
+        self.ui.statusLabel.text = text
+        self.ui.statusLabel.visible = bool(text)
+        self.ui.cancelButton.enabled = running
+
     def _showProgress(self, fraction: float, text: str) -> None:
-        if self.job is None or not self.ui.cancelButton.enabled:  # abandoned, or "Stopping…" is shown
+        if self.job is None or self._stopping:
             return
         self.ui.progressBar.setValue(round(fraction * _STEPS))
         self.ui.statusLabel.text = text

@@ -14,14 +14,18 @@ from meddl.inference.device import resolve_device
 from meddl.inference.prediction import SegmentationPrediction
 from meddl.inference.provenance import Stopwatch, record
 from meddl.inference.restore import restore_labels
-from meddl.inference.shear import is_sheared, without_shear
+from meddl.inference.shear import without_shear
 from meddl.inference.stage import Stage
 from meddl.models import ModelBundle, TrustStore
+from meddl.volume import Grid, is_sheared
 
 if TYPE_CHECKING:
     from meddl.volume import Volume
 
 logger = logging.getLogger(__name__)
+
+SHEAR_TOLERANCE = 1e-3
+"""Below it a shear moves no voxel of a usual image by a whole one."""
 
 Progress = Callable[[float, str], None]
 Cancelled = Callable[[], bool]
@@ -48,13 +52,12 @@ class Predictor:
     """
 
     def __init__(self, bundle: ModelBundle, device: str = "auto", trust: TrustStore | None = None) -> None:
+        trust = TrustStore() if trust is None else trust
         report = bundle.check()
-        if report.problems:
-            raise ModelError(f"The model '{bundle.name}' cannot be used: {report.problems[0]}", "\n".join(report.problems))
+        report.raise_if_broken()
         if bundle.task != "segmentation":
             raise ModelError(f"The model '{bundle.name}' is made for {bundle.task}; only segmentation can be run yet.")
-        trusted = (TrustStore() if trust is None else trust).is_trusted(bundle)
-        if report.needs_trust and not trusted:
+        if report.needs_trust and not trust.is_trusted(bundle):
             raise UntrustedModelError(
                 f"The model '{bundle.name}' brings code of its own. Run it only if you trust where it comes from, "
                 "and say so first (in the panel, or with 'python -m meddl models trust').",
@@ -62,10 +65,8 @@ class Predictor:
             )
         self.bundle = bundle
         self.device = resolve_device(device)
-        self._fine = Stage(bundle, "inference", self.device, trusted=trusted)
-        self._localizer = (
-            Stage(bundle, bundle.cascade.localizer, self.device, trusted=trusted) if bundle.cascade else None
-        )
+        self._fine = Stage(bundle, "inference", self.device, trust)
+        self._localizer = Stage(bundle, bundle.cascade.localizer, self.device, trust) if bundle.cascade else None
 
     def predict(
         self,
@@ -95,8 +96,8 @@ class Predictor:
             if not _is_out_of_memory(error):
                 raise
             raise OutOfMemory(
-                f"There was not enough memory on {self.device} for this image and model. Close other programs, crop the "
-                "image, or choose another device.",
+                f"There was not enough memory on {self.device} for this image and model. "
+                "Close other programs, crop the image, or choose another device.",
                 details=str(error),
             ) from error
 
@@ -105,10 +106,10 @@ class Predictor:
         notes: list[str] = []
         parameters: dict[str, Any] = {"interpolation": self._fine.interpolation}
         image = volume
-        if is_sheared(volume.affine):
+        if is_sheared(volume.affine, SHEAR_TOLERANCE):
             with watch.step("deshear"):
                 image = without_shear(volume)
-            notes.append("The image's axes are not at right angles: it was resampled to a straight grid for the network.")
+            notes.append("The image's axes are not at right angles: the network saw it resampled to a straight grid.")
         locate = None
         if self._localizer is not None and self.bundle.cascade is not None:
             progress(0.02, "Looking for the region")
@@ -161,7 +162,8 @@ class Predictor:
         with watch.step("localizer network"):
             scores = localizer.run(prepared, _windows(progress, 0.05, 0.4, "Looking for the region"), cancelled)
         with watch.step("localizer postprocess"):
-            grid = image.grid.__class__(tuple(scores.array.shape[1:]), scores.affine)
+            size = scores.array.shape[1:]
+            grid = Grid((size[0], size[1], size[2]), scores.affine)
             mask = restore_labels(
                 scores.array, scores.affine, grid, threshold=localizer.threshold, interpolation="nearest"
             )

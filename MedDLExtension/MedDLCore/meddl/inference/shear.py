@@ -12,14 +12,8 @@ import numpy as np
 from meddl.volume import Grid, Volume, resample_to
 
 
-def is_sheared(affine: np.ndarray, tolerance: float = 1e-3) -> bool:
-    """Return whether the axes of a 4x4 index-to-RAS affine are off the right angle by more than ``tolerance`` radians."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > tolerance)
-
-
 def straight_grid(grid: Grid) -> Grid:
-    """Return the grid with right angles that covers ``grid``: its first axis and the plane of its first two are kept."""
+    """Return the grid with right angles that covers ``grid``; its first axis and the plane of its first two stay."""
     columns = grid.affine[:3, :3]
     first = columns[:, 0] / np.linalg.norm(columns[:, 0])
     second = columns[:, 1] - first * (first @ columns[:, 1])

@@ -17,18 +17,20 @@ import numpy as np
 
 from meddl.errors import JobCancelled, ModelError
 from meddl.inference.restore import Interpolation
-from meddl.models import ModelBundle, RestrictedConfig, load_weights
+from meddl.models import LOADING_TRANSFORMS, SAVING_TRANSFORMS, ModelBundle, TrustStore, load_weights, open_config
 
 if TYPE_CHECKING:
     import torch
 
     from meddl.inference.cascade import Box
+    from meddl.models import RestrictedConfig, TrustedConfig
     from meddl.volume import Volume
 
 logger = logging.getLogger(__name__)
 
-LOADING_STEPS = frozenset({"LoadImage", "LoadImaged", "EnsureChannelFirst", "EnsureChannelFirstd"})
-SAVING_STEPS = frozenset({"SaveImage", "SaveImaged", "Invertd"})
+LOADING_STEPS = LOADING_TRANSFORMS | {"EnsureChannelFirst", "EnsureChannelFirstd"}
+"""Left out of the preprocessing: a volume is in memory already, with its channels first."""
+SAVING_STEPS = SAVING_TRANSFORMS | {"Invertd"}
 """Left out of the postprocessing: nothing is written, and the way back is ours."""
 LABEL_STEPS = frozenset({"KeepLargestConnectedComponentd", "FillHolesd", "RemoveSmallObjectsd", "LabelFilterd"})
 IDENTITY_STEPS = frozenset({"EnsureTyped", "ToTensord", "ToDeviced", "CopyItemsd", "DeleteItemsd", "SelectItemsd"})
@@ -52,16 +54,19 @@ class Stage:
         bundle: where it comes from.
         config_name: ``inference`` or a localizer's config.
         device: where it runs.
-        trusted: whether the user consented to this bundle's code.
+        trust: the user's consents.
     """
 
-    def __init__(self, bundle: ModelBundle, config_name: str, device: torch.device, *, trusted: bool) -> None:
+    def __init__(self, bundle: ModelBundle, config_name: str, device: torch.device, trust: TrustStore) -> None:
         self._bundle = bundle
         self._config_name = config_name
         self._device = device
-        self._trusted = trusted
+        self._trust = trust
         self._image_key, self._pred_key = _keys(bundle)
         self.network = self._load_network()
+        # Made here, so that what cannot be made is refused before the work, and imports don't count as run time.
+        self._steps = self._preprocessing({})
+        self._postprocessing = self._known_postprocessing()
 
     def prepare(self, volume: Volume, box: Callable[[np.ndarray, tuple[int, int, int]], Box] | None = None) -> Any:
         """Return the preprocessed image as a MONAI ``MetaTensor`` ``(C, i, j, k)`` with its affine.
@@ -79,7 +84,7 @@ class Stage:
         array = torch.from_numpy(volume.array.astype(np.float32, order="C"))
         image = MetaTensor(array, affine=torch.tensor(volume.affine))
         data: dict[str, Any] = {self._image_key: image}
-        steps = self._preprocessing({})
+        steps = self._steps
         if box is None:
             return _apply(steps, data)[self._image_key]
         crop = next((index for index, step in enumerate(steps) if type(step).__name__ == "SpatialCropd"), None)
@@ -161,20 +166,26 @@ class Stage:
         out[box] = np.asarray(done)[0]
         return out
 
-    def _config(self, overrides: dict[str, Any]) -> RestrictedConfig:
-        return RestrictedConfig(
-            self._bundle.config(self._config_name),
-            bundle_root=self._bundle.path,
-            overrides={"bundle_root": str(self._bundle.path), "device": self._device, **overrides},
-            trusted=self._trusted,
-        )
+    def _config(self, overrides: dict[str, Any]) -> RestrictedConfig | TrustedConfig:
+        overrides = {"device": self._device, **overrides}
+        return open_config(self._bundle, self._config_name, overrides=overrides, trust=self._trust)
 
     def _load_network(self) -> Any:
-        config = self._config({})
-        network = config.get("network_def")
-        weights = self._bundle.weights_path
-        if weights is not None and not _is_torchscript(network):
-            network.load_state_dict(load_weights(weights, trusted=self._trusted))
+        import torch
+
+        network = self._config({}).get("network_def")
+        # A TorchScript program comes with its weights; for other networks they lie in a file of their own.
+        if not isinstance(network, torch.jit.ScriptModule):
+            weights = self._bundle.weights_path
+            if weights is None:
+                raise ModelError(f"The model '{self._bundle.name}' has no weights.")
+            try:
+                network.load_state_dict(load_weights(weights, trusted=self._trust.is_trusted(self._bundle)))
+            except RuntimeError as error:
+                raise ModelError(
+                    f"The weights of '{self._bundle.name}' do not fit its network: the model is damaged or incomplete.",
+                    details=str(error),
+                ) from error
         return network.to(self._device).eval()
 
     def _preprocessing(self, overrides: dict[str, Any]) -> list[Any]:
@@ -187,8 +198,7 @@ class Stage:
 
         return self._config({}).get("inferer", default=None) or SimpleInferer()
 
-    @cached_property
-    def _postprocessing(self) -> list[Any]:
+    def _known_postprocessing(self) -> list[Any]:
         compose = self._config({}).get("postprocessing", drop=SAVING_STEPS, default=None)
         steps = [] if compose is None else list(compose.transforms)
         known = {"Activationsd", "AsDiscreted"} | LABEL_STEPS | IDENTITY_STEPS
@@ -240,12 +250,6 @@ def _first_output(answer: Any) -> torch.Tensor:
     if isinstance(answer, list | tuple):
         answer = answer[0]
     return answer
-
-
-def _is_torchscript(network: Any) -> bool:
-    import torch
-
-    return isinstance(network, torch.jit.ScriptModule)
 
 
 def _foreground_box(labels: np.ndarray) -> tuple[slice, slice, slice] | None:

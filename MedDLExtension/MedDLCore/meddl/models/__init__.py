@@ -13,7 +13,6 @@ from meddl.models.check import INFERENCE_IDS, CheckReport
 from meddl.models.config_files import ConfigTree
 from meddl.models.places import cache_dir, definitions_dir
 from meddl.models.restricted_config import RestrictedConfig
-from meddl.models.segments import Segment
 from meddl.models.trust import TrustEntry, TrustStore
 from meddl.models.trusted_config import TrustedConfig, open_config, open_trusted_config
 from meddl.models.weights import WeightsFacts, WeightsKind, inspect_weights, load_weights
@@ -30,7 +29,6 @@ __all__ = [
     "ConfigTree",
     "ModelBundle",
     "RestrictedConfig",
-    "Segment",
     "TrustEntry",
     "TrustStore",
     "TrustedConfig",

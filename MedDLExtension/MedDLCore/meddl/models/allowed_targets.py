@@ -86,7 +86,7 @@ _TRANSFORMS = {
     "monai.transforms.signal.array": "SignalFillEmpty",
     "monai.transforms.signal.dictionary": "SignalFillEmptyd",
     "monai.transforms.spatial.array": (
-        "Affine Flip Orientation ResampleToMatch Resize Rotate Rotate90 Spacing SpatialResample Zoom"
+        "Flip Orientation ResampleToMatch Resize Rotate Rotate90 Spacing SpatialResample Zoom"
     ),
     "monai.transforms.spatial.dictionary": (
         "Affined Flipd Orientationd ResampleToMatchd Resized Rotate90d Rotated Spacingd SpatialResampled Zoomd"

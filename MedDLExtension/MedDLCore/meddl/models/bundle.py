@@ -20,7 +20,8 @@ from meddl.models.archive import extract_zip
 from meddl.models.config_files import ConfigTree, read_config
 from meddl.models.places import cache_dir
 from meddl.models.restricted_config import RestrictedConfig
-from meddl.models.segments import Segment, segments_from_metadata
+from meddl.models.segments import segments_from_metadata
+from meddl.volume import Segment
 
 if TYPE_CHECKING:
     from meddl.models.check import CheckReport
@@ -41,7 +42,7 @@ class Cascade:
     Attributes:
         localizer: name of the coarse model's config.
         margin: what is added around the found box on each side, as a fraction of its size.
-        min_fraction: below this fraction of the image's voxels, what was found is not taken for the region.
+        min_fraction: slices with no more than this fraction of foreground do not widen the box.
     """
 
     localizer: str

@@ -175,5 +175,5 @@ class _Checker:
         if facts.kind is WeightsKind.TORCHSCRIPT:
             self.code.append(f"'{shown}' is a TorchScript program")
         elif facts.kind is WeightsKind.FOREIGN_PICKLE:
-            # Refused whether trusted or not, wherever it lies: nobody needs it to run the model.
-            self.problems.append(f"The weights file '{shown}' {facts.problem}.")
+            # Never loaded, trusted or not. Where it is the network's own weights, that is a problem told elsewhere.
+            self.code.append(f"'{shown}' is a pickle that asks for more than tensors")

@@ -165,7 +165,9 @@ class _Resolution:
         node = find(self._config._tree, id)
         if node is MISSING:
             raise ModelError(f"{self._place(id)} is referred to but not there.")
-        if id in self._active or id == ROOT:
+        if id == ROOT:
+            raise ModelError(f"{self._config._source} can only be made part by part.")
+        if id in self._active:
             raise ModelError(f"{self._place(id)} refers to itself in a circle.")
         if len(self._active) > MAX_REFERENCE_DEPTH:
             raise ModelError(f"{self._place(id)}: references are nested too deep.")

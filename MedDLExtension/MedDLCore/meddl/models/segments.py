@@ -4,37 +4,10 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from meddl.errors import ModelError
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One label of a segmentation.
-
-    Attributes:
-        label: voxel value, 1 or more.
-        name: as shown to the user.
-        color: red, green, blue, each 0 to 1.
-        terminology: Slicer's serialized terminology entry, or "" when the model gives none.
-    """
-
-    label: int
-    name: str
-    color: tuple[float, float, float]
-    terminology: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the segment as JSON-able data."""
-        return {"label": self.label, "name": self.name, "color": list(self.color), "terminology": self.terminology}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Segment:
-        """Return the segment that :meth:`to_dict` described."""
-        red, green, blue = (float(part) for part in data["color"])
-        return cls(int(data["label"]), str(data["name"]), (red, green, blue), str(data.get("terminology", "")))
+from meddl.volume import Segment
 
 
 def segments_from_metadata(metadata: Mapping[str, Any]) -> tuple[Segment, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import pickletools
@@ -22,6 +23,7 @@ STATE_KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "mode
 _MAX_PICKLE_BYTES = 64 << 20
 _MAX_HEADER_BYTES = 100 << 20
 _MAX_UNPACKED_RATIO = 16
+_LEGACY_PICKLES = 5
 _TAR_MAGIC_OFFSET = 257
 
 
@@ -138,14 +140,19 @@ _TENSOR_NAMES = frozenset(
 def _inspect_pickle(data: bytes) -> WeightsFacts:
     """List what a pickle asks for by name. A first look for the user's sake: PyTorch's own check decides."""
     names: set[str] = set()
+    stream = io.BytesIO(data)
+    whole = 0
     try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in ("GLOBAL", "INST"):
-                names.add(str(argument))
-            elif opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
-                names.add(opcode.name)
+        # PyTorch's old format is several pickles in a row, with the tensors' bytes after them.
+        while whole < _LEGACY_PICKLES and data[stream.tell() : stream.tell() + 1] == b"\x80":
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    names.add(str(argument))
+                elif opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
+                    names.add(opcode.name)
+            whole += 1
     except Exception as error:  # genops answers damaged pickles with whatever its readers raise
-        if not names:
+        if not names and not whole:
             return WeightsFacts(WeightsKind.UNKNOWN, problem=f"is damaged ({type(error).__name__})")
     foreign = tuple(sorted(name.replace(" ", ".") for name in names if not _is_tensor_name(name)))
     if foreign:

@@ -1,0 +1,165 @@
+"""The main job on real heads with the real networks: accuracy, an independent reference, and geometry."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from pathlib import Path
+
+import brain_model
+import nibabel
+import numpy as np
+import pytest
+import realdata
+from core import deepbet_reference
+from meddl.inference import Predictor
+from meddl.inference.stage import Stage
+from meddl.volume import Grid, Volume, read_volume
+from scipy.ndimage import affine_transform
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return float(2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second)))
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(brain_model.installed(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def colin() -> Volume:
+    return read_volume(realdata.colin27()[0])
+
+
+@pytest.fixture(scope="module")
+def brain(predictor: Predictor, colin: Volume) -> Volume:
+    return predictor.predict(colin).labels
+
+
+def resampled(volume: Volume, grid: Grid, order: int) -> Volume:
+    """Resampling by scipy, so that MedDL's own geometry is not its own judge."""
+    index_map = np.linalg.inv(volume.affine) @ grid.affine
+    array = affine_transform(
+        volume.array[0].astype(np.float32), index_map[:3, :3], index_map[:3, 3], grid.shape, order=order
+    )
+    return Volume(array[None], grid.affine)
+
+
+@pytest.mark.parametrize(("name", "least"), [("colin27", 0.93), ("itk_subject", 0.96)])
+def test_brains_agree_with_another_tools_masks_and_with_the_reference(
+    predictor: Predictor, name: str, least: float
+) -> None:
+    head, stripped = getattr(realdata, name)()
+    volume = read_volume(head)
+    prediction = predictor.predict(volume)
+    labels = prediction.labels.array[0]
+    other_tool = np.asarray(nibabel.load(stripped).dataobj) > 0
+    assert dice(labels > 0, other_tool) >= least
+    reference = deepbet_reference.brain_mask(head, *realdata.deepbet_weights())
+    assert dice(labels > 0, reference) >= 0.995
+    voxel_ml = abs(np.linalg.det(nibabel.load(head).affine)) / 1000
+    assert prediction.volumes_ml == {"Brain": pytest.approx((labels > 0).sum() * voxel_ml, abs=0.01)}
+    np.testing.assert_array_equal(prediction.labels.affine, volume.affine)
+
+
+def test_the_demo_head_agrees_with_the_reference(predictor: Predictor) -> None:
+    labels = predictor.predict(read_volume(realdata.head())).labels.array[0]
+    reference = deepbet_reference.brain_mask(realdata.head(), *realdata.deepbet_weights())
+    assert dice(labels > 0, reference) >= 0.995
+
+
+def reordered(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
+    """The same voxels in space with the array's axes in another order and direction."""
+    change = np.zeros((4, 4))
+    change[3, 3] = 1
+    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
+        change[old, new] = -1 if flip else 1
+        change[old, 3] = volume.shape[old] - 1 if flip else 0
+    array = volume.array[0].transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+    return Volume(np.ascontiguousarray(array)[None], volume.affine @ change)
+
+
+def test_the_network_sees_the_same_head_in_all_48_axis_orders(predictor: Predictor, colin: Volume) -> None:
+    # With the very same input the network gives the very same answer; the way back is tested with the restoration.
+    stage: Stage = predictor._localizer  # type: ignore[assignment]
+    expected = stage.prepare(colin)
+    for order, flips in product(permutations(range(3)), product([False, True], repeat=3)):
+        seen = stage.prepare(reordered(colin, order, flips))
+        np.testing.assert_array_equal(np.asarray(seen), np.asarray(expected))
+        np.testing.assert_allclose(np.asarray(seen.affine), np.asarray(expected.affine), atol=1e-6)
+
+
+@pytest.mark.parametrize(("order", "flips"), [((2, 0, 1), (True, False, True)), ((1, 2, 0), (False, True, True))])
+def test_an_axis_order_changes_nothing_end_to_end(
+    predictor: Predictor, colin: Volume, brain: Volume, order: tuple[int, ...], flips: tuple[bool, ...]
+) -> None:
+    labels = predictor.predict(reordered(colin, order, flips)).labels
+    np.testing.assert_array_equal(labels.array, reordered(brain, order, flips).array)
+
+
+@pytest.mark.slow
+def test_all_48_axis_orders_end_to_end(predictor: Predictor, colin: Volume, brain: Volume) -> None:
+    for order, flips in product(permutations(range(3)), product([False, True], repeat=3)):
+        labels = predictor.predict(reordered(colin, order, flips)).labels
+        np.testing.assert_array_equal(labels.array, reordered(brain, order, flips).array)
+
+
+def thick_slices(colin: Volume) -> Grid:
+    affine = colin.affine.copy()
+    affine[:, 2] *= 3
+    affine[:3, 3] += colin.affine[:3, 2]
+    return Grid((181, 217, 60), affine)
+
+
+def sheared(colin: Volume) -> Grid:
+    affine = colin.affine.copy()
+    affine[1, 2] += np.tan(np.radians(15))
+    affine[1, 3] -= np.tan(np.radians(15)) * 90
+    return Grid(colin.shape, affine)
+
+
+def oblique(colin: Volume) -> Grid:
+    from scipy.spatial.transform import Rotation
+
+    center = np.array([90, 108, 90, 1])
+    affine = colin.affine.copy()
+    affine[:3, :3] = Rotation.from_euler("xyz", (15, 20, 10), degrees=True).as_matrix() @ colin.affine[:3, :3]
+    affine[:3, 3] = (colin.affine @ center)[:3] - affine[:3, :3] @ center[:3]
+    return Grid(colin.shape, affine)
+
+
+@pytest.mark.parametrize("frame", [thick_slices, sheared, oblique])
+def test_the_same_brain_is_found_in_another_frame(predictor: Predictor, colin: Volume, brain: Volume, frame) -> None:  # type: ignore[no-untyped-def]
+    grid = frame(colin)
+    prediction = predictor.predict(resampled(colin, grid, order=1))
+    expected = resampled(brain, grid, order=0)
+    assert dice(prediction.labels.array > 0, expected.array > 0.5) >= 0.98
+    whole = float(np.count_nonzero(brain.array)) * brain.voxel_volume_ml
+    assert prediction.volumes_ml["Brain"] == pytest.approx(whole, rel=0.02)
+    assert bool(prediction.provenance["notes"]) == (frame is sheared)
+
+
+def test_turning_the_head_in_space_turns_the_brain_with_it(predictor: Predictor, colin: Volume, brain: Volume) -> None:
+    # What a rotated parent transform does: the same voxels at another place.
+    labels = predictor.predict(Volume(colin.array, oblique(colin).affine)).labels
+    np.testing.assert_array_equal(labels.array, brain.array)
+    np.testing.assert_array_equal(labels.affine, oblique(colin).affine)
+
+
+def test_an_empty_image_is_refused_and_noise_is_no_crash(predictor: Predictor) -> None:
+    from meddl.errors import ModelError
+
+    with pytest.raises(ModelError, match="empty"):
+        predictor.predict(Volume(np.zeros((1, 20, 20, 20), np.int16), np.eye(4)))
+    noise = np.random.default_rng(0).normal(size=(1, 40, 40, 40)).astype(np.float32)
+    try:
+        predictor.predict(Volume(noise, np.eye(4)))
+    except ModelError as error:
+        assert "found nothing" in error.message
+
+
+def test_the_weights_are_those_of_the_published_package() -> None:
+    box, fine = realdata.deepbet_weights()
+    folder = brain_model.installed().path / "models"
+    assert (folder / "localizer.ts").read_bytes() == Path(box).read_bytes()
+    assert (folder / "model.ts").read_bytes() == Path(fine).read_bytes()

@@ -1,0 +1,164 @@
+"""The predictor on a bundle as the Model Zoo writes them: results against MONAI itself, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import brain_model
+import numpy as np
+import pytest
+import realdata
+import torch
+from core import tiny_bundle
+from meddl.errors import JobCancelled, ModelError, UntrustedModelError, UsageError
+from meddl.inference import Predictor, SegmentationPrediction
+from meddl.inference.device import available_devices, resolve_device
+from meddl.inference.task import RUN_INFERENCE
+from meddl.jobs import InlineRunner, WorkerRunner
+from meddl.models import ModelBundle, TrustStore
+from meddl.volume import Volume, read_volume
+
+
+@pytest.fixture
+def no_trust(tmp_path: Path) -> TrustStore:
+    return TrustStore(tmp_path / "trust.json")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> ModelBundle:
+    return ModelBundle.open(tiny_bundle.write(tmp_path / "bundle"))
+
+
+def vertebra() -> Path:
+    """A CT in PIR order with unequal spacing."""
+    return realdata.tptbox()["sub-ct_label-22_ct"]
+
+
+def by_monai(bundle: ModelBundle, image: Path) -> np.ndarray:
+    """What MONAI's own parser, file reader, inferer and inversion make of the same bundle."""
+    from monai.bundle import ConfigParser
+
+    config = bundle.config()
+    config["postprocessing"]["transforms"].pop()  # saving
+    parser = ConfigParser(config)
+    parser.parse()
+    data = parser.get_parsed_content("preprocessing")({"image": str(image)})
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(bundle.path / "models" / "model.pt", weights_only=True))
+    with torch.inference_mode():
+        data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], network)[0]
+    return np.asarray(parser.get_parsed_content("postprocessing")(data)["pred"])[0]
+
+
+def test_labels_are_those_of_monais_own_pipeline(bundle: ModelBundle, no_trust: TrustStore) -> None:
+    prediction = Predictor(bundle, "cpu", no_trust).predict(read_volume(vertebra()))
+    labels = prediction.labels.array[0]
+    expected = by_monai(bundle, vertebra())
+    assert labels.shape == expected.shape
+    assert len(np.unique(expected)) == 3, "the random network should find something of everything"
+    # Random weights put class borders everywhere: a grid off by half a voxel would agree in about 80 % only.
+    assert (labels == expected).mean() > 0.99
+    assert set(prediction.volumes_ml) == {"first blob", "second blob"}
+
+
+def test_progress_runs_from_start_to_end_and_counts_windows(bundle: ModelBundle, no_trust: TrustStore) -> None:
+    told: list[tuple[float, str]] = []
+    Predictor(bundle, "cpu", no_trust).predict(
+        read_volume(vertebra()), progress=lambda fraction, text: told.append((fraction, text))
+    )
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    counted = [text for _, text in told if "windows" in text]
+    done, total = (int(word) for word in counted[-1].replace("(", " ").split() if word.isdigit())
+    assert done == total == len(counted), "the number of windows is known from the start"
+
+
+def test_a_run_is_cancelled_between_windows(bundle: ModelBundle, no_trust: TrustStore) -> None:
+    predictor = Predictor(bundle, "cpu", no_trust)
+    asked = 0
+
+    def cancelled() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 2
+
+    with pytest.raises(JobCancelled):
+        predictor.predict(read_volume(vertebra()), cancelled=cancelled)
+    assert asked == 3
+    assert predictor.predict(read_volume(vertebra())).labels.array.any(), "it can be used again"
+
+
+def test_the_input_is_left_as_it_was(bundle: ModelBundle, no_trust: TrustStore) -> None:
+    volume = read_volume(vertebra())
+    copy = volume.array.copy()
+    Predictor(bundle, "cpu", no_trust).predict(volume)
+    np.testing.assert_array_equal(volume.array, copy)
+
+
+def test_provenance_is_complete_and_names_no_file(bundle: ModelBundle, no_trust: TrustStore) -> None:
+    prediction = Predictor(bundle, "cpu", no_trust).predict(read_volume(vertebra()))
+    text = json.dumps(prediction.provenance)
+    assert str(bundle.path) not in text and "label-22" not in text
+    model = prediction.provenance["model"]
+    assert model == {"name": "Two blobs", "version": "0.3.0", "license": "Apache-2.0", "sha256": bundle.digest}
+    assert {"preprocess", "network", "restore", "postprocess", "total"} <= set(prediction.provenance["times_s"])
+    assert prediction.provenance["software"]["torch"] == torch.__version__
+
+
+def test_worker_and_inline_give_the_same(bundle: ModelBundle) -> None:
+    params = {"model": str(bundle.path), "volume": read_volume(vertebra()), "device": "cpu"}
+    with InlineRunner() as inline, WorkerRunner() as worker:
+        here = SegmentationPrediction.from_dict(inline.submit(RUN_INFERENCE, params).wait())
+        there = SegmentationPrediction.from_dict(worker.submit(RUN_INFERENCE, params).wait(timeout=300))
+    np.testing.assert_array_equal(here.labels.array, there.labels.array)
+    assert here.segments == there.segments == bundle.segments
+    np.testing.assert_array_equal(there.labels.affine, params["volume"].affine)
+
+
+def test_another_number_of_channels_is_refused(bundle: ModelBundle, no_trust: TrustStore) -> None:
+    two = Volume(np.random.default_rng(0).normal(size=(2, 40, 40, 40)), np.eye(4))
+    with pytest.raises(ModelError, match="takes an image with 1 channel; this one has 2"):
+        Predictor(bundle, "cpu", no_trust).predict(two)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path, no_trust: TrustStore) -> None:
+    other = {**tiny_bundle.NETWORK, "channels": [8, 16]}
+    bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "bundle", config={"network_def": other}))
+    with pytest.raises(ModelError, match="do not fit its network"):
+        Predictor(bundle, "cpu", no_trust)
+
+
+def test_another_task_is_refused(tmp_path: Path, no_trust: TrustStore) -> None:
+    metadata = {"meddl": {"task": "classification"}}
+    bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "bundle", metadata=metadata))
+    with pytest.raises(ModelError, match="made for classification"):
+        Predictor(bundle, "cpu", no_trust)
+
+
+def test_a_program_is_loaded_only_with_consent_to_its_very_bytes(tmp_path: Path, no_trust: TrustStore) -> None:
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(brain_model.installed().path, folder)
+    bundle = ModelBundle.open(folder)
+    with pytest.raises(UntrustedModelError) as refused:
+        Predictor(ModelBundle.open(tiny_bundle.write_program(tmp_path / "program")), "cpu", no_trust)
+    assert any("TorchScript" in reason for reason in refused.value.reasons)
+    no_trust.record(bundle, origin="test")
+    Predictor(bundle, "cpu", no_trust)
+    (folder / "docs" / "README.md").write_text("changed")
+    with pytest.raises(UntrustedModelError):
+        Predictor(ModelBundle.open(folder), "cpu", no_trust)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:1", "", "cuda:-1"])
+def test_a_device_that_is_not_there_is_an_error_not_a_fallback(name: str) -> None:
+    with pytest.raises(UsageError):
+        resolve_device(name)
+
+
+def test_the_processor_is_always_a_choice() -> None:
+    assert available_devices()[-1].id == "cpu"
+    assert resolve_device("cpu").type == "cpu"
