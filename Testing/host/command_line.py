@@ -81,9 +81,8 @@ def _run_file(file: Path) -> None:
 
 def _run_in_event_loop(script: Callable[[], None]) -> None:
     """Lets the event loop run the script; its end is the program's end in testing mode."""
-    import slicer
-
     import qt
+    import slicer
 
     def run() -> None:
         code: int | None = None

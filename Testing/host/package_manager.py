@@ -7,10 +7,9 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+import slicer
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
-
-import slicer
 
 Requirements = str | Requirement | list[str | Requirement]
 

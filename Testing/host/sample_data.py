@@ -13,9 +13,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-import vtk
-
 import slicer
+import vtk
 
 
 class SampleDataSource:

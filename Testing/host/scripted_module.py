@@ -8,7 +8,6 @@ import unittest
 from pathlib import Path
 
 import qt
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -75,17 +74,13 @@ class ScriptedLoadableModuleWidget:
     def __init__(self, parent=None):
         super().__init__()
         self.moduleName = _name_without("Widget", self)
-        self.developerMode = slicer.util.settingsValue(
-            "Developer/DeveloperMode", False, converter=slicer.util.toBool
-        )
+        self.developerMode = slicer.util.settingsValue("Developer/DeveloperMode", False, converter=slicer.util.toBool)
         self.parent = parent if parent else self._makeParent()
         self.layout = self.parent.layout()
         if not parent:
             self.setup()
             self.parent.show()
-        slicer.app.moduleManager().connect(
-            "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
-        )
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     @staticmethod
     def _makeParent():
@@ -107,9 +102,7 @@ class ScriptedLoadableModuleWidget:
     def _onModuleAboutToBeUnloaded(self, moduleName):
         if moduleName == self.moduleName:
             self.cleanup()
-            slicer.app.moduleManager().disconnect(
-                "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
-            )
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
 
 class ScriptedLoadableModuleLogic:

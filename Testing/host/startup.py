@@ -46,9 +46,8 @@ def load_module(path: Path | str) -> object:
 
     The panel is made by `slicer.util.getModuleWidget(name)`, the self-test is `slicer.selfTests[name]`.
     """
-    import slicer
-
     import qt
+    import slicer
 
     manager = slicer.app.moduleManager().factoryManager()
     name = Path(path).stem

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from . import folders
 from .io_manager import qSlicerIOManager
 from .module_manager import qSlicerModuleManager
 
+_log = logging.getLogger(__name__)
 _VERSION = version("slicer-core").split(".")
 _ENVIRONMENT = QtCore.QProcessEnvironment.systemEnvironment()
 
@@ -51,6 +52,7 @@ class qSlicerApplication(QtWidgets.QApplication):
     _private = ("_options", "_logic", "_modules", "_io", "_settings")
 
     def __init__(self, options: qSlicerCommandOptions) -> None:
+        QtCore.qInstallMessageHandler(_report)
         super().__init__(["Slicer"])
         self._options = options
         self.applicationName = "Slicer"
@@ -152,6 +154,13 @@ class qSlicerApplication(QtWidgets.QApplication):
         raise RuntimeError("slicer.app.restart() was called: the host cannot restart itself")
 
 
+def _report(kind: QtCore.QtMsgType, _context: object, text: str) -> None:
+    """Qt's messages go to the log; the headless platform's own remark at each shown window is no news."""
+    if "propagateSizeHints" not in text:
+        critical = kind in (QtCore.QtMsgType.QtCriticalMsg, QtCore.QtMsgType.QtFatalMsg)
+        _log.log(logging.ERROR if critical else logging.WARNING, "Qt: %s", text)
+
+
 def use_light_style(app: QtWidgets.QApplication) -> None:
     """Fusion in light colors, which is how Slicer looks by default."""
     app.setStyle("Fusion")
@@ -170,5 +179,3 @@ def use_light_style(app: QtWidgets.QApplication) -> None:
     font = app.font()
     font.setPointSize(9)
     app.setFont(font)
-
-

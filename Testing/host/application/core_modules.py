@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-import vtk
-
 import slicer
+import vtk
 
 from ..pythonqt.binding import QtCore
 from ..pythonqt.native import native, stored
@@ -88,6 +87,7 @@ def install(scene: slicer.vtkMRMLScene, application_logic: object) -> list[qSlic
         logic.SetMRMLApplicationLogic(application_logic)
         with _quiet():
             logic.SetMRMLScene(scene)
+        application_logic.SetModuleLogic(name, logic)  # by which some logics find one another
         cls = native(type(f"qSlicer{name}Module", (qSlicerLoadableModule,), {}))
         module = cls(name, logic)
         setattr(slicer.modules, name.lower(), module)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import vtk
-
 import slicer
+import vtk
 
 from ..pythonqt.binding import QtCore
 from ..pythonqt.native import native
@@ -75,17 +74,22 @@ def _named(node: slicer.vtkMRMLNode | None, properties: dict) -> slicer.vtkMRMLN
 
 
 def _base_name(properties: dict) -> str:
-    name = Path(properties["fileName"]).name
-    suffix = next((s for s in _TYPES if name.lower().endswith(s)), "")
-    return name[: len(name) - len(suffix)] if suffix else name
+    return Path(properties["fileName"]).name.partition(".")[0]
 
 
 def _read_volume(properties: dict) -> slicer.vtkMRMLNode | None:
-    flags = int(bool(properties.get("labelmap"))) + 2 * int(bool(properties.get("center")))
-    flags += 4 * int(bool(properties.get("singleFile"))) + 8 * int(bool(properties.get("autoWindowLevel", True)))
+    options = ("labelmap", "center", "singleFile", "autoWindowLevel", "discardOrientation")
+    flags = sum(1 << bit for bit, name in enumerate(options) if properties.get(name))
     logic = slicer.modules.volumes.logic()
-    name = properties.get("name") or _base_name(properties)
-    return logic.AddArchetypeVolume(properties["fileName"], slicer.mrmlScene.GenerateUniqueName(name), flags)
+    node = logic.AddArchetypeVolume(properties["fileName"], properties.get("name") or _base_name(properties), flags)
+    if node is not None and properties.get("show", True):
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        if isinstance(node, slicer.vtkMRMLLabelMapVolumeNode):
+            selection.SetActiveLabelVolumeID(node.GetID())
+        else:
+            selection.SetActiveVolumeID(node.GetID())
+        slicer.app.applicationLogic().PropagateVolumeSelection()
+    return node
 
 
 def _read_segmentation(properties: dict) -> slicer.vtkMRMLNode | None:

@@ -78,9 +78,7 @@ class qSlicerModuleManager(QtCore.QObject):
         super().__init__()
         self._factory = qSlicerModuleFactoryManager()
         self._factory.connect("moduleLoaded(QString)", lambda name: self.moduleLoaded.emit(name))
-        self._factory.connect(
-            "moduleAboutToBeUnloaded(QString)", lambda name: self.moduleAboutToBeUnloaded.emit(name)
-        )
+        self._factory.connect("moduleAboutToBeUnloaded(QString)", lambda name: self.moduleAboutToBeUnloaded.emit(name))
 
     def factoryManager(self) -> qSlicerModuleFactoryManager:
         return self._factory

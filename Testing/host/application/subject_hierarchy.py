@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import vtk
-
 import slicer
+import vtk
 
 _SHOWN = (
     "vtkMRMLVolumeNode", "vtkMRMLModelNode", "vtkMRMLMarkupsNode", "vtkMRMLTransformNode",

@@ -12,11 +12,22 @@ _CHECK_ROLE = QtCore.Qt.ItemDataRole.CheckStateRole
 class ctkComboBox(QtWidgets.QComboBox):
     """A combo box with a text for "nothing chosen" and an elided current text."""
 
-    defaultText = stored("defaultText", str, "", lambda self: self.setPlaceholderText(self.defaultText))
+    defaultText = stored("defaultText", str, "", lambda self: self.update())
     forceDefault = stored("forceDefault", bool, False)
     elideMode = stored("elideMode", int, int(QtCore.Qt.TextElideMode.ElideNone))
     scrollWheelEffect = stored("scrollWheelEffect", int, 1)
     NeverScroll, AlwaysScroll, ScrollWithFocus, ScrollWithNoVScrollBar = range(4)
+
+    def paintEvent(self, _event: QtGui.QPaintEvent) -> None:
+        # Qt's own placeholder would keep the first item from becoming current by itself.
+        option = QtWidgets.QStyleOptionComboBox()
+        self.initStyleOption(option)
+        if self.currentIndex < 0 or self.forceDefault:
+            option.currentText = self.defaultText
+        painter = QtWidgets.QStylePainter(self)
+        painter.drawComplexControl(QtWidgets.QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QtWidgets.QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
 
 
 @native

@@ -138,9 +138,7 @@ class ctkDoubleSpinBox(_Number):
     decimals = _decimals(2)
     decimalsOption = stored("decimalsOption", int, 1 | 8)
     frame = stored("frame", bool, True)
-    readOnly = computed(
-        "readOnly", bool, lambda self: self._spin.readOnly, lambda self, on: self._spin.setReadOnly(on)
-    )
+    readOnly = computed("readOnly", bool, lambda self: self._spin.readOnly, lambda self, on: self._spin.setReadOnly(on))
     prefix = computed("prefix", str, lambda self: self._spin.prefix, lambda self, text: self._spin.setPrefix(text))
     suffix = computed("suffix", str, lambda self: self._spin.suffix, lambda self, text: self._spin.setSuffix(text))
     cleanText = computed("cleanText", str, lambda self: self._spin.cleanText)

@@ -6,7 +6,17 @@ The types, checks, texts and names in the node are Slicer's; `createGui`, `typin
 from __future__ import annotations
 
 from .annotations import (
-    Choice, Decimals, Default, Exclude, IsInstance, Maximum, Minimum, NotNone, RangeBounds, SingleStep, Validator,
+    Choice,
+    Decimals,
+    Default,
+    Exclude,
+    IsInstance,
+    Maximum,
+    Minimum,
+    NotNone,
+    RangeBounds,
+    SingleStep,
+    Validator,
     WithinRange,
 )  # fmt: skip
 from .connectors import GuiConnector, createGuiConnector
@@ -14,7 +24,10 @@ from .float_range import FloatRange
 from .packs import is_pack as isParameterPack
 from .packs import nestedParameterNames, parameterPack
 from .wrapper import (
-    SlicerParameterNamePropertyName, findChildWidgetForParameter, isParameterNodeWrapper, parameterNodeWrapper,
+    SlicerParameterNamePropertyName,
+    findChildWidgetForParameter,
+    isParameterNodeWrapper,
+    parameterNodeWrapper,
 )  # fmt: skip
 
 __all__ = [

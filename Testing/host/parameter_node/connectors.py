@@ -11,11 +11,19 @@ from abc import ABC, abstractmethod
 
 import ctk
 import qt
-
 import slicer
 
 from .annotations import (
-    Choice, Decimals, Default, Maximum, Minimum, RangeBounds, SingleStep, WithinRange, first_of, split_annotations,
+    Choice,
+    Decimals,
+    Default,
+    Maximum,
+    Minimum,
+    RangeBounds,
+    SingleStep,
+    WithinRange,
+    first_of,
+    split_annotations,
     unannotated,
 )  # fmt: skip
 from .float_range import FloatRange
@@ -38,7 +46,7 @@ class GuiConnector(ABC):
         self._callback = None
         self.prepare()
 
-    def prepare(self):
+    def prepare(self):  # noqa: B027  (most widgets need nothing)
         """Sets the widget up for the type's annotations."""
 
     def widget(self):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import slicer
 
-from .annotations import Default, NotNone, Validator, split_name, unannotated
 from . import containers  # noqa: F401  (registers its types)
+from .annotations import Default, NotNone, Validator, split_name, unannotated
 from .codecs import Codec, codec_for, register
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import weakref
 
-import vtk
-
 import qt
 import slicer
+import vtk
 
 from .annotations import split_name, unannotated
 from .connectors import GuiConnector, createGuiConnector
@@ -86,9 +85,7 @@ def _make_wrapper(cls):
 
 
 def _attribute(name):
-    return property(
-        lambda self: self._parameters[name].read(), lambda self, value: self._parameters[name].write(value)
-    )
+    return property(lambda self: self._parameters[name].read(), lambda self, value: self._parameters[name].write(value))
 
 
 def _init(self, parameterNode, prefix=None):
@@ -105,9 +102,7 @@ def _check_name(wrapper, name):
     known = wrapper.allParameters
     if top not in known:
         names = "".join(f"\n    {n}," for n in known)
-        raise ValueError(
-            f"Cannot find a param with the given name: {top}\n  Found parameters [{names}\n  ]"
-        )
+        raise ValueError(f"Cannot find a param with the given name: {top}\n  Found parameters [{names}\n  ]")
     if rest is not None:
         check_member(unannotated(known[top].unalteredType), rest)
 

@@ -1,7 +1,7 @@
 """Imports PySide6 the one way the host needs it (headless, enums that are numbers) and lists its classes.
 
-PythonQt's enum values behave as plain integers (``int(qt.QMessageBox.Yes)``, ``repr`` is the number), which PySide6 only
-offers when asked before its first import.
+PythonQt's enum values behave as plain integers (``int(qt.QMessageBox.Yes)``, ``repr`` is the number), which PySide6
+only offers when asked before its first import.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from types import ModuleType
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 _ENUMS_ARE_INTEGERS = "2"
 if "PySide6.QtCore" in sys.modules and os.environ.get("PYSIDE6_OPTION_PYTHON_ENUM") != _ENUMS_ARE_INTEGERS:
-    raise RuntimeError("Start the host before anything else imports PySide6: its enums must be made integers at import.")
+    raise RuntimeError(
+        "Start the host before anything else imports PySide6: its enums must be made integers at import."
+    )
 os.environ["PYSIDE6_OPTION_PYTHON_ENUM"] = _ENUMS_ARE_INTEGERS
 
 import shiboken6  # noqa: E402

@@ -44,9 +44,7 @@ def qt_signature(cls: type, signature: str) -> str:
     return "" if "PyObject" in signature and is_native(cls) else signature
 
 
-def stored(
-    name: str, kind: type, default: object, changed: Callable[[object], None] | None = None
-) -> QtCore.Property:
+def stored(name: str, kind: type, default: object, changed: Callable[[object], None] | None = None) -> QtCore.Property:
     """A Q_PROPERTY that just keeps its value; `changed(self)` is called after it took a new one."""
     key = f"_{name}"
     type_name = QT_TYPES[kind]

@@ -9,7 +9,7 @@ from types import BuiltinMethodType, MethodType
 from .binding import QObject, QtCore, QtWidgets, address, classes, is_alive, shiboken6
 from .native import is_native, is_private, native_class
 from .properties import QtProperty, add_properties
-from .signals import QtSignal, add_signals, connect, disconnect
+from .signals import add_signals, connect, disconnect
 
 _property = QObject.property
 _set_property = QObject.setProperty

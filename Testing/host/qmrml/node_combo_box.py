@@ -135,13 +135,13 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._followed.follow(scene)
         if scene is not None:
             self._fill()
+            self._combo.setCurrentIndex(-1)
         self._switching = False
-        if had_nodes:
-            wanted = old_id
-        else:
-            wanted = self._requested or self._first_shown_id()
+        wanted = old_id if had_nodes else self._requested or self._first_shown_id()
         self._requested = None
         self.setCurrentNodeID(wanted)
+        if scene is not None and self._combo.currentIndex < 0:
+            self._emit_current(None)  # a new scene is always told, also where nothing can be chosen
         self._update_default_text()
         self.enabled = scene is not None
 

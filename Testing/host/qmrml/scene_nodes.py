@@ -5,9 +5,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 
-import vtk
-
 import slicer
+import vtk
 
 _SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import vtk
-
 import slicer
+import vtk
 
 from ..pythonqt.binding import QtCore, QtGui, QtWidgets, is_alive
 from ..pythonqt.native import native, stored, wrong_arguments
