@@ -1,4 +1,4 @@
-"""The predictor on a bundle as the Model Zoo writes them: results against MONAI itself, and everything that can go wrong."""
+"""The predictor on a bundle as the Model Zoo writes them: results against MONAI itself, and all that can go wrong."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _from_nvidia_smi() -> tuple[Gpu, ...] | None:
     answer = _run([program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"])
     if answer is None:
         return None
-    found = []
+    found: list[Gpu] = []
     for line in answer.splitlines():
         fields = [field.strip() for field in line.split(",")]
         if len(fields) == 3:
@@ -101,7 +101,7 @@ def _from_driver() -> tuple[Gpu, ...]:
     count = ctypes.c_int()
     if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return ()
-    found = []
+    found: list[Gpu] = []
     for index in range(count.value):
         device, name, size = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
         cuda.cuDeviceGet(ctypes.byref(device), index)
@@ -147,7 +147,7 @@ def _windows_memory() -> tuple[int, int]:
 
     status = Status()
     status.length = ctypes.sizeof(status)
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined,unused-ignore]
     return status.total, status.free
 
 

