@@ -3,7 +3,6 @@
 import logging
 import os
 import tempfile
-import unittest.mock
 from pathlib import Path
 
 import qt
@@ -84,7 +83,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         self.refresh()
 
     def cleanup(self):
-        self.jobPanel.cleanup()
+        self.jobPanel.abandon()
         self.uiWidget.setMRMLScene(None)
 
     def refresh(self):
@@ -225,10 +224,11 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
 
     def _showTrust(self):
         self._consents = self.logic.consents()
-        rows = [(one.name, one.version, one.recorded[:10], one.digest) for one in self._consents]
+        rows = [(one.name, one.version, one.recorded[:10], f"{one.digest[:10]}…") for one in self._consents]
         _fill(self.ui.trustTable, rows)
         for row, consent in enumerate(self._consents):
             self.ui.trustTable.item(row, 0).setToolTip(_("Agreed through: {origin}").format(origin=consent.origin))
+            self.ui.trustTable.item(row, 3).setToolTip(consent.digest)
         self._showConsent()
 
     def _showConsent(self):
@@ -416,6 +416,8 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         self.delayDisplay("All tests passed")
 
     def setUp(self):
+        from unittest import mock
+
         from meddl.jobs import InlineRunner
         from meddl_slicer.known_model import write_catalog
 
@@ -423,7 +425,7 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         catalog.mkdir()
         write_catalog(catalog, 100.0)
         places = {"MEDDL_MODELS_DIR": str(catalog), "MEDDL_CACHE": str(self.folder / "cache")}
-        self.places = unittest.mock.patch.dict(os.environ, places)
+        self.places = mock.patch.dict(os.environ, places)
         self.places.start()
         self.widget = MedDLCoreWidget()
         self.widget.logic = MedDLCoreLogic(InlineRunner())
@@ -500,7 +502,7 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         TrustStore().record(bundle, origin="self-test")
         self.widget.refresh()
         ui = self.widget.ui
-        self.assertEqual(ui.trustTable.item(0, 3).text(), bundle.digest)
+        self.assertEqual(ui.trustTable.item(0, 3).toolTip(), bundle.digest)
         self.assertFalse(ui.revokeButton.enabled)
         ui.trustTable.selectRow(0)
         ui.revokeButton.click()

@@ -3,7 +3,6 @@
 import logging
 import os
 import tempfile
-import unittest.mock
 from pathlib import Path
 
 import qt
@@ -48,8 +47,7 @@ def registerSampleData():
     icons = Path(__file__).parent / "Resources" / "Icons"
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="MedDL",
-        sampleName="MedDLT1Head",
-        sampleDescription=_("MedDL T1 head"),
+        sampleName="MedDL T1 head",
         uris="https://pypi.org/project/pydeface/2.1.0/",
         fileNames="mean_reg2mean.nii.gz",
         nodeNames="MedDL T1 head",
@@ -146,7 +144,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def cleanup(self):
-        self.jobPanel.cleanup()
+        self.jobPanel.abandon()
         self.setParameterNode(None)
         self.removeObservers()
         # A selector that still observes the scene when the application exits can crash it.
@@ -242,12 +240,11 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # Running
 
     def onApplyButton(self):
-        with slicer.util.tryWithErrorDisplay(_("The model could not be started.")):
-            model = self.models.currentModel()
-            if model.installed:
-                self._startRun()
-            else:
-                self._startDownload(model)
+        model = self.models.currentModel()
+        if model.installed:
+            self._startRun()
+        else:
+            self._startDownload(model)
         self._updateGUI()
 
     def _startDownload(self, model):
@@ -265,12 +262,19 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._updateGUI()
 
     def _startRun(self):
+        from meddl.errors import MedDLError
+
         parameters = self._parameterNode
-        self._run = self.logic.makeRun(
-            parameters.inputVolume, parameters.model, parameters.outputSegmentation, parameters.device
-        )
-        self.jobPanel.addLog(_("Running {model}").format(model=self.models.currentModel().name))
-        self.jobPanel.run(self._run.task, self._run.params, onFinished=self._onRunFinished)
+        with slicer.util.tryWithErrorDisplay(_("The model could not be started.")):
+            try:
+                self._run = self.logic.makeRun(
+                    parameters.inputVolume, parameters.model, parameters.outputSegmentation, parameters.device
+                )
+                self.jobPanel.addLog(_("Running {model}").format(model=self.models.currentModel().name))
+                self.jobPanel.run(self._run.task, self._run.params, onFinished=self._onRunFinished)
+            except MedDLError as error:
+                self._run = None
+                self._showError(error)
 
     def _onRunFinished(self, job):
         run, self._run = self._run, None
@@ -285,7 +289,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         seconds = self.jobPanel.elapsed
         self._parameterNode.outputSegmentation = run.outputSegmentation
         self._updateGUI()
-        self.jobPanel.showIdle(_("Done in {seconds:.1f} s.").format(seconds=seconds), 1.0)
+        self.jobPanel.showIdle(_("Done in {seconds} s.").format(seconds=f"{seconds:.1f}"), 1.0)
         for note in job.result["provenance"].get("notes", []):
             self.jobPanel.addLog(note)
         self.jobPanel.addLog(self.ui.statusLabel.text)
@@ -302,7 +306,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.jobPanel.showIdle(_("Cancelled."))
         elif isinstance(error, UntrustedModelError) and run is not None:
             if self.askForTrust(error):
-                self.logic.trust(run.model)
+                with slicer.util.tryWithErrorDisplay(_("The consent could not be stored.")):
+                    self.logic.trust(run.model)
                 self._startRun()
                 self._updateGUI()
         else:
@@ -385,10 +390,12 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         table.setRowCount(len(rows))
         for index, (name, milliliters) in enumerate(rows):
             number = qt.QTableWidgetItem(f"{milliliters:.1f}")
-            number.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
+            number.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(index, 0, qt.QTableWidgetItem(name))
             table.setItem(index, 1, number)
-        self.ui.resultsCollapsibleButton.visible = node is not None and bool(rows)
+        # As high as it needs to be, up to a dozen rows.
+        table.setFixedHeight(table.horizontalHeader().height + 24 * min(max(len(rows), 1), 12) + 2 * table.frameWidth)
+        self.ui.resultsCollapsibleButton.visible = bool(rows)
         self.ui.resultModelLabel.text = title
         self.ui.show3DButton.enabled = node is not None
         wasBlocked = self.ui.show3DButton.blockSignals(True)
@@ -552,6 +559,7 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
             self.test_modelIsDownloadedAndApplied,
             self.test_cancel,
             self.test_failureKeepsTheOldResult,
+            self.test_bentVolumeIsRefusedInOneSentence,
             self.test_modelWithCodeAsksForTrust,
             self.test_closingTheScene,
             self.test_removingTheInput,
@@ -664,6 +672,8 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 1)
 
     def test_modelIsDownloadedAndApplied(self):
+        from unittest import mock
+
         from meddl.jobs import WorkerRunner
         from meddl_slicer.known_model import write_catalog
         from meddl_slicer.pump import worker_python
@@ -671,7 +681,7 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         (self.folder / "catalog").mkdir()
         model = write_catalog(self.folder / "catalog", 100.0)
         places = {"MEDDL_MODELS_DIR": str(self.folder / "catalog"), "MEDDL_CACHE": str(self.folder / "cache")}
-        with unittest.mock.patch.dict(os.environ, places), WorkerRunner(worker_python()) as runner:
+        with mock.patch.dict(os.environ, places), WorkerRunner(worker_python()) as runner:
             widget = self.makeReadyWidget()
             widget.logic = MedDLInferenceLogic(runner)
             widget._parameterNode.model = model
@@ -709,6 +719,26 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         self.assertIn("empty", widget.ui.statusLabel.text)
         self.assertIn("empty", widget.ui.logTextEdit.plainText)
         self.assertEqual(node.GetSegmentation().GetNumberOfSegments(), 1)
+        self.assertTrue(widget.ui.applyButton.enabled)
+
+    def test_bentVolumeIsRefusedInOneSentence(self):
+        widget = self.makeReadyWidget()
+        source, target = vtk.vtkPoints(), vtk.vtkPoints()
+        for point in ((0, 0, 0), (50, 0, 0), (0, 50, 0), (0, 0, 50), (50, 50, 50)):
+            source.InsertNextPoint(point)
+            target.InsertNextPoint(point)
+        target.SetPoint(4, 60, 45, 50)
+        bent = vtk.vtkThinPlateSplineTransform()
+        bent.SetSourceLandmarks(source)
+        bent.SetTargetLandmarks(target)
+        bent.SetBasisToR()
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "Breathing")
+        transform.SetAndObserveTransformToParent(bent)
+        self.volume.SetAndObserveTransformNodeID(transform.GetID())
+        widget.ui.applyButton.click()
+        self.assertFalse(widget.jobPanel.isRunning)
+        self.assertIn('"Breathing"', widget.ui.statusLabel.text)
+        self.assertIn("Harden", widget.ui.statusLabel.text)
         self.assertTrue(widget.ui.applyButton.enabled)
 
     def test_modelWithCodeAsksForTrust(self):

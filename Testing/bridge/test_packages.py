@@ -141,3 +141,12 @@ def test_requirements_of_the_extension_name_no_torch_and_are_met_here():
     found = packages.packages()
     assert "torch" not in {package.name for package in found}
     assert [package.name for package in found if not package.usable] == []
+
+
+def test_workers_run_in_pythonslicer_where_there_is_one(monkeypatch):
+    from meddl_slicer import pump
+
+    monkeypatch.setattr(pump.shutil, "which", lambda name: {"PythonSlicer": "/opt/Slicer/bin/PythonSlicer"}.get(name))
+    assert pump.worker_python() == Path("/opt/Slicer/bin/PythonSlicer")
+    monkeypatch.setattr(pump.shutil, "which", lambda name: None)
+    assert pump.worker_python() == Path(sys.executable)

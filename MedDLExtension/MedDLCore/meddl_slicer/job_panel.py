@@ -85,18 +85,12 @@ class JobPanel:
             self._pump.start()
 
     def abandon(self) -> None:
-        """Stop the job and tell nobody, since nobody waits for the outcome any more."""
+        """Stop the job and tell nobody, since nobody waits for the outcome any more. To be called on cleanup, too."""
         job, self.job, self._onFinished = self.job, None, None
         if job is not None:
             job.cancel()
             self._pump.start()
         self.showIdle("")
-
-    def cleanup(self) -> None:
-        """Abandon the job and deliver nothing any more: the widgets are about to go."""
-        self.abandon()
-        if self._pump is not None:
-            self._pump.stop()
 
     def showIdle(self, text: str, fraction: float = 0.0) -> None:
         """Show that nothing runs, with ``text`` on what came of it."""
