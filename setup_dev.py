@@ -336,7 +336,8 @@ def test(options: argparse.Namespace) -> int:
         executable = Path(options.slicer).expanduser().resolve()
         if not executable.is_file():
             raise SetupError(f"--slicer must name the Slicer program itself; there is no file {executable}.")
-        return run("Testing/panels/run_self_tests.py", *options.arguments, SLICER_EXECUTABLE=str(executable))
+        self_tests = ("-m", "pytest", "Testing/panels/test_self_tests.py", *options.arguments)
+        return run(*self_tests, SLICER_EXECUTABLE=str(executable))
     failed = []
     if not options.arguments:
         for name, command in CHECKS.items():

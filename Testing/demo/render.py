@@ -143,6 +143,8 @@ class ThreeDView(_View):
         self.application_logic.GetViewLogics().AddItem(self.logic)
         self.logic.SetMRMLScene(scene)
         self.node = scene.GetSingletonNode(name, "vtkMRMLViewNode") or self.logic.AddViewNode(name)
+        self._before = slicer.vtkMRMLViewNode()
+        self._before.Copy(self.node)
         self.node.SetBoxVisible(False)
         self.node.SetAxisLabelsVisible(False)
         self.group.SetMRMLDisplayableNode(self.node)
@@ -168,3 +170,10 @@ class ThreeDView(_View):
         camera.SetViewUp(0, 0, 1)
         self.renderer.ResetCameraClippingRange()
         return self.picture()
+
+    def close(self) -> None:
+        super().close()
+        self.node.SetBoxVisible(self._before.GetBoxVisible())
+        self.node.SetAxisLabelsVisible(self._before.GetAxisLabelsVisible())
+        self.node.SetBackgroundColor(self._before.GetBackgroundColor())
+        self.node.SetBackgroundColor2(self._before.GetBackgroundColor2())

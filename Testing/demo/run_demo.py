@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "Testing"), *map(str, (REPOSITORY / "MedDLExtension").glob("MedDL*"))]
 if sys.platform.startswith("linux"):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("QT_SCALE_FACTOR", "2")  # the panel's picture, sharp enough for a page
 
 MODEL = "brain_extraction"
 LONGEST_RUN_S = 600
@@ -45,6 +46,7 @@ def main(folder: Path) -> int:
     session.apply(LONGEST_RUN_S)
     seconds = time.monotonic() - started
     say(f"     done after {seconds:.1f} s")
+    session.show_3d()
     say("5/5  Writing the results and drawing the pictures")
     from demo import results
 

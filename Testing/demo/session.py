@@ -25,7 +25,10 @@ class Session:
         for module in ("MedDLCore", "MedDLInference"):
             host.load_module(REPOSITORY / "MedDLExtension" / module / f"{module}.py")
         self.scene = self.slicer.mrmlScene
+        # Slicer's modules find one another through the application's logic; the volumes need the colors.
+        self.slicer.app.applicationLogic().SetModuleLogic("Colors", self.slicer.modules.colors.logic())
         self.volume = self.slicer.util.loadVolume(str(image), {"name": "T1 head"})
+        self.volume.SetName("T1 head")
         self.segmentation: Any = None
         self.widget = self.slicer.util.getModuleWidget("MedDLInference")
         self.widget.enter()
@@ -51,6 +54,11 @@ class Session:
         if self.segmentation is None:
             raise RuntimeError(f"There is no result; the panel says: {self.widget.ui.statusLabel.text}")
 
+    def show_3d(self) -> None:
+        """Press the panel's Show 3D button."""
+        self.widget.ui.show3DButton.click()
+        self.slicer.app.processEvents()
+
     def volumes_ml(self) -> dict[str, float]:
         """Milliliters of each structure, as in the scene's table."""
         from meddl_slicer.segmentation_run import resultRows
@@ -67,11 +75,9 @@ class Session:
     def grab_panel(self, path: Path, width: int) -> None:
         """Save a picture of the panel as it looks now, `width` pixels wide and as high as it needs."""
         panel = self.widget.parent
-        panel.resize(width, panel.sizeHint.height())
-        panel.show()
-        self.slicer.app.processEvents()
-        panel.resize(width, panel.sizeHint.height())
-        self.slicer.app.processEvents()
+        for _ in range(2):  # wrapped texts tell their height only once they know their width
+            panel.resize(width, panel.sizeHint.height())
+            self.slicer.app.processEvents()
         if not panel.grab().save(str(path)):
             raise OSError(f"{path} could not be written")
 
