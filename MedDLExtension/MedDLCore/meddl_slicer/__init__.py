@@ -5,8 +5,8 @@ is the only place that knows Slicer's ``(K, J, I)`` array order: everything it h
 affine from voxel index to RAS millimeters.
 
 Rooms: ``nodes`` (volumes), ``segmentation``, ``table`` and ``provenance`` (results), ``study`` (subject hierarchy),
-``segmentation_run`` (from nodes to a job and back), ``pump`` (jobs on the event loop), ``packages`` and ``health`` (what
-is installed and found), ``job_panel`` and ``model_selector`` (parts of panels), ``known_model`` (for self-tests).
+``segmentation_run`` (from nodes to a job and back), ``pump`` (jobs on the event loop), ``packages`` and ``health``
+(what is installed and found), ``job_panel`` and ``model_selector`` (parts of panels), ``known_model`` (self-tests).
 """
 
 from __future__ import annotations
