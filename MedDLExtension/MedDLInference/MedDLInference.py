@@ -290,8 +290,12 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode.outputSegmentation = run.outputSegmentation
         self._updateGUI()
         self.jobPanel.showIdle(_("Done in {seconds} s.").format(seconds=f"{seconds:.1f}"), 1.0)
-        for note in job.result["provenance"].get("notes", []):
+        provenance = job.result["provenance"]
+        for note in provenance.get("notes", []):
             self.jobPanel.addLog(note)
+        times = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in provenance.get("times_s", {}).items())
+        device = run.outputSegmentation.GetAttribute("MedDL.Device")
+        self.jobPanel.addLog(_("Ran on {device}: {times}").format(device=device, times=times))
         self.jobPanel.addLog(self.ui.statusLabel.text)
 
     def _showError(self, error, run=None):
