@@ -48,7 +48,7 @@ def registerSampleData():
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="MedDL",
         sampleName="MedDL T1 head",
-        uris="https://pypi.org/project/pydeface/2.1.0/",
+        uris="https://github.com/poldracklab/pydeface",  # where it comes from; the downloader below fetches it
         fileNames="mean_reg2mean.nii.gz",
         nodeNames="MedDL T1 head",
         thumbnailFileName=str(icons / "MedDLT1Head.png"),

@@ -43,6 +43,7 @@ def prediction_for(volume: Volume, dtype: type = np.uint8) -> dict[str, Any]:
     return {
         "labels": labels,
         "segments": SEGMENTS,
+        "voxels": counts,
         "volumes_ml": {name: count * voxel_ml for name, count in counts.items()},
         "provenance": PROVENANCE,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
 
@@ -28,7 +27,7 @@ def volumes_table(
     """Write structure, volume in ml, voxel count and model of ``prediction`` to a table node in the input's study.
 
     Args:
-        prediction: as for :func:`meddl_slicer.segmentation.apply_segmentation`, with ``"volumes_ml"``.
+        prediction: as for :func:`meddl_slicer.segmentation.apply_segmentation`, with ``"volumes_ml"`` and ``"voxels"``.
         input_node: the volume that was segmented; names the table and gives its folder.
         table_node: the node to overwrite; a new one when ``None``.
     """
@@ -60,20 +59,5 @@ def volumes_table(
 
 def measured(prediction: Mapping[str, Any]) -> list[tuple[str, float, int]]:
     """Return name, volume in ml and number of voxels of each structure, in the model's order."""
-    labels = prediction["labels"].array[0]
-    counts = _voxel_counts(labels, [int(segment["label"]) for segment in prediction["segments"]])
-    return [
-        (str(segment["name"]), float(prediction["volumes_ml"][segment["name"]]), count)
-        for segment, count in zip(prediction["segments"], counts, strict=True)
-    ]
-
-
-def _voxel_counts(labels: np.ndarray, wanted: list[int]) -> list[int]:
-    """Count the voxels of each wanted label, in a small part of a second on the main thread."""
-    if len(wanted) <= 8:
-        return [int(np.count_nonzero(labels == label)) for label in wanted]
-    counts = np.zeros(max(int(labels.max()), *wanted) + 1, np.int64)
-    # Plane by plane as they lie in memory: on the whole, numpy would first make a copy of the image in 64 bits.
-    for plane in labels.T if labels.flags.f_contiguous else labels:
-        counts += np.bincount(plane.ravel(order="K"), minlength=len(counts))
-    return [int(counts[label]) for label in wanted]
+    names = [str(segment["name"]) for segment in prediction["segments"]]
+    return [(name, float(prediction["volumes_ml"][name]), int(prediction["voxels"][name])) for name in names]

@@ -16,12 +16,14 @@ class SegmentationPrediction:
     Attributes:
         labels: one channel of uint8 (uint16 above 255 labels), 0 is background; same shape and affine as the input.
         segments: what each label means.
-        volumes_ml: milliliters by segment name, from the voxel count and the true voxel volume (oblique grids too).
+        voxels: number of voxels by segment name.
+        volumes_ml: milliliters by segment name: the voxels times the true volume of one (oblique grids too).
         provenance: JSON-able record of model, parameters, device, libraries and times, see ``provenance.py``.
     """
 
     labels: Volume
     segments: tuple[Segment, ...]
+    voxels: Mapping[str, int]
     volumes_ml: Mapping[str, float]
     provenance: Mapping[str, Any]
 
@@ -30,6 +32,7 @@ class SegmentationPrediction:
         return {
             "labels": self.labels,
             "segments": [asdict(segment) for segment in self.segments],
+            "voxels": dict(self.voxels),
             "volumes_ml": dict(self.volumes_ml),
             "provenance": dict(self.provenance),
         }
@@ -38,4 +41,4 @@ class SegmentationPrediction:
     def from_dict(cls, data: Mapping[str, Any]) -> SegmentationPrediction:
         """Return the prediction that :meth:`to_dict` described."""
         segments = tuple(Segment(**{**segment, "color": tuple(segment["color"])}) for segment in data["segments"])
-        return cls(data["labels"], segments, data["volumes_ml"], data["provenance"])
+        return cls(data["labels"], segments, data["voxels"], data["volumes_ml"], data["provenance"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,14 +134,16 @@ class Predictor:
         progress(0.95, "Cleaning up the segmentation")
         with watch.step("postprocess"):
             labels = self._fine.finish_labels(labels, volume.affine)
-        volumes = self._volumes_ml(labels, volume.voxel_volume_ml)
-        if not labels.any():
+        voxels = self._voxels(labels)
+        if not any(voxels.values()):
             notes.append("The model found nothing in this image.")
         progress(1.0, "Done")
         return SegmentationPrediction(
-            volume.with_array(labels[None]),
+            # As Slicer keeps voxels, the first axis fastest: taking the labels over is then one plain copy.
+            volume.with_array(np.asfortranarray(labels)[None]),
             self.bundle.segments,
-            volumes,
+            voxels,
+            {name: round(count * volume.voxel_volume_ml, 3) for name, count in voxels.items()},
             record(self.bundle, volume, self.device, parameters, watch, notes),
         )
 
@@ -188,9 +190,10 @@ class Predictor:
         if not np.isfinite(volume.array).any() or volume.array.min() == volume.array.max():
             raise ModelError("The image is empty: all its voxels have the same value.")
 
-    def _volumes_ml(self, labels: np.ndarray, voxel_ml: float) -> Mapping[str, float]:
-        counts = np.bincount(labels.ravel(), minlength=max((s.label for s in self.bundle.segments), default=0) + 1)
-        return {segment.name: round(float(counts[segment.label]) * voxel_ml, 3) for segment in self.bundle.segments}
+    def _voxels(self, labels: np.ndarray) -> dict[str, int]:
+        segments = self.bundle.segments
+        counts = np.bincount(labels.ravel(), minlength=max((segment.label for segment in segments), default=0) + 1)
+        return {segment.name: int(counts[segment.label]) for segment in segments}
 
 
 def _windows(progress: Progress, start: float, end: float, text: str) -> Callable[[int, int], None]:

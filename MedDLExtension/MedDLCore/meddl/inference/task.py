@@ -29,7 +29,8 @@ def run_inference(params: dict[str, Any], context: JobContext) -> dict[str, Any]
     device = str(resolve_device(params.get("device", "auto")))
     trust = TrustStore(Path(params["trust_file"])) if params.get("trust_file") else TrustStore()
     # The digest is part of the key: a model that changed on disk, or lost its trust, is never served from the cache.
-    key = ("predictor", bundle.digest, device, trust.is_trusted(bundle))
+    # So is the folder, which a predictor goes on reading from.
+    key = ("predictor", bundle.path, bundle.digest, device, trust.is_trusted(bundle))
     predictor = context.cache.get_or_create(key, lambda: Predictor(bundle, device, trust))
     context.raise_if_cancelled()
     prediction = predictor.predict(params["volume"], progress=context.progress, cancelled=context.cancelled)
