@@ -28,7 +28,7 @@ def start(*, testing: bool = True, startup_completed: bool = True) -> ModuleType
     pythonqt.install()
     ctk.install()
     slicer.util = importlib.import_module("slicer.util")
-    slicer.mrmlScene = slicer.vtkMRMLScene()
+    slicer.mrmlScene = _make_scene(slicer)
     slicer.selfTests = {}
     _make_application(slicer, testing)
     _put_in(slicer, "i18n", "host.i18n")
@@ -82,6 +82,21 @@ def _make_application(slicer: ModuleType, testing: bool) -> None:
     subject_hierarchy.follow(slicer.mrmlScene)
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format=_LOGGING_FORMAT)
+
+
+def _make_scene(slicer: ModuleType) -> object:
+    """The scene, with the cache in which it unpacks scene bundles (.mrb)."""
+    from .application import folders
+
+    scene = slicer.vtkMRMLScene()
+    cache = slicer.vtkCacheManager()
+    cache.SetMRMLScene(scene)
+    cache.SetRemoteCacheDirectory(str(folders.root() / "cache"))
+    manager = slicer.vtkDataIOManager()
+    manager.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(manager)
+    return scene
 
 
 def _put_in(slicer: ModuleType, name: str, source: str) -> None:

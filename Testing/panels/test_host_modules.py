@@ -184,12 +184,13 @@ class TestParameterNodes:
         with pytest.raises(TypeError):
             parameters.either = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
 
-    def test_parameters_travel_with_the_scene(self, slicer: ModuleType, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("suffix", ["mrml", "mrb"])
+    def test_parameters_travel_with_the_scene(self, slicer: ModuleType, tmp_path: Path, suffix: str) -> None:
         parameters = make_parameters(slicer)
         parameters.mode = Mode.EXACT
-        assert slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+        assert slicer.util.saveScene(str(tmp_path / f"scene.{suffix}"))
         slicer.mrmlScene.Clear(0)
-        slicer.util.loadScene(str(tmp_path / "scene.mrml"))
+        slicer.util.loadScene(str(tmp_path / f"scene.{suffix}"))
 
         assert make_parameters(slicer).mode is Mode.EXACT
 
@@ -288,6 +289,19 @@ class TestApplication:
 
         slicer.mrmlScene.RemoveNode(node)
         assert hierarchy.GetNumberOfItems() == 0
+
+    def test_subject_hierarchy_travels_with_the_scene(self, slicer: ModuleType, tmp_path: Path) -> None:
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        study = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "study")
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "head")
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), study)
+        assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+        slicer.mrmlScene.Clear(0)
+        slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        item = hierarchy.GetItemByDataNode(slicer.mrmlScene.GetFirstNodeByName("head"))
+        assert hierarchy.GetItemName(hierarchy.GetItemParent(item)) == "study"
 
     def test_python_slicer_is_on_the_path(self, slicer: ModuleType) -> None:
         import shutil
