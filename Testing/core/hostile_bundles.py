@@ -1,4 +1,4 @@
-"""Bundles that try to run code, reach out of their folder or exhaust the machine. Made for the tests, harmless if they fail.
+"""Bundles that try to run code, reach out of their folder or exhaust the machine; harmless where they succeed.
 
 Each attack builds a bundle; were any of it executed, a file (the canary) would appear.
 """
@@ -29,8 +29,9 @@ METADATA: dict[str, Any] = {
     "network_data_format": {
         "inputs": {
             "image": {
-                "type": "image", "format": "magnitude", "modality": "CT", "num_channels": 1, "spatial_shape": [16, 16, 16],
-                "dtype": "float32", "value_range": [0, 1], "is_patch_data": True, "channel_def": {"0": "image"},
+                "type": "image", "format": "magnitude", "modality": "CT", "num_channels": 1,
+                "spatial_shape": [16, 16, 16], "dtype": "float32", "value_range": [0, 1],
+                "is_patch_data": True, "channel_def": {"0": "image"},
             }
         },
         "outputs": {
@@ -95,7 +96,7 @@ def attack(name: str, *, inert: bool = False) -> Callable[[Callable[[Path, Path]
 
 
 def write_bundle(root: Path, config: Any = None, metadata: Any = None, *, weights: bool = True) -> Path:
-    """Write a bundle that is fine but for what is passed in; ``config`` replaces top-level ids of the inference config."""
+    """Write a bundle that is fine but for what is passed in; ``config`` replaces ids of the inference config."""
     (root / "configs").mkdir(parents=True, exist_ok=True)
     (root / "models").mkdir(exist_ok=True)
     (root / "configs" / "metadata.json").write_text(json.dumps(METADATA if metadata is None else metadata))
@@ -132,7 +133,12 @@ class Payload:
         return (os.system, (f"touch {self.canary}",))
 
 
-EVIL_MODULE = "import pathlib\npathlib.Path({canary!r}).touch()\ndef run(*a, **k): pathlib.Path({canary!r}).touch()\nReader = run\n"
+EVIL_MODULE = """
+import pathlib
+pathlib.Path({canary!r}).touch()
+def run(*a, **k): pathlib.Path({canary!r}).touch()
+Reader = run
+"""
 
 
 def write_scripts(root: Path, canary: Path) -> None:
@@ -141,7 +147,7 @@ def write_scripts(root: Path, canary: Path) -> None:
         (root / "scripts" / name).write_text(EVIL_MODULE.format(canary=str(canary)))
 
 
-# --- expressions -------------------------------------------------------------------------------------------------------
+# --- expressions ---
 
 EXPRESSIONS: dict[str, str] = {
     "import_call": "$__import__('os').system('touch {canary}')",
@@ -175,7 +181,7 @@ EXPRESSIONS: dict[str, str] = {
     "slice": "$[1][:open('{canary}', 'w')]",
     "dict_key": "${{open('{canary}', 'w'): 1}}",
     "torch_hub": "$torch.hub.load('{root}', 'run', source='local')",
-    "torch_load": "$torch.load(@bundle_root + '/models/evil.pkl', weights_only=False)",
+    "torch_load": "$torch.load(@bundle_root + '/data/evil.pkl', weights_only=False)",
     "torch_save": "$torch.save(1, '{canary}')",
     "numpy_load": "$np.load(@bundle_root + '/models/evil.npy', allow_pickle=True)",
     "numpy_save": "$np.save('{canary}', 1)",
@@ -188,8 +194,8 @@ EXPRESSIONS: dict[str, str] = {
     "import_statement": "$import scripts.evil",
     "from_import": "$from scripts.evil import run",
     "import_after_space": "$ import os",
-    "full_width_letters": "$ｅｖａｌ(\"open('{canary}', 'w')\")",
-    "full_width_underscores": "$＿＿import＿＿('os').system('touch {canary}')",
+    "full_width_letters": "$\uff45\uff56\uff41\uff4c(\"open('{canary}', 'w')\")",
+    "full_width_underscores": "$\uff3f\uff3fimport\uff3f\uff3f('os').system('touch {canary}')",
     "reference_name_guess": "$ref_0.__class__.__init__.__globals__ if @device else 0",
     "reference_attribute": "$@network_def.__class__.__init__.__globals__['__builtins__']['open']('{canary}', 'w')",
     "reference_method": "$@network_def.apply(print)",
@@ -256,7 +262,8 @@ def _expression_attack(name: str, text: str) -> None:
 
 
 def _write_pickles(root: Path, canary: Path) -> None:
-    (root / "models" / "evil.pkl").write_bytes(pickle.dumps(Payload(canary)))
+    (root / "data").mkdir(exist_ok=True)
+    (root / "data" / "evil.pkl").write_bytes(pickle.dumps(Payload(canary)))
 
 
 for _name, _text in EXPRESSIONS.items():
@@ -290,7 +297,7 @@ _NET = INFERENCE["network_def"]
 for _name, _bomb in BOMBS.items():
     _config_attack(f"bomb_{_name}", {"network_def": {**_NET, "dropout": _bomb}, "loose": _bomb})
 
-# --- every place a config can hold an expression ------------------------------------------------------------------------
+# --- every place a config can hold an expression ---
 
 _PLACES: dict[str, Any] = {
     "whole_network": {"network_def": _OPEN},
@@ -322,7 +329,11 @@ _PLACES: dict[str, Any] = {
     "macro_to_own_file": {"network_def": "%configs/inference.json#preprocessing"},
     "macro_to_yaml": {"network_def": "%{root}/configs/evil.YAML::a"},
     "macro_relative": {"network_def": {**_NET, "dropout": "%##evil"}, "evil": _OPEN},
-    "macro_chain": {"network_def": "%one", "one": "%two", "two": {"_target_": "os.system", "command": "touch {canary}"}},
+    "macro_chain": {
+        "network_def": "%one",
+        "one": "%two",
+        "two": {"_target_": "os.system", "command": "touch {canary}"},
+    },
     "reference_chain": {"network_def": "@one", "one": "@two", "two": _OPEN},
     "reference_relative": {"network_def": {**_NET, "dropout": "@##evil"}, "evil": _OPEN},
     "reference_old_separator": {"network_def": {**_NET, "dropout": "@evil#a#0"}, "evil": {"a": [_OPEN]}},
@@ -338,7 +349,7 @@ _PLACES: dict[str, Any] = {
     "bundle_root": {"bundle_root": _OPEN, "network_def": {**_NET, "dropout": "$open(@bundle_root + '/x', 'w')"}},
     "checkpoint_path": {"ckpt_path": _OPEN},
     "evaluator": {"evaluator": {"_target_": "scripts.evil.run"}, "run": ["$@evaluator.run()"]},
-    "handlers": {"handlers": [{"_target_": "CheckpointLoader", "load_path": "{root}/models/evil.pkl"}]},
+    "handlers": {"handlers": [{"_target_": "CheckpointLoader", "load_path": "{root}/data/evil.pkl"}]},
     "imports": {"imports": ["$import scripts", "$from scripts.evil import run"]},
     "initialize": {"initialize": ["$monai.utils.set_determinism(seed=1)", "$import scripts.evil"]},
 }
@@ -349,7 +360,7 @@ _config_attack("place_key_of_object", {_OPEN: 1, "extra": {_OPEN: {"a": 1}}}, in
 _config_attack("place_description", {"network_def": {**_NET, "_desc_": _OPEN}}, inert=True)
 _config_attack("place_text_after_space", {"extra": " $open('{canary}', 'w')"}, inert=True)
 
-# --- targets --------------------------------------------------------------------------------------------------------------
+# --- targets ---
 
 _TOUCH = {"command": "touch {canary}"}
 _TARGETS: dict[str, dict[str, Any]] = {
@@ -369,12 +380,12 @@ _TARGETS: dict[str, dict[str, Any]] = {
     "pickle.loads": {"data": "x"},
     "numpy.load": {"file": "{root}/models/evil.npy", "allow_pickle": True},
     "numpy.save": {"file": "{canary}", "arr": 1},
-    "torch.load": {"f": "{root}/models/evil.pkl", "weights_only": False},
+    "torch.load": {"f": "{root}/data/evil.pkl", "weights_only": False},
     "torch.save": {"obj": 1, "f": "{canary}"},
     "torch.hub.load": {"repo_or_dir": "{root}", "model": "run", "source": "local"},
     "torch.ops.load_library": {"path": "{root}/models/evil.so"},
     "torch.jit.script": {"obj": 1},
-    "torch.utils.model_zoo.load_url": {"url": "file://{root}/models/evil.pkl"},
+    "torch.utils.model_zoo.load_url": {"url": "file://{root}/data/evil.pkl"},
     "torch.package.PackageImporter": {"file_or_buffer": "{root}/models/model.pt"},
     "monai.bundle.load": {"name": "x"},
     "monai.bundle.run": {"config_file": "{root}/configs/inference.json"},
@@ -393,11 +404,11 @@ _TARGETS: dict[str, dict[str, Any]] = {
     "LoadImage": {"reader": "scripts.evil.run"},
     "monai.transforms.io.dictionary.LoadImaged": {"keys": "image", "reader": "scripts.evil.run"},
     "monai.networks.nets.torch.hub.load": {"repo_or_dir": "{root}", "model": "run", "source": "local"},
-    "monai.networks.nets.unet.torch.load": {"f": "{root}/models/evil.pkl", "weights_only": False},
+    "monai.networks.nets.unet.torch.load": {"f": "{root}/data/evil.pkl", "weights_only": False},
     "monai.networks.nets.unet.warnings.sys.modules": {},
     "monai.transforms.compose.np.load": {"file": "{root}/models/evil.npy", "allow_pickle": True},
     "monai.inferers.PatchInferer": {"merger_cls": "scripts.evil.run"},
-    "monai.networks.nets.HoVerNet": {"pretrained_url": "file://{root}/models/evil.pkl"},
+    "monai.networks.nets.HoVerNet": {"pretrained_url": "file://{root}/data/evil.pkl"},
     "monai.networks.nets.TorchVisionFCModel": {"model_name": "resnet18", "pretrained": True},
     "monai.networks.nets.FlexUNetEncoderRegister": {},
     "monai.networks.nets.flexible_unet.locate": {"path": "scripts.evil"},
@@ -412,36 +423,46 @@ _TARGETS: dict[str, dict[str, Any]] = {
     "monai.networks.nets.UNet.__init__": {},
     "monai.networks.nets.UNet.load_state_dict": {},
     "torch.nn.Module": {},
-    "torch.nn.modules.module.torch.load": {"f": "{root}/models/evil.pkl", "weights_only": False},
+    "torch.nn.modules.module.torch.load": {"f": "{root}/data/evil.pkl", "weights_only": False},
     "pdb.runcall": {"func": "$print"},
     "DataLoader": {"dataset": []},
-    "monai.apps.download_and_extract": {"url": "file://{root}/models/evil.pkl", "output_dir": "{root}"},
+    "monai.apps.download_and_extract": {"url": "file://{root}/data/evil.pkl", "output_dir": "{root}"},
     "logging.config.fileConfig": {"fname": "{root}/configs/logging.conf"},
     "yaml.unsafe_load": {"stream": "!!python/object/apply:os.system ['touch {canary}']"},
 }
 for _number, (_target, _arguments) in enumerate(_TARGETS.items()):
-    _config_attack(f"target_{_number:02d}_{_target.strip() or 'empty'}", {"network_def": {"_target_": _target, **_arguments}})
+    _config_attack(
+        f"target_{_number:02d}_{_target.strip() or 'empty'}", {"network_def": {"_target_": _target, **_arguments}}
+    )
 
 _config_attack(
-    "target_loader_outside_a_list", {"preprocessing": {"_target_": "LoadImaged", "keys": "image", "reader": "scripts.evil.run"}}
+    "target_loader_outside_a_list",
+    {"preprocessing": {"_target_": "LoadImaged", "keys": "image", "reader": "scripts.evil.run"}},
 )
 _config_attack(
     "target_named_like_a_loader",
-    {"preprocessing": {"_target_": "Compose", "transforms": [{"_target_": "scripts.evil.LoadImaged", "keys": "image"}]}},
+    {
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [{"_target_": "scripts.evil.LoadImaged", "keys": "image"}],
+        }
+    },
 )
 
-# --- arguments of allowed classes ------------------------------------------------------------------------------------------
+# --- arguments of allowed classes ---
 
 _ARGUMENTS: dict[str, Any] = {
     "pretrained": {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "pretrained": True},
     "pretrained_path": {
-        "_target_": "resnet18", "pretrained": "{root}/models/evil.pkl", "n_input_channels": 1, "spatial_dims": 3,
+        "_target_": "resnet18", "pretrained": "{root}/data/evil.pkl", "n_input_channels": 1, "spatial_dims": 3,
         "feed_forward": False, "shortcut_type": "A", "bias_downsample": True,
     },
     "pretrained_computed": {
         "_target_": "DenseNet121", "spatial_dims": 2, "in_channels": 3, "out_channels": 2, "pretrained": "$1 == 1",
     },
-    "function_given": {"_target_": "CropForegroundd", "keys": "a", "source_key": "a", "select_fn": {"_target_": "Identity"}},
+    "function_given": {
+        "_target_": "CropForegroundd", "keys": "a", "source_key": "a", "select_fn": {"_target_": "Identity"},
+    },
     "post_function": {"_target_": "Invertd", "keys": "a", "transform": {"_target_": "Identity"}, "post_func": "$len"},
     "activation_other": {"_target_": "Activationsd", "keys": "a", "other": "@inferer"},
     "log_stats": {"_target_": "Compose", "transforms": [], "log_stats": "evil.logger"},
@@ -461,16 +482,23 @@ _config_attack(
     {"inferer": {"_target_": "SlidingWindowInferer", "roi_size": [4000, 4000, 4000], "cache_roi_weight_map": True}},
 )
 
-# --- size and depth ---------------------------------------------------------------------------------------------------------
+# --- size and depth ---
 
 _doubling = {f"a{level}": [f"@a{level - 1}", f"@a{level - 1}"] for level in range(1, 50)}
 _config_attack(
     "bomb_shared_lists", {"a0": [1], **_doubling, "network_def": {**_NET, "channels": "@a49"}, "loose": "$@a48 == @a49"}
 )
-_config_attack("bomb_doubling_text", {"b0": "aaaa", **{f"b{n}": f"$@b{n - 1} + @b{n - 1}" for n in range(1, 60)}, "network_def": "@b59"})
-_config_attack("bomb_doubling_list", {"c0": "$[1, 2]", **{f"c{n}": f"$@c{n - 1} + @c{n - 1}" for n in range(1, 59)}, "network_def": "@c58"})
 _config_attack(
-    "bomb_copies", {"d0": [1, 2], **{f"d{n}": [f"%d{n - 1}", f"%d{n - 1}"] for n in range(1, 40)}, "network_def": "@d39"}
+    "bomb_doubling_text",
+    {"b0": "aaaa", **{f"b{n}": f"$@b{n - 1} + @b{n - 1}" for n in range(1, 60)}, "network_def": "@b59"},
+)
+_config_attack(
+    "bomb_doubling_list",
+    {"c0": "$[1, 2]", **{f"c{n}": f"$@c{n - 1} + @c{n - 1}" for n in range(1, 59)}, "network_def": "@c58"},
+)
+_config_attack(
+    "bomb_copies",
+    {"d0": [1, 2], **{f"d{n}": [f"%d{n - 1}", f"%d{n - 1}"] for n in range(1, 40)}, "network_def": "@d39"},
 )
 _config_attack("bomb_copy_of_itself", {"network_def": {**_NET, "dropout": "%network_def"}})
 _config_attack("bomb_circle", {"network_def": "@one", "one": "$@two", "two": ["@one"]})
@@ -499,7 +527,7 @@ def _json_size(root: Path, canary: Path) -> Path:
     return root
 
 
-# --- YAML ---------------------------------------------------------------------------------------------------------------
+# --- YAML ---
 
 _YAMLS = {
     "python_tag": "network_def: !!python/object/apply:os.system ['touch {canary}']\n",
@@ -536,7 +564,7 @@ def _yaml_attack(name: str, text: str) -> None:
 for _name, _text in _YAMLS.items():
     _yaml_attack(_name, _text)
 
-# --- weights --------------------------------------------------------------------------------------------------------------
+# --- weights ---
 
 
 def _weights_attack(name: str, file: str, content: Callable[[Path], bytes]) -> None:
@@ -666,7 +694,9 @@ _weights_attack("header_size", "model.safetensors", lambda canary: struct.pack("
 
 @attack("weights_torchscript_network")
 def _torchscript_network(root: Path, canary: Path) -> Path:
-    write_bundle(root, {"network_def": {"_target_": "torch.jit.load", "f": "$@bundle_root + '/models/model.ts'"}}, weights=False)
+    write_bundle(
+        root, {"network_def": {"_target_": "torch.jit.load", "f": "$@bundle_root + '/models/model.ts'"}}, weights=False
+    )
     (root / "models" / "model.ts").write_bytes(torchscript_bytes(canary))
     return root
 
@@ -678,7 +708,7 @@ def _checkpoint_path(root: Path, canary: Path) -> Path:
     return root
 
 
-# --- archives -------------------------------------------------------------------------------------------------------------
+# --- archives ---
 
 
 def zip_of(folder: Path, archive: Path) -> Path:
@@ -738,7 +768,15 @@ def _overlap(zipped: zipfile.ZipFile, canary: Path) -> None:
     zipped.writestr(info, bytes(200_000))
     for number in range(50):
         copy = zipfile.ZipInfo(f"bundle/copy{number}")
-        for field in ("header_offset", "file_size", "compress_size", "CRC", "compress_type", "flag_bits", "create_version"):
+        for field in (
+            "header_offset",
+            "file_size",
+            "compress_size",
+            "CRC",
+            "compress_type",
+            "flag_bits",
+            "create_version",
+        ):
             setattr(copy, field, getattr(info, field))
         zipped.filelist.append(copy)
 
@@ -808,14 +846,16 @@ def _nested(root: Path, canary: Path) -> Path:
     return archive
 
 
-# --- folders --------------------------------------------------------------------------------------------------------------
+# --- folders ---
 
 
 def _link_attack(name: str, link: str, target: str) -> None:
     @attack(f"folder_{name}")
     def build(root: Path, canary: Path) -> Path:
         write_bundle(root / "bundle")
-        outside = write_bundle(root / "outside", {"network_def": {"_target_": "os.system", "command": f"touch {canary}"}})
+        outside = write_bundle(
+            root / "outside", {"network_def": {"_target_": "os.system", "command": f"touch {canary}"}}
+        )
         (root / "outside" / "models" / "model.pt").write_bytes(_saved(canary))
         place = root / "bundle" / link
         if place.exists():
@@ -841,7 +881,7 @@ def _fifo(root: Path, canary: Path) -> Path:
     return root
 
 
-# --- code lying about -------------------------------------------------------------------------------------------------------
+# --- code lying about ---
 
 
 @attack("code_logging_conf", inert=True)
@@ -859,7 +899,9 @@ def _shadow(root: Path, canary: Path) -> Path:
     write_bundle(root)
     for name in ("sitecustomize.py", "usercustomize.py", "monai.py", "torch.py", "yaml.py", "conftest.py", "evil.pth"):
         text = EVIL_MODULE.format(canary=str(canary))
-        (root / name).write_text(text if name.endswith(".py") else f"import pathlib; pathlib.Path({str(canary)!r}).touch()")
+        (root / name).write_text(
+            text if name.endswith(".py") else f"import pathlib; pathlib.Path({str(canary)!r}).touch()"
+        )
     return root
 
 

@@ -17,16 +17,28 @@ from typing import Any
 
 SECONDS = 30
 MEMORY = 6 << 30
-_NEVER = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn",
-          "socket.getaddrinfo", "ctypes.dlopen", "webbrowser.open", "urllib.Request")  # fmt: skip
+_NEVER = (
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.spawn",
+    "subprocess.Popen",
+    "socket.connect",
+    "pty.spawn",
+    "socket.getaddrinfo",
+    "ctypes.dlopen",
+    "webbrowser.open",
+    "urllib.Request",
+)
 
 
 def main() -> None:
-    import monai.bundle  # noqa: F401  (imported once, before the children are forked)
-    import monai.inferers
-    import monai.networks.nets
-    import monai.transforms
+    # Imported once, before the children are forked.
+    import jsonschema.validators  # noqa: F401
+    import safetensors.torch  # noqa: F401
     import torch
+    import yaml  # noqa: F401
 
     torch.set_num_threads(1)
     jobs = json.loads(Path(sys.argv[1]).read_text())
@@ -59,7 +71,9 @@ def _limit() -> None:
 
     signal.alarm(SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc").exists() else 0
+    used = (
+        int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc").exists() else 0
+    )
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
 
@@ -86,8 +100,20 @@ def _exercise(path: Path, canary: Path) -> dict[str, Any]:
     bundle = attempt("open", lambda: ModelBundle.open(path))
     if bundle is not None:
         trust = TrustStore(canary.with_suffix(".trust"))
-        for name in ("name", "version", "task", "license", "description", "segments", "cascade", "input_channels", "files",
-                     "digest", "weights_path", "metadata"):  # fmt: skip
+        for name in (
+            "name",
+            "version",
+            "task",
+            "license",
+            "description",
+            "segments",
+            "cascade",
+            "input_channels",
+            "files",
+            "digest",
+            "weights_path",
+            "metadata",
+        ):
             attempt(name, lambda name=name: getattr(bundle, name))
         report = attempt("check", bundle.check)
         needs_trust = list(report.needs_trust) if report else []
@@ -105,18 +131,26 @@ def _exercise(path: Path, canary: Path) -> dict[str, Any]:
                     config._weights = lambda path: (_ for _ in ()).throw(MedDLError("not loaded here"))
                 for id in _ids(attempt("raw", lambda config=config: config.get("", raw=True)) or {}):
                     attempt(f"get {id[:80]}", lambda config=config, id=id: config.get(id))
-                    attempt(f"drop {id[:80]}", lambda config=config, id=id: config.get(id, drop={"LoadImaged", "SaveImaged"}))
+                    if "::" not in id:
+                        attempt(
+                            f"drop {id[:80]}",
+                            lambda config=config, id=id: config.get(id, drop={"LoadImaged", "SaveImaged"}),
+                        )
             attempt("open_config", lambda name=config_name: open_config(bundle, name, trust=trust).get("network_def"))
-            attempt("trusted", lambda name=config_name: open_trusted_config(bundle, name, trust=trust).get("network_def"))
+            attempt(
+                "trusted", lambda name=config_name: open_trusted_config(bundle, name, trust=trust).get("network_def")
+            )
         for file in sorted((bundle.path / "models").iterdir()) if (bundle.path / "models").is_dir() else []:
             if not file.is_fifo():
                 attempt(f"inspect {file.name}", lambda file=file: inspect_weights(file))
                 attempt(f"load {file.name}", lambda file=file: load_weights(file, trusted=False))
     imported = [name for name in sys.modules if name.partition(".")[0] in ("scripts", "evil", "sitecustomize_evil")]
-    inside = [name for name, module in list(sys.modules.items()) if str(getattr(module, "__file__", "")).startswith(str(path))]
+    inside = [
+        name for name, module in list(sys.modules.items()) if str(getattr(module, "__file__", "")).startswith(str(path))
+    ]
     return {
         "opened": bundle is not None,
-        "refusals": refusals[:40],
+        "refusals": refusals[:300],
         "wrong": wrong[:5],
         "problems": list(report.problems) if report else [],
         "needs_trust": needs_trust[:40],
@@ -128,7 +162,7 @@ def _exercise(path: Path, canary: Path) -> dict[str, Any]:
 def _ids(tree: Any) -> list[str]:
     found: list[str] = []
     stack = [("", tree)]
-    while stack and len(found) < 150:
+    while stack and len(found) < 60:
         id, node = stack.pop()
         found.append(id)
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -140,7 +174,7 @@ def _watch(seen: list[str], canary: Path) -> None:
     text = str(canary)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _NEVER or event.startswith("pickle.find_class") and "system" in str(arguments):
+        if event in _NEVER or (event.startswith("pickle.find_class") and "system" in str(arguments)):
             if event == "ctypes.dlopen" and "evil" not in str(arguments):
                 return
             seen.append(f"{event} {str(arguments)[:200]}")
@@ -149,8 +183,7 @@ def _watch(seen: list[str], canary: Path) -> None:
         elif event == "import" and str(arguments[0]).partition(".")[0] in ("scripts", "evil"):
             seen.append(f"import {arguments[0]}")
         elif event == "exec" and getattr(arguments[0], "co_filename", "") == "<string>":
-            if text in repr(arguments[0].co_consts):
-                seen.append("exec of the bundle's text")
+            seen.extend(["exec of the bundle's text"] if text in repr(arguments[0].co_consts) else [])
 
     sys.addaudithook(hook)
 

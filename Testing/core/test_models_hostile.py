@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the runner's ti
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = tmp_path_factory.mktemp("hostile")
-    jobs = []
+    plain = write_bundle(home / "plain")
+    jobs = [{"name": "plain", "bundle": str(plain), "canary": str(home / "canary_plain_")}]
     for number, attack in enumerate(ATTACKS):
         # No canary name may be a prefix of another, and all are safe to stand in a shell command or a format string.
         canary = home / f"canary_{number}_"
@@ -55,8 +56,19 @@ def test_a_hostile_bundle_does_nothing_and_is_refused(attack: Attack, outcomes: 
     assert outcome["wrong"] == []
     assert outcome["seconds"] < 20
     if not attack.inert:
-        assert outcome["refusals"]
-        assert outcome["problems"] or outcome["needs_trust"] or not outcome["opened"] or _network_refused(outcome)
+        # What is refused of a harmless bundle too (its loading step, MONAI's parser) does not count.
+        more = set(outcome["refusals"]) - set(outcomes["plain"]["refusals"])
+        assert more or outcome["problems"] or outcome["needs_trust"] or not outcome["opened"]
+        if attack.name.startswith("expression_"):
+            assert any("dropout" in line for line in more), "its expression was not refused"
+        if attack.name.startswith("target_"):
+            assert any(line.startswith(("get network_def:", "get preprocessing:")) for line in more)
+
+
+def test_a_plain_bundle_runs_without_trust(outcomes: dict[str, Any]) -> None:
+    plain = outcomes["plain"]
+    assert plain["problems"] == plain["needs_trust"] == plain["wrong"] == []
+    assert not any(line.startswith(("get network_def", "drop preprocessing", "load")) for line in plain["refusals"])
 
 
 def test_no_archive_wrote_outside_its_folder(outcomes: dict[str, Any]) -> None:
@@ -65,7 +77,9 @@ def test_no_archive_wrote_outside_its_folder(outcomes: dict[str, Any]) -> None:
 
 def test_the_refusal_names_file_key_and_reason(outcomes: dict[str, Any]) -> None:
     lines = outcomes["place_nested_argument"]["needs_trust"]
-    assert any("configs/inference.json" in line and "network_def::act::1::inplace" in line and "open" in line for line in lines)
+    assert any(
+        "configs/inference.json" in line and "network_def::act::1::inplace" in line and "open" in line for line in lines
+    )
 
 
 def test_there_are_many_attacks() -> None:
@@ -79,17 +93,15 @@ def test_the_canaries_work(tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, warnings; warnings.simplefilter('ignore')\nimport torch\nfrom monai.bundle import ConfigParser\n"
-        "kind, path, canary = sys.argv[1:]\n"
-        "if kind == 'expression': ConfigParser({'a': f\"$open('{canary}', 'w')\"}).get_parsed_content('a')\n"
-        "if kind == 'target': ConfigParser({'a': {'_target_': 'os.system', 'command': f'touch {canary}'}}).get_parsed_content('a')\n"
-        "if kind == 'script': torch.jit.load(path)\n"
+        "path, canary = sys.argv[1:]\n"
+        "ConfigParser({'a': f\"$open('{canary}1', 'w')\"}).get_parsed_content('a')\n"
+        "ConfigParser({'a': {'_target_': 'os.system', 'command': f'touch {canary}2'}}).get_parsed_content('a')\n"
+        "torch.jit.load(path)\n"
     )
     program = tmp_path / "model.ts"
     program.write_bytes(torchscript_bytes(canary))
-    for kind in ("expression", "target", "script"):
-        subprocess.run([sys.executable, str(script), kind, str(program), str(canary)], check=False, capture_output=True)
-        assert canary.exists(), kind
-        canary.unlink()
+    subprocess.run([sys.executable, str(script), str(program), str(canary)], check=False, capture_output=True)
+    assert (tmp_path / "canary1").exists() and (tmp_path / "canary2").exists() and canary.exists()
 
 
 def test_reasons_are_found_without_importing_torch(tmp_path: Path) -> None:
@@ -103,7 +115,3 @@ def test_reasons_are_found_without_importing_torch(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(CORE)})
     assert not (tmp_path / "canary").exists()
-
-
-def _network_refused(outcome: dict[str, Any]) -> bool:
-    return any(line.startswith(("get ", "load ")) for line in outcome["refusals"])

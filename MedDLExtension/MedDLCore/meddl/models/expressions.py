@@ -8,35 +8,39 @@ attribute access, no call of a value, no loop, no comprehension, and every resul
 from __future__ import annotations
 
 import ast
-import math
-import operator
-import os.path
 import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from meddl.models.expression_values import (
+    BINARY,
+    COMPARE,
+    CONSTANTS,
+    FUNCTIONS,
+    MAX_BITS,
+    MAX_EXPONENT,
+    SCALARS,
+    SEQUENCES,
+    UNARY,
+    ExpressionFailed,
+    ExpressionRefused,
+    bounded,
+    check_sequence_operation,
+    constant,
+    key_of,
+    move,
+    number,
+    require_flat,
+    truth,
+)
+
 MAX_TEXT = 2000
 MAX_NODES = 300
 MAX_NESTING = 40
-MAX_ITEMS = 10_000
-MAX_CHARACTERS = 65_536
-MAX_BITS = 64
-MAX_EXPONENT = 64
 
 _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
-_DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,2})?")
-_SCALARS = (bool, int, float, str, type(None))
-_SEQUENCES = (list, tuple, range)
-
-
-class ExpressionRefused(Exception):
-    """The expression needs more than this calculator; the text says what, as the end of a sentence."""
-
-
-class ExpressionFailed(Exception):
-    """The expression is allowed but has no value; the text says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,32 +109,6 @@ def evaluate_expression(expression: Expression, resolve: Callable[[str], Any]) -
         raise ExpressionFailed(f"has no value ({error})") from error
 
 
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}
-_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.UAdd: operator.pos,
-    ast.USub: operator.neg,
-    ast.Not: operator.not_,
-}
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-    ast.In: lambda item, container: item in container,
-    ast.NotIn: lambda item, container: item not in container,
-}
 _NODES = (
     ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Dict, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp,
     ast.Subscript, ast.Slice, ast.Call, ast.Attribute,
@@ -148,113 +126,6 @@ _REFUSALS: dict[type[ast.AST], str] = {
     ast.Yield: "yields something",
     ast.YieldFrom: "yields something",
 }
-
-_TORCH_TYPES = (
-    "float16", "bfloat16", "float32", "float64", "half", "float", "double",
-    "uint8", "int8", "int16", "int32", "int64", "short", "int", "long", "bool",
-)  # fmt: skip
-_NUMPY_TYPES = (
-    "float16",
-    "float32",
-    "float64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "bool_",
-)
-CONSTANTS = frozenset(
-    [f"torch.{name}" for name in _TORCH_TYPES]
-    + [f"{module}.{name}" for module in ("np", "numpy") for name in (*_NUMPY_TYPES, "pi", "inf")]
-)
-"""Dotted names that stand for a value. Nothing else may be reached with a dot."""
-
-
-def _bounded_range(*arguments: int) -> range:
-    result = range(*arguments)
-    if len(result) > MAX_ITEMS:
-        raise ExpressionRefused(f"makes a list of more than {MAX_ITEMS} items")
-    return result
-
-
-def _torch_device(name: str, index: int | None = None) -> Any:
-    text = name if index is None else f"{name}:{index}"
-    if not isinstance(name, str) or not _DEVICE.fullmatch(text):
-        raise ExpressionRefused(f"names the device {ascii(text)[:60]}")
-    import torch
-
-    return torch.device(text)
-
-
-def _cuda_is_available() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _join_paths(*parts: str) -> str:
-    if not all(isinstance(part, str) for part in parts):
-        raise ExpressionFailed("joins something that is not text")
-    return os.path.join(*parts)  # noqa: PTH118 (text in, text out)
-
-
-def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function see scalars and flat sequences of them only, never an object with methods of its own."""
-
-    def checked(*arguments: Any) -> Any:
-        for argument in arguments:
-            _require_flat(argument)
-        return function(*arguments)
-
-    return checked
-
-
-def _sequence(function: Callable[..., Any]) -> Callable[..., Any]:
-    def checked(*arguments: Any) -> Any:
-        for argument in arguments:
-            if type(argument) not in (*_SEQUENCES, str, dict):
-                raise ExpressionRefused(f"takes apart an object of type {type(argument).__name__}")
-        return function(*arguments)
-
-    return checked
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "abs": _flat(abs),
-    "bool": _flat(bool),
-    "float": _flat(float),
-    "int": _flat(int),
-    "len": _sequence(len),
-    "list": _sequence(list),
-    "max": _flat(max),
-    "min": _flat(min),
-    "os.path.join": _join_paths,
-    "range": _flat(_bounded_range),
-    "round": _flat(lambda number, digits=0: _round(number, digits)),
-    "sorted": _flat(sorted),
-    "str": _flat(lambda value="": _text(value)),
-    "sum": _flat(sum),
-    "torch.cuda.is_available": _cuda_is_available,
-    "torch.device": _torch_device,
-    "tuple": _sequence(tuple),
-}
-"""All that may be called, by name."""
-
-
-def _round(number: Any, digits: int) -> Any:
-    # Python computes 10 ** -digits for whole numbers, however many that is.
-    if abs(digits) > MAX_EXPONENT:
-        raise ExpressionRefused("rounds to a huge number of digits")
-    return round(number, digits) if digits else round(number)
-
-
-def _text(value: Any) -> str:
-    if type(value) not in _SCALARS:
-        raise ExpressionRefused("writes out more than a number")
-    return str(value)
 
 
 def _check(node: ast.AST, references: dict[str, str], stem: str, depth: int, left: list[int]) -> None:
@@ -286,11 +157,11 @@ def _check(node: ast.AST, references: dict[str, str], stem: str, depth: int, lef
         else:
             children = list(node.args)
     elif isinstance(node, ast.BinOp):
-        if type(node.op) not in _BINARY:
+        if type(node.op) not in BINARY:
             raise ExpressionRefused(f"uses the operator {type(node.op).__name__}")
         children = [node.left, node.right]
     elif isinstance(node, ast.UnaryOp):
-        if type(node.op) not in _UNARY:
+        if type(node.op) not in UNARY:
             raise ExpressionRefused(f"uses the operator {type(node.op).__name__}")
         children = [node.operand]
     elif isinstance(node, ast.Dict):
@@ -307,7 +178,7 @@ def _check(node: ast.AST, references: dict[str, str], stem: str, depth: int, lef
 
 
 def _check_constant(value: object, stem: str) -> None:
-    if type(value) not in _SCALARS:
+    if type(value) not in SCALARS:
         raise ExpressionRefused(f"holds a {type(value).__name__}")
     if isinstance(value, str) and stem in value:
         raise ExpressionRefused("has a reference within quotes")
@@ -350,23 +221,23 @@ def _evaluate(
     if isinstance(node, ast.Name):
         return reference(node.id)
     if isinstance(node, ast.Attribute):
-        return _constant(_dotted(node))
+        return constant(_dotted(node))
     if isinstance(node, ast.List):
         return [value(item) for item in node.elts]
     if isinstance(node, ast.Tuple):
         return tuple(value(item) for item in node.elts)
     if isinstance(node, ast.Dict):
-        keys = [_key(value(key)) for key in node.keys if key is not None]
+        keys = [key_of(value(key)) for key in node.keys if key is not None]
         return dict(zip(keys, (value(item) for item in node.values), strict=True))
     if isinstance(node, ast.IfExp):
-        return value(node.body) if _truth(value(node.test)) else value(node.orelse)
+        return value(node.body) if truth(value(node.test)) else value(node.orelse)
     if isinstance(node, ast.BoolOp):
         return _boolean(node, value)
     if isinstance(node, ast.UnaryOp):
         operand = value(node.operand)
         if isinstance(node.op, ast.Not):
-            return not _truth(operand)
-        return _bounded(_UNARY[type(node.op)](_number(operand)))
+            return not truth(operand)
+        return bounded(UNARY[type(node.op)](number(operand)))
     if isinstance(node, ast.BinOp):
         return _binary(type(node.op), value(node.left), value(node.right))
     if isinstance(node, ast.Compare):
@@ -378,32 +249,11 @@ def _evaluate(
     raise ExpressionRefused(f"uses {type(node).__name__}")
 
 
-def _constant(name: str) -> Any:
-    module, _, attribute = name.rpartition(".")
-    if module == "torch":
-        import torch
-
-        return getattr(torch, attribute)
-    import numpy
-
-    return getattr(numpy, attribute)
-
-
 def _call(node: ast.Call, value: Callable[[ast.expr], Any]) -> Any:
     moved = _moved(node)
     if moved is not None:
-        return _move(value(moved), value(node.args[0]))
-    return _bounded(FUNCTIONS[_dotted(node.func)](*[value(argument) for argument in node.args]))
-
-
-def _move(module: Any, device: Any) -> Any:
-    import torch
-
-    if isinstance(device, str):
-        device = _torch_device(device)
-    if not isinstance(module, torch.nn.Module) or not isinstance(device, torch.device):
-        raise ExpressionRefused("calls '.to' on something that is not a network, or with something not a device")
-    return module.to(device)
+        return move(value(moved), value(node.args[0]))
+    return bounded(FUNCTIONS[_dotted(node.func)](*[value(argument) for argument in node.args]))
 
 
 def _boolean(node: ast.BoolOp, value: Callable[[ast.expr], Any]) -> Any:
@@ -411,39 +261,18 @@ def _boolean(node: ast.BoolOp, value: Callable[[ast.expr], Any]) -> Any:
     result: Any = None
     for item in node.values:
         result = value(item)
-        if _truth(result) is stop:
+        if truth(result) is stop:
             break
     return result
-
-
-def _truth(value: Any) -> bool:
-    if type(value) not in (*_SCALARS, *_SEQUENCES, dict):
-        raise ExpressionRefused(f"asks whether an object of type {type(value).__name__} is true")
-    return bool(value)
 
 
 def _binary(kind: type[ast.operator], left: Any, right: Any) -> Any:
     numbers = isinstance(left, int | float) and isinstance(right, int | float)
     if not numbers:
-        _check_sequence_operation(kind, left, right)
+        check_sequence_operation(kind, left, right)
     elif kind is ast.Pow and (abs(right) > MAX_EXPONENT or abs(left) > 2**MAX_BITS):
         raise ExpressionRefused("raises to a huge power")
-    return _bounded(_BINARY[kind](left, right))
-
-
-def _check_sequence_operation(kind: type[ast.operator], left: Any, right: Any) -> None:
-    if kind is ast.Add and type(left) is type(right) and type(left) in (str, list, tuple):
-        size = len(left) + len(right)
-    elif kind is ast.Mult and type(left) in (str, list, tuple) and type(right) is int:
-        size = len(left) * right
-    elif kind is ast.Mult and type(right) in (str, list, tuple) and type(left) is int:
-        size = len(right) * left
-    else:
-        raise ExpressionRefused(
-            f"uses the operator {kind.__name__} on {type(left).__name__} and {type(right).__name__}"
-        )
-    if size > (MAX_CHARACTERS if isinstance(left, str) or isinstance(right, str) else MAX_ITEMS):
-        raise ExpressionRefused("makes something huge")
+    return bounded(BINARY[kind](left, right))
 
 
 def _compare(node: ast.Compare, value: Callable[[ast.expr], Any]) -> bool:
@@ -452,9 +281,9 @@ def _compare(node: ast.Compare, value: Callable[[ast.expr], Any]) -> bool:
         right = value(comparator)
         if not isinstance(op, ast.Is | ast.IsNot):
             # Flat values only: comparing lists of lists of the same list takes exponential time.
-            _require_flat(left)
-            _require_flat(right)
-        if not _COMPARE[type(op)](left, right):
+            require_flat(left)
+            require_flat(right)
+        if not COMPARE[type(op)](left, right):
             return False
         left = right
     return True
@@ -462,7 +291,7 @@ def _compare(node: ast.Compare, value: Callable[[ast.expr], Any]) -> bool:
 
 def _subscript(node: ast.Subscript, value: Callable[[ast.expr], Any]) -> Any:
     container = value(node.value)
-    if type(container) not in (*_SEQUENCES, str, dict):
+    if type(container) not in (*SEQUENCES, str, dict):
         raise ExpressionRefused(f"takes a part of an object of type {type(container).__name__}")
     if isinstance(node.slice, ast.Slice):
         bounds = [
@@ -471,31 +300,4 @@ def _subscript(node: ast.Subscript, value: Callable[[ast.expr], Any]) -> Any:
         if not all(bound is None or type(bound) is int for bound in bounds):
             raise ExpressionFailed("has a slice that is not made of whole numbers")
         return container[slice(*bounds)]
-    return container[_key(value(node.slice))]
-
-
-def _key(value: Any) -> Any:
-    if type(value) not in _SCALARS:
-        raise ExpressionRefused(f"uses an object of type {type(value).__name__} as a key")
-    return value
-
-
-def _number(value: Any) -> Any:
-    if type(value) not in (bool, int, float):
-        raise ExpressionRefused(f"calculates with an object of type {type(value).__name__}")
-    return value
-
-
-def _require_flat(value: Any) -> None:
-    items = [*value.keys(), *value.values()] if type(value) is dict else value if type(value) in _SEQUENCES else [value]
-    for item in items:
-        if type(item) not in _SCALARS:
-            raise ExpressionRefused(f"calculates with an object of type {type(item).__name__}")
-
-
-def _bounded(value: Any) -> Any:
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise ExpressionRefused("makes a huge number")
-    if isinstance(value, complex) or (isinstance(value, float) and math.isnan(value)):
-        raise ExpressionFailed("has a value that is not a real number")
-    return value
+    return container[key_of(value(node.slice))]
