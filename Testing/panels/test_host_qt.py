@@ -208,3 +208,14 @@ class TestCtkWidgets:
     def test_asking_for_a_file_raises_since_nobody_answers(self, qt: ModuleType) -> None:
         with pytest.raises(RuntimeError, match="nobody is there to answer"):
             qt.QFileDialog.getOpenFileName(None, "Open", "", "*.nrrd")
+
+
+def test_many_calls_do_not_use_up_none(qt: ModuleType) -> None:
+    """PySide6 6.12 on Python 3.11 would end the interpreter here."""
+    import sys
+
+    label = qt.QLabel("x")
+    for _ in range(200_000):
+        label.setText("y")
+
+    assert sys.getrefcount(None) > 3000
