@@ -5,7 +5,7 @@
     python3 setup_dev.py test Testing/core -k volume       only pytest, with these arguments
     python3 setup_dev.py test --slow           with the tests that take minutes
     python3 setup_dev.py test --slicer PATH    the panels' self-tests in a real Slicer
-    python3 setup_dev.py bench [NAME ...]      the benchmarks, all or by name
+    python3 setup_dev.py bench [NAME ...]      the benchmarks, all or by name; --list tells what there is
     python3 setup_dev.py python [ARGS ...]     Python with everything installed, e.g. `python -m meddl doctor`
 
 Standard library only; Python 3.11 to 3.13 on Linux, macOS and Windows. Interrupted, it continues where it was.
@@ -354,17 +354,8 @@ def test(options: argparse.Namespace) -> int:
 
 
 def bench(options: argparse.Namespace) -> int:
-    found = sorted((ROOT / "Testing" / "benchmarks").glob("bench_*.py"))
-    scripts = {path.stem.removeprefix("bench_"): path for path in found}
-    unknown = [name for name in options.names if name not in scripts]
-    if unknown:
-        raise SetupError(f"There is no benchmark {', '.join(unknown)}. There are: {', '.join(scripts)}.")
     prepare()
-    codes = []
-    for name in options.names or scripts:
-        say(f"== {name}")
-        codes.append(run(scripts[name]))
-    return 1 if any(codes) else 0
+    return run("Testing/benchmarks", *options.arguments)
 
 
 def python(options: argparse.Namespace) -> int:
@@ -384,9 +375,7 @@ def parser() -> argparse.ArgumentParser:
     test_parser.add_argument("--slow", action="store_true", help="also the tests that take minutes")
     test_parser.add_argument("--slicer", metavar="PATH", help="the panels' self-tests in this real Slicer")
     test_parser.set_defaults(command=test)
-    bench_parser = commands.add_parser("bench", help="the benchmarks, all or by name")
-    bench_parser.add_argument("names", nargs="*")
-    bench_parser.set_defaults(command=bench)
+    commands.add_parser("bench", help="the benchmarks, all or by name").set_defaults(command=bench)
     commands.add_parser("python", help="Python with everything installed", add_help=False).set_defaults(command=python)
     return main_parser
 
@@ -397,7 +386,7 @@ def main(words: list[str]) -> int:
         options, rest = parser().parse_args(["python"]), words[1:]
     else:
         options, rest = parser().parse_known_args(words)
-    if rest and options.command not in (test, python):
+    if rest and options.command is demo:
         parser().error(f"unknown arguments: {' '.join(rest)}")
     options.arguments = rest
     try:

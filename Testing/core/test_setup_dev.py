@@ -155,10 +155,12 @@ def test_options_of_pytest_and_python_are_passed_on(setup: ModuleType, monkeypat
 
     assert setup.main(["test", "Testing/core", "-k", "volume", "-x"]) == 0
     assert setup.main(["python", "-m", "meddl", "--help"]) == 0
+    assert setup.main(["bench", "warm_run", "--repeats", "3"]) == 0
 
     assert runs == [
         ("-m", "pytest", "-m", "not slow", "Testing/core", "-k", "volume", "-x"),
         ("-m", "meddl", "--help"),
+        ("Testing/benchmarks", "warm_run", "--repeats", "3"),
     ]
 
 
