@@ -152,7 +152,7 @@ def test_a_volume_arrives_with_its_place(runner, dtype):
     result = echo(runner, {"volumes": [volume, (volume,)]})
     for got in (result["volumes"][0], result["volumes"][1][0]):
         assert isinstance(got, Volume)
-        assert got.array.dtype.str == array.dtype.str and np.array_equal(got.array, array)
+        assert got.array.dtype.str == volume.array.dtype.str and np.array_equal(got.array, array)
         assert got.affine.tobytes() == volume.affine.tobytes()
         assert (got.name, dict(got.meta)) == ("head ✓", {"modality": "MR"})
 

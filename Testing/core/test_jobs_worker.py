@@ -70,7 +70,7 @@ def test_a_fresh_worker_imports_no_heavy_library_and_runs_nobody_elses_script(ru
     result = run(runner, "loaded_modules")
     assert not {"torch", "monai", "SimpleITK", "scipy", "slicer", "vtk"} & set(result["modules"])
     assert "" not in result["path"]
-    assert result["argv"][0].endswith("worker_main.py")
+    assert result["argv"][0] == "-c"
 
 
 def test_a_module_in_the_current_folder_is_not_taken_for_a_library(tmp_path, monkeypatch):

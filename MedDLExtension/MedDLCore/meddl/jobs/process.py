@@ -25,13 +25,19 @@ from .process_tree import TOKEN_VARIABLE, kill_tree
 PROTOCOL = 1
 """Changes whenever the messages do."""
 
+_START = """
+import os, sys
+sys.path[:0] = sys.argv.pop(1).split(os.pathsep)
+from meddl.jobs.worker_main import main
+main()
+"""
 _READ = 2**16
 _TAIL_LINES = 100
 _LINE_LENGTH = 4096
 
 
 class WorkerProcess:
-    """A child Python that runs ``meddl.jobs.worker_main``.
+    """A child Python that runs :mod:`meddl.jobs.worker_main`.
 
     Nothing here blocks: its pipes are read and written only as far as they are ready. ``os.set_blocking`` does that for
     pipes on POSIX, and on Windows from Python 3.12 on, which is what Slicer has.
@@ -77,9 +83,13 @@ class WorkerProcess:
     def _spawn(
         self, python: Path, env: Mapping[str, str], paths: Iterable[Path], idle_timeout: float, cache_size: int
     ) -> subprocess.Popen[bytes]:
+        if sys.platform == "win32" and sys.version_info < (3, 12):
+            raise JobError("The worker process needs Python 3.12 or later on Windows. Use Slicer 5.12 or later.")
         _ignore_broken_pipes()
+        # The module search path goes by the command line, for a launcher such as PythonSlicer may set PYTHONPATH anew.
         # -P: without it a numpy.py in the current folder would be imported instead of numpy.
-        command = [str(python), "-P", "-m", "meddl.jobs.worker_main", "--prefix", self.prefix]
+        folders = [str(Path(meddl.__file__).resolve().parent.parent), *map(str, paths)]
+        command = [str(python), "-P", "-c", _START, os.pathsep.join(folders), "--prefix", self.prefix]
         command += ["--idle", str(idle_timeout), "--cache", str(cache_size)]
         options: dict[str, Any] = {}
         life_read = -1
@@ -96,7 +106,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                env=_environment(env, paths, self.prefix),
+                env=_environment(env, self.prefix),
                 **options,
             )
         except OSError as error:
@@ -204,18 +214,15 @@ def describe_end(code: int) -> str:
     """Return how a process ended, from its exit code, as the middle of a sentence."""
     if code in (-9, 137):
         return "was killed (signal 9), most likely because the machine ran out of memory"
-    if code < 0 and os.name != "nt":
+    if code < 0 and sys.platform != "win32":
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-code).name}"
     return f"ended unexpectedly (exit code {code})"
 
 
-def _environment(env: Mapping[str, str], paths: Iterable[Path], prefix: str) -> dict[str, str]:
+def _environment(env: Mapping[str, str], prefix: str) -> dict[str, str]:
     merged = {**os.environ, **env, TOKEN_VARIABLE: prefix}
     merged.pop("PYTHONINSPECT", None)  # it would keep the child from ending
-    root = Path(meddl.__file__).resolve().parent.parent
-    old = merged.get("PYTHONPATH")
-    merged["PYTHONPATH"] = os.pathsep.join([str(root), *map(str, paths), *([old] if old else [])])
     return merged
 
 

@@ -27,15 +27,13 @@ import numpy as np
 if sys.platform != "win32":
     import _posixshmem
 
-_WINDOWS = os.name == "nt"
-
 
 def segment_name(prefix: str, kind: Literal["p", "r"], serial: int) -> str:
     """Return the name of the segment for the params or the result of a worker's job number ``serial``.
 
     POSIX unlinks a name before it is needed again, so that there are only two per worker; macOS allows 31 characters.
     """
-    return f"{prefix}{kind}{serial}" if _WINDOWS else f"{prefix}{kind}"
+    return f"{prefix}{kind}{serial}" if sys.platform == "win32" else f"{prefix}{kind}"
 
 
 def unlink(name: str) -> None:
@@ -70,31 +68,33 @@ class Segment:
         """Make a segment of zeros. Raises OSError if the name exists or there is clearly no room."""
         if sys.platform == "win32":
             return cls(name, size, mmap.mmap(-1, size, tagname=name))
-        if sys.platform == "linux":
-            room = os.statvfs("/dev/shm")
-            if size > room.f_bavail * room.f_frsize:
-                raise OSError(errno.ENOSPC, f"{size} bytes of shared memory are not there")
-        fd = _posixshmem.shm_open("/" + name, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600)
-        try:
-            os.ftruncate(fd, size)
-            return cls(name, size, mmap.mmap(fd, size), fd)
-        except BaseException:
-            os.close(fd)
-            unlink(name)
-            raise
+        else:
+            if sys.platform == "linux":
+                room = os.statvfs("/dev/shm")
+                if size > room.f_bavail * room.f_frsize:
+                    raise OSError(errno.ENOSPC, f"{size} bytes of shared memory are not there")
+            fd = _posixshmem.shm_open("/" + name, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600)
+            try:
+                os.ftruncate(fd, size)
+                return cls(name, size, mmap.mmap(fd, size), fd)
+            except BaseException:
+                os.close(fd)
+                unlink(name)
+                raise
 
     @classmethod
     def attach(cls, name: str, size: int) -> Segment:
         """Open the other side's segment to read and unlink its name. Raises OSError if it is not there."""
         if sys.platform == "win32":
             return cls(name, size, mmap.mmap(-1, size, tagname=name, access=mmap.ACCESS_READ))
-        fd = _posixshmem.shm_open("/" + name, os.O_RDONLY, mode=0o600)
-        try:
-            segment = cls(name, size, mmap.mmap(fd, size, access=mmap.ACCESS_READ))
-        finally:
-            os.close(fd)
-        unlink(name)
-        return segment
+        else:
+            fd = _posixshmem.shm_open("/" + name, os.O_RDONLY, mode=0o600)
+            try:
+                segment = cls(name, size, mmap.mmap(fd, size, access=mmap.ACCESS_READ))
+            finally:
+                os.close(fd)
+            unlink(name)
+            return segment
 
     def reserve(self, start: int, stop: int) -> None:
         """Make sure that there is memory behind these bytes, before they are written.

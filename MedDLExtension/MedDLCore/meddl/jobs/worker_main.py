@@ -1,4 +1,4 @@
-"""The worker, ``python -m meddl.jobs.worker_main``: a child process that does its parent's jobs, one after the other.
+"""The worker: a child process that does its parent's jobs, one after the other.
 
 Three threads: the main one runs the tasks; one reads the parent's messages, notes cancels, and ends everything when the
 parent is gone; one writes, so that a task never waits for a parent that is busy, and tells at least once a second how
@@ -232,7 +232,7 @@ class _Worker:
             if leaving:
                 return
             # Beside the end of its pipe, for a parent that left a copy of the pipe to somebody who lives on.
-            if os.name == "posix" and os.getppid() != parent:
+            if sys.platform != "win32" and os.getppid() != parent:
                 raise BrokenPipeError
 
     def _guarded(self, body: Any) -> None:
@@ -305,7 +305,7 @@ def _start_guard(prefix: str, life: int | None) -> subprocess.Popen[bytes] | Non
 
     For tasks in C code that never let a Python thread run, the one that would notice included.
     """
-    if os.name != "posix" or life is None or os.getpgrp() != os.getsid(0):
+    if sys.platform == "win32" or life is None or os.getpgrp() != os.getsid(0):
         return None
     script = 'read -r nothing; sleep 1; rm -f "/dev/shm/${0}p" "/dev/shm/${0}r"; kill -9 0'
     try:
@@ -341,6 +341,3 @@ def _flush_output() -> None:
     with contextlib.suppress(Exception):
         (ctypes.CDLL("ucrtbase") if sys.platform == "win32" else ctypes.CDLL(None)).fflush(None)
 
-
-if __name__ == "__main__":
-    main()
