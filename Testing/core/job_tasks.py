@@ -252,3 +252,9 @@ def odd_progress(params, context):
 
 def make_huge_array(params, context):
     return {"array": np.broadcast_to(np.uint8(1), (params["size"],))}
+
+
+def count_and_die(params, context):
+    with Path(params["file"]).open("a") as file:
+        file.write("ran\n")
+    os._exit(1)

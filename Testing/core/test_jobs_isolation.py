@@ -242,6 +242,14 @@ def test_the_last_words_of_a_worker_are_kept(runner):
     assert "job_tasks.py" in crashed.value.details  # where in Python it crashed
 
 
+def test_a_task_that_has_begun_is_never_run_twice(runner, tmp_path):
+    for i in range(8):
+        with pytest.raises(WorkerDied):
+            runner.submit(TASKS + "count_and_die", {"file": tmp_path / f"{i}"}).wait(120)
+        assert (tmp_path / f"{i}").read_text() == "ran\n"
+    works_again(runner)
+
+
 @posix_only
 def test_a_worker_may_be_killed_at_any_moment(runner):
     """Killed while it starts, gets its arrays, computes, or hands its result over."""

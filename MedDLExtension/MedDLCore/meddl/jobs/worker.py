@@ -396,7 +396,8 @@ class WorkerRunner:
             self._finish_order()
             order.job.finish_cancelled()
         elif order.params is not None and (worker.leaving or not order.resent):
-            # It ended before it got the job, because it was idle too long or somebody killed it: once more then.
+            # It ended before the task began (it would have said so), because it was idle too long or somebody killed
+            # it: once more then.
             self._drop()
             params = order.params
             self._finish_order()

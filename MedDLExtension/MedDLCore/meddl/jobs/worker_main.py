@@ -63,6 +63,7 @@ class _Worker:
         self._current: _Request | None = None
         self._warm: deque[str] = deque()
         self._outbox: deque[bytes] = deque()  # frames
+        self._writing = False
         self._progress_due = False
         self._results: dict[int, Segment | None] = {}  # what the parent has not released yet
         self._leaving = False
@@ -142,6 +143,7 @@ class _Worker:
         arrays = copying.views(shared, [copying.ArraySpec.from_json(spec) for spec in message["arrays"]])
         del shared  # the arrays keep it
         self._post({"type": "started", "serial": request.serial})
+        self._wait_until_written()  # if this process dies before, the parent knows that the task has not begun
         context = JobContext(
             on_progress=lambda fraction, text: self._note_progress(request, fraction, text),
             on_log=_print_line,
@@ -221,6 +223,7 @@ class _Worker:
                     self._lock.wait(wait)
                 due = list(self._outbox)
                 self._outbox.clear()
+                self._writing = bool(due)
                 request = self._current or (self._requests[0] if self._requests else None)
                 leaving = self._leaving
                 if time.monotonic() >= told + (_PROGRESS_INTERVAL if self._progress_due else _HEARTBEAT):
@@ -229,6 +232,9 @@ class _Worker:
                     if request is not None:
                         due.append(frames.pack(_report(request)))
             _write_all(self._sink, b"".join(due))
+            with self._lock:
+                self._writing = False
+                self._lock.notify_all()
             if leaving:
                 return
             # Beside the end of its pipe, for a parent that left a copy of the pipe to somebody who lives on.
@@ -248,6 +254,11 @@ class _Worker:
             _flush_output()
         unlink_all(self._prefix)
         end_own_tree(self._prefix)
+
+    def _wait_until_written(self) -> None:
+        with self._lock:
+            while self._outbox or self._writing:
+                self._lock.wait()
 
     def _post(self, message: frames.Message) -> None:
         with self._lock:  # re-entrant
@@ -340,4 +351,3 @@ def _flush_output() -> None:
             stream.flush()
     with contextlib.suppress(Exception):
         (ctypes.CDLL("ucrtbase") if sys.platform == "win32" else ctypes.CDLL(None)).fflush(None)
-
