@@ -94,7 +94,7 @@ def test_nothing_is_installed_by_pip_before_torch(pip, monkeypatch):
 
 def test_without_the_pytorch_extension_the_user_is_told_how_to_get_it(pip):
     with pytest.raises(MedDLError, match="Extensions Manager"):
-        packages.install(packages.InstallPlan("torch>=2.8", ("monai",), False))
+        packages.install(packages.InstallPlan("torch>=2.10", ("monai",), False))
     assert pip == []
 
 
@@ -116,7 +116,7 @@ def test_torch_comes_through_the_pytorch_extension(pip, monkeypatch, answer):
     extension = types.ModuleType("PyTorchUtils")
     extension.PyTorchUtilsLogic = PyTorchUtilsLogic
     monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
-    plan = packages.InstallPlan("torch>=2.8", ("monai",), True)
+    plan = packages.InstallPlan("torch>=2.10", ("monai",), True)
     if answer is None:
         with pytest.raises(MedDLError, match="PyTorch was not installed"):
             packages.install(plan)

@@ -20,7 +20,8 @@ from meddl_slicer.i18n import tr as _
 
 logger = logging.getLogger(__name__)
 
-TORCH_NEEDED = ">=2.8"
+TORCH_NEEDED = ">=2.10"
+"""Before, loading tensors alone (``weights_only``) could corrupt memory (CVE-2026-24747)."""
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
 
 #: Packages of Slicer and PyTorch that an installation of ours must leave as they are.

@@ -145,8 +145,9 @@ class Stage:
     @cached_property
     def interpolation(self) -> Interpolation:
         """How scores are brought to the image's grid, from the config's ``Invertd``."""
-        for step in self._config({}).get("postprocessing#transforms", raw=True, default=()):
-            if str(step.get("_target_", "")).rpartition(".")[2] == "Invertd":
+        steps = self._config({}).get("postprocessing#transforms", raw=True, default=())
+        for step in steps if isinstance(steps, list) else ():
+            if isinstance(step, dict) and str(step.get("_target_", "")).rpartition(".")[2] == "Invertd":
                 return "nearest" if step.get("nearest_interp", True) is True else "linear"
         return "linear"
 
