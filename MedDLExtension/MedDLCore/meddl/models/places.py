@@ -27,11 +27,13 @@ def cache_dir() -> Path:
 def definitions_dir() -> Path:
     """Return the folder with ``catalog.json`` and the model definitions that come with MedDL.
 
-    ``$MEDDL_MODELS_DIR`` wins; an installed extension has them beside the package, a source tree at its top.
+    ``$MEDDL_MODELS_DIR`` wins; an installed extension has them beside the package, a source tree at its top, and a
+    package that pip installed in the environment's ``share`` folder.
     """
     chosen = os.environ.get("MEDDL_MODELS_DIR")
     if chosen:
         return Path(chosen).expanduser().absolute()
     root = Path(__file__).resolve().parents[2]
-    installed = root / "Resources" / "Models"
-    return installed if (installed / "catalog.json").is_file() else root.parents[1] / "Resources" / "Models"
+    tree = root.parents[1] / "Resources" / "Models"
+    places = (root / "Resources" / "Models", tree, Path(sys.prefix) / "share" / "meddl" / "Models")
+    return next((place for place in places if (place / "catalog.json").is_file()), tree)
