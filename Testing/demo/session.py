@@ -25,10 +25,7 @@ class Session:
         for module in ("MedDLCore", "MedDLInference"):
             host.load_module(REPOSITORY / "MedDLExtension" / module / f"{module}.py")
         self.scene = self.slicer.mrmlScene
-        # Slicer's modules find one another through the application's logic; the volumes need the colors.
-        self.slicer.app.applicationLogic().SetModuleLogic("Colors", self.slicer.modules.colors.logic())
         self.volume = self.slicer.util.loadVolume(str(image), {"name": "T1 head"})
-        self.volume.SetName("T1 head")
         self.segmentation: Any = None
         self.widget = self.slicer.util.getModuleWidget("MedDLInference")
         self.widget.enter()
