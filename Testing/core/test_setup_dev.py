@@ -154,11 +154,13 @@ def test_options_of_pytest_and_python_are_passed_on(setup: ModuleType, monkeypat
     monkeypatch.setattr(setup, "run", lambda *command, **_: runs.append(command) or 0)
 
     assert setup.main(["test", "Testing/core", "-k", "volume", "-x"]) == 0
+    assert setup.main(["test", "--slow", "Testing/core"]) == 0
     assert setup.main(["python", "-m", "meddl", "--help"]) == 0
     assert setup.main(["bench", "warm_run", "--repeats", "3"]) == 0
 
     assert runs == [
-        ("-m", "pytest", "-m", "not slow", "Testing/core", "-k", "volume", "-x"),
+        ("-m", "pytest", "Testing/core", "-k", "volume", "-x"),
+        ("-m", "pytest", "-m", "slow or not slow", "Testing/core"),
         ("-m", "meddl", "--help"),
         ("Testing/benchmarks", "warm_run", "--repeats", "3"),
     ]
