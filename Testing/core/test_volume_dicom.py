@@ -122,6 +122,18 @@ class TestReading:
         np.testing.assert_array_equal(packed.array[0], gdcm_read(tmp_path / "packed")[0])
         assert "rescaled" in packed.meta
 
+    def test_a_negative_keeps_its_values(self, vertebra: Volume, tmp_path: Path) -> None:
+        files = write_series(tmp_path, vertebra, edit=setting("PhotometricInterpretation", "MONOCHROME1"))
+        volume = read_volume(tmp_path)
+        same_in_the_patient(volume, vertebra)
+        assert volume.meta["photometric"] == "MONOCHROME1"
+        for path in files:  # compressed, SimpleITK turns the values round
+            dataset = pydicom.dcmread(path)
+            dataset.compress(pydicom.uid.RLELossless)
+            dataset.save_as(path)
+        with pytest.raises(VolumeError, match="stored as a negative"):
+            read_volume(tmp_path)
+
     @pytest.mark.parametrize(
         "name", ["CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small_RLE.dcm",
                  "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "693_J2KI.dcm"]

@@ -155,6 +155,9 @@ def _check_pixels(header: Header) -> None:
     photometric = str(dataset.get("PhotometricInterpretation") or "")
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise VolumeError(f"{WHO} is in color, where one brightness per voxel is needed. Choose a gray series.")
+    if photometric == "MONOCHROME1" and header.transfer_syntax.is_encapsulated:
+        # GDCM would turn the values round, so that they are no modality values any more.
+        raise VolumeError(f"{WHO} is compressed and stored as a negative, which is not supported. Export it uncompressed.")
     allocated = int(dataset.get("BitsAllocated") or 0)
     stored = int(dataset.get("BitsStored") or allocated)
     high = int(dataset.get("HighBit") if dataset.get("HighBit") is not None else stored - 1)

@@ -141,7 +141,13 @@ def _fill(stream: BinaryIO, buffer: np.ndarray) -> bool:
 
 
 def _skip(stream: BinaryIO, count: int) -> bool:
-    return len(stream.read(count)) == count
+    """Read ``count`` bytes away, a few at a time since a header may name any number; False if there are fewer."""
+    while count > 0:
+        got = len(stream.read(min(count, 1 << 16)))
+        if not got:
+            return False
+        count -= got
+    return True
 
 
 def _truncated(name: str) -> VolumeError:
