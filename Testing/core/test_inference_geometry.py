@@ -34,6 +34,12 @@ def test_nothing_found_is_said() -> None:
         box_around(np.zeros((4, 4, 4)), np.eye(4), (4, 4, 4), np.eye(4), margin=0.1, min_fraction=0.02)
 
 
+def test_grids_whose_axes_run_differently_are_refused() -> None:
+    flipped = np.diag([-1.0, 1, 1, 1])
+    with pytest.raises(ModelError, match="turn the image differently"):
+        box_around(np.ones((4, 4, 4)), np.eye(4), (4, 4, 4), flipped, margin=0.1, min_fraction=0.02)
+
+
 def _sheared_affine(degrees: float = 20.0) -> np.ndarray:
     affine = np.diag([1.0, -1.2, 2.0, 1.0])
     affine[1, 2] = 2.0 * np.tan(np.radians(degrees))

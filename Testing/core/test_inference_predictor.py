@@ -130,6 +130,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, no_trust: TrustS
         Predictor(bundle, "cpu", no_trust)
 
 
+def test_overlapping_structures_are_refused(tmp_path: Path, no_trust: TrustStore) -> None:
+    # Each channel against a threshold, as for nested tumor regions: the largest channel would be a wrong answer.
+    steps = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]
+    steps.append({"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5})  # type: ignore[dict-item]
+    config = {"postprocessing": {"_target_": "Compose", "transforms": steps}}
+    bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "bundle", config=config))
+    with pytest.raises(ModelError, match="may overlap"):
+        Predictor(bundle, "cpu", no_trust).predict(read_volume(vertebra()))
+
+
 def test_another_task_is_refused(tmp_path: Path, no_trust: TrustStore) -> None:
     metadata = {"meddl": {"task": "classification"}}
     bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "bundle", metadata=metadata))

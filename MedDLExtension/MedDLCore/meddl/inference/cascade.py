@@ -33,10 +33,13 @@ def box_around(mask: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int]
         min_fraction: a slice counts when more than this fraction of it is foreground.
 
     Raises:
-        ModelError: nothing was found.
+        ModelError: nothing was found, or the axes of the two grids run differently.
     """
     foreground = np.asarray(mask) != 0
     to_target = np.linalg.inv(target_affine) @ affine
+    steps = np.diagonal(to_target)[:3]
+    if np.any(steps <= 0) or np.abs(to_target[:3, :3] - np.diag(steps)).max() > 1e-3 * steps.min():
+        raise ModelError("The two stages of this cascade turn the image differently: its configs do not fit together.")
     start, end = [], []
     for axis in range(3):
         others = tuple(each for each in range(3) if each != axis)

@@ -132,7 +132,18 @@ class Stage:
                 f"The network of '{self._bundle.name}' answered on a grid of {shape} voxels for an image of "
                 f"{tuple(image.shape[1:])}. Only models that answer voxel for voxel can be used here."
             )
+        if scores.shape[0] > 1 and self._keeps_every_channel:
+            raise ModelError(
+                f"The model '{self._bundle.name}' answers with structures that may overlap, one channel each. "
+                "Only models that give each voxel one label can be used here."
+            )
         return Scores(scores, np.asarray(image.affine, dtype=np.float64))
+
+    @property
+    def _keeps_every_channel(self) -> bool:
+        """Whether the config's ``AsDiscreted`` thresholds channels one by one instead of choosing the largest."""
+        steps = [step for step in self._postprocessing if type(step).__name__ == "AsDiscreted"]
+        return any(step.threshold[0] is not None and not step.argmax[0] for step in steps)
 
     @cached_property
     def threshold(self) -> float:
