@@ -117,6 +117,27 @@ def test_worker_and_inline_give_the_same(bundle: ModelBundle) -> None:
     np.testing.assert_array_equal(there.labels.affine, params["volume"].affine)
 
 
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
+def test_a_voxel_without_a_number_spoils_nothing_and_is_told(
+    bundle: ModelBundle, no_trust: TrustStore, hole: float
+) -> None:
+    volume = read_volume(vertebra())
+    array = volume.array.astype(np.float32)
+    array[0, 0, 0, 0] = array.min()
+    predictor = Predictor(bundle, "cpu", no_trust)
+    expected = predictor.predict(volume.with_array(array))
+    spoiled = array.copy()
+    spoiled[0, 0, 0, 0] = hole
+    got = predictor.predict(volume.with_array(spoiled))
+    np.testing.assert_array_equal(got.labels.array, expected.labels.array)
+    assert expected.provenance["notes"] == [] and "1 voxels hold no number" in got.provenance["notes"][0]
+
+
+def test_an_image_without_any_number_is_refused(bundle: ModelBundle, no_trust: TrustStore) -> None:
+    with pytest.raises(ModelError, match="empty"):
+        Predictor(bundle, "cpu", no_trust).predict(Volume(np.full((1, 9, 9, 9), np.nan), np.eye(4)))
+
+
 def test_another_number_of_channels_is_refused(bundle: ModelBundle, no_trust: TrustStore) -> None:
     two = Volume(np.random.default_rng(0).normal(size=(2, 40, 40, 40)), np.eye(4))
     with pytest.raises(ModelError, match="takes an image with 1 channel; this one has 2"):

@@ -86,7 +86,7 @@ def to_dict(error: BaseException) -> dict[str, Any]:
             data["reasons"] = list(error.reasons)
         return data
     return {
-        "type": "OutOfMemory" if _is_out_of_memory(error) else "JobError",
+        "type": "OutOfMemory" if is_out_of_memory(error) else "JobError",
         "message": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
         "details": "".join(traceback.format_exception(error)),
     }
@@ -100,6 +100,10 @@ def from_dict(data: Mapping[str, Any]) -> MedDLError:
     return cls(str(data["message"]), str(data.get("details", "")))
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch.OutOfMemoryError is recognised by name: this module must not import torch.
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether ``error`` is Python's, torch's or a driver's way of saying that memory ran out."""
+    # torch's own class is known by its name: this module must not import torch. On the CPU it raises RuntimeError.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)

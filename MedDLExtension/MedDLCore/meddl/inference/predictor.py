@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelError
+from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelError, is_out_of_memory
 from meddl.inference.cascade import box_around
 from meddl.inference.device import resolve_device
 from meddl.inference.prediction import SegmentationPrediction
@@ -87,13 +87,17 @@ class Predictor:
             JobCancelled: on request.
             OutOfMemory: the device has too little memory for this image and model.
         """
-        self._check_input(volume)
+        image, replaced = _numbers_only(volume)
+        self._check_input(image)
+        notes = []
+        if replaced:
+            notes.append(f"{replaced} voxels hold no number (NaN or infinity): the network saw the least value there.")
         try:
-            return self._predict(volume, progress or _silent, cancelled or _never)
+            return self._predict(image, notes, progress or _silent, cancelled or _never)
         except MedDLError:
             raise
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise OutOfMemory(
                 f"There was not enough memory on {self.device} for this image and model. "
@@ -101,9 +105,10 @@ class Predictor:
                 details=str(error),
             ) from error
 
-    def _predict(self, volume: Volume, progress: Progress, cancelled: Cancelled) -> SegmentationPrediction:
+    def _predict(
+        self, volume: Volume, notes: list[str], progress: Progress, cancelled: Cancelled
+    ) -> SegmentationPrediction:
         watch = Stopwatch()
-        notes: list[str] = []
         parameters: dict[str, Any] = {"interpolation": self._fine.interpolation}
         image = volume
         if is_sheared(volume.affine, SHEAR_TOLERANCE):
@@ -187,7 +192,7 @@ class Predictor:
                 f"The model '{self.bundle.name}' takes an image with {wanted} channel{'s' if wanted != 1 else ''}; "
                 f"this one has {volume.channels}."
             )
-        if not np.isfinite(volume.array).any() or volume.array.min() == volume.array.max():
+        if volume.array.min() == volume.array.max():
             raise ModelError("The image is empty: all its voxels have the same value.")
 
     def _voxels(self, labels: np.ndarray) -> dict[str, int]:
@@ -207,15 +212,20 @@ def _windows(progress: Progress, start: float, end: float, text: str) -> Callabl
     return report
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "not enough memory" in text
-        or "can't allocate memory" in text
-        or "out of memory" in text
-    )
+def _numbers_only(volume: Volume) -> tuple[Volume, int]:
+    """Return ``volume`` with its channel's least number where a voxel holds none (NaN, infinity), and how many do.
+
+    A single such voxel would spread over the whole image in most preprocessing steps, and the network find nothing.
+    """
+    array = volume.array
+    if array.dtype.kind != "f":
+        return volume, 0
+    finite = np.isfinite(array)
+    lacking = array.size - int(np.count_nonzero(finite))
+    if not lacking:
+        return volume, 0
+    least = array.min(axis=(1, 2, 3), keepdims=True, where=finite, initial=np.inf)
+    return volume.with_array(np.where(finite, array, np.where(np.isfinite(least), least, 0))), lacking
 
 
 def _silent(fraction: float, text: str) -> None:

@@ -67,6 +67,7 @@ class Stage:
         # Made here, so that what cannot be made is refused before the work, and imports don't count as run time.
         self._steps = self._preprocessing({})
         self._postprocessing = self._known_postprocessing()
+        self._inferer = self._make_inferer()
 
     def prepare(self, volume: Volume, box: Callable[[np.ndarray, tuple[int, int, int]], Box] | None = None) -> Any:
         """Return the preprocessed image as a MONAI ``MetaTensor`` ``(C, i, j, k)`` with its affine.
@@ -106,6 +107,7 @@ class Stage:
 
         Raises:
             JobCancelled: on request.
+            ModelError: the answer is no label for each voxel of the image.
         """
         import torch
 
@@ -204,8 +206,7 @@ class Stage:
         compose = self._config(overrides).get("preprocessing", drop=LOADING_STEPS, default=None)
         return [] if compose is None else list(compose.transforms)
 
-    @cached_property
-    def _inferer(self) -> Any:
+    def _make_inferer(self) -> Any:
         from monai.inferers import SimpleInferer
 
         return self._config({}).get("inferer", default=None) or SimpleInferer()

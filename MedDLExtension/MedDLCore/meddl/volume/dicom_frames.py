@@ -157,7 +157,7 @@ def _check_pixels(header: Header) -> None:
         raise VolumeError(f"{WHO} is in color, where one brightness per voxel is needed. Choose a gray series.")
     if photometric == "MONOCHROME1" and header.transfer_syntax.is_encapsulated:
         # GDCM would turn the values round, so that they are no modality values any more.
-        raise VolumeError(f"{WHO} is compressed and stored as a negative, which is not supported. Export it uncompressed.")
+        raise VolumeError(f"{WHO} is stored as a negative, compressed, which is not supported. Export it uncompressed.")
     allocated = int(dataset.get("BitsAllocated") or 0)
     stored = int(dataset.get("BitsStored") or allocated)
     high = int(dataset.get("HighBit") if dataset.get("HighBit") is not None else stored - 1)
