@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import permutations, product
-
 import numpy as np
 import pytest
 import torch
+from core.phantoms import axis_orders, reordered
 from meddl.inference.restore import restore_labels
-from meddl.volume import Grid
+from meddl.volume import Grid, Volume
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 from torch.nn.functional import interpolate
@@ -38,25 +37,14 @@ def _by_scipy(scores: torch.Tensor, affine: np.ndarray, grid: Grid) -> tuple[np.
     return np.where(inside, values.argmax(axis=0), 0).reshape(grid.shape), lead.reshape(grid.shape)
 
 
-def _reordered(order: tuple[int, ...], flips: tuple[bool, ...]) -> Grid:
-    """The grid of ``AFFINE`` and ``SHAPE`` with its axes in another order and direction: the same voxels in space."""
-    change = np.zeros((4, 4))
-    change[3, 3] = 1
-    shape = [SHAPE[axis] for axis in order]
-    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
-        change[old, new] = -1 if flip else 1
-        change[old, 3] = shape[new] - 1 if flip else 0
-    return Grid((shape[0], shape[1], shape[2]), AFFINE @ change)
-
-
 @pytest.mark.parametrize("interpolation", ["linear", "nearest"])
 def test_all_48_axis_orders_give_the_very_same_voxels(interpolation: str) -> None:
     scores = _scores(4)
-    expected = scores.argmax(dim=0).numpy()
-    for order, flips in product(permutations(range(3)), product([False, True], repeat=3)):
-        labels = restore_labels(scores, AFFINE, _reordered(order, flips), interpolation=interpolation)
-        wanted = expected.transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-        np.testing.assert_array_equal(labels, wanted)
+    expected = Volume(scores.argmax(dim=0).numpy()[np.newaxis], AFFINE)
+    for permutation, signs in axis_orders():
+        wanted = reordered(expected, permutation, signs)
+        labels = restore_labels(scores, AFFINE, wanted.grid, interpolation=interpolation)
+        np.testing.assert_array_equal(labels, wanted.array[0])
 
 
 @pytest.mark.parametrize("channels", [2, 5])
