@@ -1,4 +1,4 @@
-"""The brain extraction model, added from the catalogue once for all tests."""
+"""The brain extraction model, added from the catalog once for all tests."""
 
 from __future__ import annotations
 

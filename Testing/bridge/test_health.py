@@ -75,6 +75,7 @@ def test_report_is_plain_text_without_paths(tmp_path):
         ("-1", []),
         ("0,-1,2", ["A"]),
         ("7", []),
+        ("0,7,2", ["A"]),
     ],
 )
 def test_gpus_are_numbered_as_cuda_shows_them(shown, expected):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -76,12 +78,13 @@ def test_infer_reads_a_dicom_folder_and_prints_json(
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
-        ({"--output": "out.png"}, 2, "does not write files like out.png"),
+        ({"--output": "out.png"}, 2, "Let it end in .nrrd or .nii or .nii.gz or .mha"),
         ({"--output": "no/such/folder/out.nrrd"}, 1, "folder for out.nrrd does not exist"),
         ({"--device": "cuda:77"}, 2, "There is no GPU number 77"),
         ({"--input": "missing.nrrd"}, 1, "missing.nrrd"),
         ({"--model": "missing_model"}, 1, "missing_model"),
         ({"--report": "report.txt"}, 2, "end in .json"),
+        ({"--report": "no/such/folder/report.json"}, 1, "folder for report.json does not exist"),
     ],
 )
 def test_infer_says_in_a_sentence_what_is_wrong(
@@ -162,6 +165,8 @@ def test_doctor_tells_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "doctor", "--json")
     facts = json.loads(out)
     assert code == 0 and facts["missing"] == []
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
+    assert {re.split("[><=]", asked)[0] for asked in project["dependencies"]} <= set(facts["packages"])
     assert facts["packages"]["torch"] and "cpu" in facts["devices"]
     assert str(Path.home()) not in out
 

@@ -130,7 +130,7 @@ def test_a_voxel_without_a_number_spoils_nothing_and_is_told(
     spoiled[0, 0, 0, 0] = hole
     got = predictor.predict(volume.with_array(spoiled))
     np.testing.assert_array_equal(got.labels.array, expected.labels.array)
-    assert expected.provenance["notes"] == [] and "1 voxels hold no number" in got.provenance["notes"][0]
+    assert expected.provenance["notes"] == [] and "without a number (NaN, infinity): 1." in got.provenance["notes"][0]
 
 
 def test_an_image_without_any_number_is_refused(bundle: ModelBundle, no_trust: TrustStore) -> None:

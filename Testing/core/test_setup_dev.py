@@ -191,3 +191,13 @@ def test_the_lock_satisfies_what_the_package_asks_for() -> None:
     assert {canonicalize_name(requirement.name) for requirement in asked} == core
     for requirement in asked:
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_panel_asks_for_what_the_package_asks_for() -> None:
+    from meddl_slicer.packages import REQUIREMENTS, TORCH_NEEDED
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [line for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
+    assert {Requirement(line) for line in (*lines, f"torch{TORCH_NEEDED}")} == set(
+        map(Requirement, project["dependencies"])
+    )

@@ -41,7 +41,7 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def memory() -> tuple[int, int]:
-    """Return total and free main memory in bytes; 0 where the system does not tell."""
+    """Return total and free main memory in bytes; 0 where the system does not tell (macOS: what is free)."""
     if sys.platform == "win32":
         return _windows_memory()
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -117,10 +117,10 @@ def _visible(found: tuple[Gpu, ...], shown: str | None) -> tuple[Gpu, ...]:
         return found
     chosen = []
     for entry in shown.split(","):
-        if not entry.strip().isdigit():  # "-1", "" and names (GPU-..., MIG-...) end the list or are not resolved here
+        # What is no number of a GPU ("-1", "", 7 of 2) ends the list; names (GPU-..., MIG-...) are not resolved here.
+        if not entry.strip().isdigit() or int(entry) >= len(found):
             break
-        if int(entry) < len(found):
-            chosen.append(found[int(entry)])
+        chosen.append(found[int(entry)])
     return tuple(Gpu(f"cuda:{index}", gpu.name, gpu.memory, gpu.driver) for index, gpu in enumerate(chosen))
 
 

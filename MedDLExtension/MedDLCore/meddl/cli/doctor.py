@@ -50,7 +50,7 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": f"{platform.machine()}, {os.cpu_count()} cores",
-        "memory": f"{total / _GIB:.1f} GiB in all, {free / _GIB:.1f} GiB free",
+        "memory": f"{total / _GIB:.1f} GiB in all" + (f", {free / _GIB:.1f} GiB free" if free else ""),
         "disk": f"{computer.free_disk(cache_dir()) / _GIB:.1f} GiB free for models",
         "devices": _devices() if packages["torch"] else "",
         "packages": packages,

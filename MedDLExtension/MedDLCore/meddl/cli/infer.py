@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from meddl.cli.progress import ProgressBar
-from meddl.errors import UsageError
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     # What can be known to fail fails before the work, not after it.
     check_writable(options.output)
     if options.report:
-        _check_report(options.report)
+        check_writable(options.report, (".json",))
     with ProgressBar(shown=not options.json) as bar:
         bar(0.0, "Reading the image")
         volume = read_volume(options.input, series_uid=options.series)
@@ -69,10 +68,3 @@ def _print_summary(prediction: Any, output: Path) -> None:
     for note in prediction.provenance["notes"]:
         print(f"  Note: {note}")
     print(f"Written: {output}")
-
-
-def _check_report(path: Path) -> None:
-    if path.suffix != ".json":
-        raise UsageError(f"The report is written as JSON: let its name end in .json, not '{path.suffix}'.")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"The folder for the report {path.name} does not exist. Make it first.")

@@ -23,15 +23,15 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         command.set_defaults(run=run)
         return command
 
-    anything = "a model of the catalogue, or a bundle's folder or zip file"
-    verb("list", _list, "list the models of the catalogue")
-    verb("add", _add, "download a model and check it", "a model of the catalogue")
+    anything = "a model of the catalog, or a bundle's folder or zip file"
+    verb("list", _list, "list the models of the catalog")
+    verb("add", _add, "download a model and check it", "a model of the catalog")
     verb("show", _show, "tell what a model is for, where it comes from and what it needs", anything)
     verb("verify", _verify, "check that a model is complete and unchanged", anything)
     trust = verb("trust", _trust, "allow a model to run code of its own", anything)
     trust.add_argument("--yes", action="store_true", help="do not ask")
     trust.add_argument("--revoke", action="store_true", help="take the consent back")
-    verb("remove", _remove, "remove a model from this computer", "a model of the catalogue")
+    verb("remove", _remove, "remove a model from this computer", "a model of the catalog")
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -91,7 +91,7 @@ class Predictor:
         self._check_input(image)
         notes = []
         if replaced:
-            notes.append(f"{replaced} voxels hold no number (NaN or infinity): the network saw the least value there.")
+            notes.append(f"Voxels without a number (NaN, infinity): {replaced}. The network saw the least value there.")
         try:
             return self._predict(image, notes, progress or _silent, cancelled or _never)
         except MedDLError:

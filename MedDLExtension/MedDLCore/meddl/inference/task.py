@@ -17,7 +17,7 @@ def run_inference(params: dict[str, Any], context: JobContext) -> dict[str, Any]
     """Run a model on a volume.
 
     Args:
-        params: ``model`` (catalogue id, folder or zip), ``volume`` (:class:`meddl.volume.Volume`), ``device``
+        params: ``model`` (catalog id, folder or zip), ``volume`` (:class:`meddl.volume.Volume`), ``device``
             (default ``auto``) and ``trust_file`` (default: the user's own store).
         context: progress, cancel, and the cache that keeps the loaded model for the next job.
 

@@ -11,7 +11,7 @@ import io
 import os
 import secrets
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -66,24 +66,24 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
             _write_nifti(volume, file, compressed=suffix == ".nii.gz")
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, suffixes: Sequence[str] = WRITABLE) -> None:
     """Find out, before long work, whether its result could be written to ``path``.
 
     Raises:
-        UsageError: a suffix that is not written.
+        UsageError: its suffix is none of ``suffixes``.
         VolumeError: its folder does not exist, or ``path`` is a folder.
     """
-    _suffix(path)
+    _suffix(path, suffixes)
     if not path.absolute().parent.is_dir():
         raise VolumeError(f"The folder for {path.name} does not exist. Make it first, or choose another place.")
     if path.is_dir():
         raise VolumeError(f"{path.name} is a folder. Give the name of a file in it.")
 
 
-def _suffix(path: Path) -> str:
-    suffix = next((suffix for suffix in WRITABLE if path.name.lower().endswith(suffix)), None)
+def _suffix(path: Path, suffixes: Sequence[str] = WRITABLE) -> str:
+    suffix = next((suffix for suffix in suffixes if path.name.lower().endswith(suffix)), None)
     if suffix is None:
-        raise UsageError(f"MedDL does not write files like {path.name}. Name it {', '.join(WRITABLE[:-1])} or .mha.")
+        raise UsageError(f"{path.name} is no name for what is written here. Let it end in {' or '.join(suffixes)}.")
     return suffix
 
 
