@@ -250,6 +250,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
     def _showCache(self):
         text = _("{size} in {folder}").format(size=self.logic.cacheSize(), folder=self.logic.cacheFolder())
         self.ui.cacheLabel.text = text
+        self.ui.cacheLabel.toolTip = text  # a long path does not fit a narrow panel
 
     def confirm(self, question):
         """Ask before something is deleted. Tests answer for the user."""

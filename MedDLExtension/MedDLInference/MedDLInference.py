@@ -133,6 +133,9 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
+        # After the selectors, which learn only then which nodes have come.
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport, priority=-1.0)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
@@ -174,6 +177,13 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # Outside of Slicer's module panel (in a test) there is no such property.
         if getattr(self.parent, "isEntered", True):
             self.initializeParameterNode()
+
+    def onSceneStartImport(self, caller, event):
+        # While a scene is read, the selectors do not know its nodes yet and would empty what is read.
+        self._stopObserving()
+
+    def onSceneEndImport(self, caller, event):
+        self.onSceneEndClose(caller, event)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, caller, event, node):
@@ -380,7 +390,13 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.ui.applyButton.toolTip = tip
         self.ui.applyButton.enabled = not running and not missing
-        for widget in (self.ui.inputsCollapsibleButton, self.ui.outputsCollapsibleButton, self.ui.deviceComboBox):
+        for widget in (
+            self.ui.inputSelector,
+            self.ui.modelComboBox,
+            self.ui.addModelButton,
+            self.ui.outputSelector,
+            self.ui.deviceComboBox,
+        ):
             widget.enabled = not running
         self.ui.setupFrame.visible = bool(self._missingPackages)
         self._showResult()
@@ -558,6 +574,7 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         for test in (
             self.test_resultOverlaysMovedVolume,
             self.test_parametersArePartOfTheScene,
+            self.test_resultComesBackWithTheScene,
             self.test_applyTellsWhatIsMissing,
             self.test_applyInPanel,
             self.test_secondRunUsesTheWarmWorker,
@@ -632,6 +649,20 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         self.assertEqual((parameters.model, parameters.device), (model, "cpu"))
         self.assertEqual(widget.ui.deviceComboBox.currentData, "cpu")
         self.assertEqual(widget.ui.modelComboBox.currentData, model)
+
+    def test_resultComesBackWithTheScene(self):
+        widget = self.makeReadyWidget()
+        widget.ui.applyButton.click()
+        self.waitForEnd(widget)
+        path = str(self.folder / "scene.mrb")
+        self.assertTrue(slicer.util.saveScene(path))
+        slicer.mrmlScene.Clear()
+        self.assertEqual(widget.ui.resultTable.rowCount, 0)
+        slicer.util.loadScene(path)
+        self.assertEqual(widget.ui.inputSelector.currentNode().GetName(), "Head")
+        self.assertIsNotNone(widget._parameterNode.outputSegmentation)
+        self.assertIs(widget.ui.outputSelector.currentNode(), widget._parameterNode.outputSegmentation)
+        self.assertEqual(widget.ui.resultTable.item(0, 0).text(), "Brain")
 
     def test_applyTellsWhatIsMissing(self):
         widget = self.makeWidget()

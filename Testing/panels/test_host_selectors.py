@@ -49,6 +49,16 @@ def texts(selector: Any) -> list[str]:
     return [box.itemText(row) for row in range(box.count)]
 
 
+def test_nodes_of_a_scene_being_read_are_offered_at_its_end(slicer: ModuleType, selector: Callable[..., Any]) -> None:
+    box = selector(noneEnabled=True)
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.ImportState)
+    node = add(slicer, "read")
+    box.setCurrentNode(node)
+    assert (box.nodeCount(), box.currentNode()) == (0, None)
+    slicer.mrmlScene.EndState(slicer.vtkMRMLScene.ImportState)
+    assert [box.nodeFromIndex(i) for i in range(box.nodeCount())] == [node]
+
+
 def test_nodes_come_and_go_with_the_scene(slicer: ModuleType, selector: Callable[..., Any]) -> None:
     box = selector(noneEnabled=True)
     first, second = add(slicer, "first"), add(slicer, "second")

@@ -113,7 +113,8 @@ class JobPanel:
         if self.job is None or self._stopping:
             return
         self.ui.progressBar.setValue(round(fraction * _STEPS))
-        self.ui.statusLabel.text = text
+        if text:  # a sign of life tells nothing new
+            self.ui.statusLabel.text = text
 
     def _showLog(self, line: str) -> None:
         if self.job is not None:

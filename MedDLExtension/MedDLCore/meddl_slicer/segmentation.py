@@ -22,6 +22,17 @@ _TISSUE = (
     "Anatomic codes - DICOM master list~^^~^^"
 )
 
+#: How a segment is shown: names of the display node's properties, with Slicer's usual values.
+_LOOKS: dict[str, Any] = {
+    "Visibility": True,
+    "Visibility3D": True,
+    "Visibility2DFill": True,
+    "Visibility2DOutline": True,
+    "Opacity3D": 1.0,
+    "Opacity2DFill": 1.0,
+    "Opacity2DOutline": 1.0,
+}
+
 
 def apply_segmentation(
     prediction: Mapping[str, Any],
@@ -30,7 +41,8 @@ def apply_segmentation(
 ) -> slicer.vtkMRMLSegmentationNode:
     """Show ``prediction`` in the scene as segments that overlay ``input_node`` voxel for voxel.
 
-    The segmentation comes to lie under the input's parent transform and in its study folder, takes its grid as
+    In an existing segmentation, a structure of the same name keeps its identifier and how it is shown. The
+    segmentation comes to lie under the input's parent transform and in its study folder, takes its grid as
     reference geometry, and carries names, colors, terminology and provenance. All segments share one labelmap layer.
 
     Args:
@@ -46,11 +58,13 @@ def apply_segmentation(
     _check_fit(prediction["labels"], input_node)
     segments = _segments(prediction["labels"], prediction["segments"], nodes.affine_to_parent(input_node))
     had_surface = False
+    looks: dict[str, dict[str, Any]] = {}
     if segmentation_node is None:
         name = slicer.mrmlScene.GenerateUniqueName(_default_name(prediction, input_node))
         segmentation_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     else:
         had_surface = segmentation_node.GetSegmentation().ContainsRepresentation(_surface_name())
+        looks = _looks(segmentation_node)
     with slicer.util.NodeModify(segmentation_node):
         segmentation_node.SetAndObserveTransformNodeID(input_node.GetTransformNodeID())
         segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(input_node)
@@ -59,6 +73,8 @@ def apply_segmentation(
         provenance.write(segmentation_node, prediction["provenance"])
     if had_surface:
         segmentation_node.CreateClosedSurfaceRepresentation()
+    # Last: a slice view's controller hides segments that take the place of others while the events above are told.
+    _restore_looks(segmentation_node, looks)
     study.place_beside(segmentation_node, input_node)
     return segmentation_node
 
@@ -119,8 +135,11 @@ def _replace_segments(segmentation_node: slicer.vtkMRMLSegmentationNode, segment
     segmentation = segmentation_node.GetSegmentation()
     former = [(identifier, segmentation.GetSegment(identifier)) for identifier in segmentation.GetSegmentIDs()]
     former_source = segmentation.GetSourceRepresentationName()
+    identifiers = {segment.GetName(): identifier for identifier, segment in former}
+    # pop: two new segments of one name are still two segments
+    named = [(identifiers.pop(segment.GetName(), ""), segment) for segment in segments]
     try:
-        _set_segments(segmentation, [("", segment) for segment in segments], _labelmap_name())
+        _set_segments(segmentation, named, _labelmap_name())
     except VolumeError:
         _set_segments(segmentation, former, former_source)
         raise
@@ -134,6 +153,24 @@ def _set_segments(
     for identifier, segment in segments:
         if not segmentation.AddSegment(segment, identifier):
             raise VolumeError(f'Slicer could not take in the segment "{segment.GetName()}".')
+
+
+def _looks(segmentation_node: slicer.vtkMRMLSegmentationNode) -> dict[str, dict[str, Any]]:
+    """Return how each segment is shown, by its identifier."""
+    display = segmentation_node.GetDisplayNode()
+    if display is None:
+        return {}
+    identifiers = segmentation_node.GetSegmentation().GetSegmentIDs()
+    return {one: {name: getattr(display, f"GetSegment{name}")(one) for name in _LOOKS} for one in identifiers}
+
+
+def _restore_looks(segmentation_node: slicer.vtkMRMLSegmentationNode, looks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Show each segment as before, and one that was not there before in Slicer's usual way."""
+    display = segmentation_node.GetDisplayNode()
+    with slicer.util.NodeModify(display):
+        for identifier in segmentation_node.GetSegmentation().GetSegmentIDs():
+            for name, usual in _LOOKS.items():
+                getattr(display, f"SetSegment{name}")(identifier, looks.get(identifier, {}).get(name, usual))
 
 
 def _default_name(prediction: Mapping[str, Any], input_node: slicer.vtkMRMLNode) -> str:

@@ -85,7 +85,9 @@ class SceneNodes:
             node.RemoveObserver(tag)
 
     def _on_event(self, _caller: object, _event: str) -> None:
-        self._notify()
+        # While a scene is read, Slicer's selectors do not see its nodes; they look at the end of it.
+        if self.scene is None or not self.scene.IsImporting():
+            self._notify()
 
     def _on_leaving(self, _caller: object, _event: str, node: object) -> None:
         self._leaving = node.GetID() if node is not None else None
