@@ -28,10 +28,6 @@ def root() -> Path:
     return _ROOT
 
 
-def python_slicer() -> Path:
-    return root() / "home" / "bin" / ("PythonSlicer.bat" if os.name == "nt" else "PythonSlicer")
-
-
 def _make_python_slicer(folder: Path) -> None:
     """As in Slicer, PythonSlicer is found on the PATH and starts the interpreter that the host runs in."""
     if os.name == "nt":

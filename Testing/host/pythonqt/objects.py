@@ -8,7 +8,7 @@ from types import BuiltinMethodType, MethodType
 
 from .binding import QObject, QtCore, QtWidgets, address, classes, is_alive, shiboken6
 from .native import is_native, is_private, native_class
-from .properties import QtProperty, add_properties
+from .properties import add_properties
 from .signals import add_signals, connect, disconnect
 
 _property = QObject.property
@@ -56,14 +56,10 @@ def apply() -> None:
     QObject.inherits = lambda self, name: any(c.__name__ == name for c in type(self).__mro__ if is_native(c))
     QObject.delete = lambda self: shiboken6.delete(self)
     QObject.dynamicPropertyNames = lambda self: tuple(_dynamic_names(self))
-    QObject.name = _alias(vars(QObject)["objectName"])
+    QObject.name = vars(QObject)["objectName"]
     QtWidgets.QFileDialog.getOpenFileName = _FileQuestion("getOpenFileName")
     QtWidgets.QFileDialog.getSaveFileName = _FileQuestion("getSaveFileName")
     QtWidgets.QFileDialog.getExistingDirectory = _FileQuestion("getExistingDirectory")
-
-
-def _alias(descriptor: QtProperty) -> QtProperty:
-    return descriptor
 
 
 def _getattribute_of(cls: type) -> Callable[[QObject, str], object]:
