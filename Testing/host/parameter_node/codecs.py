@@ -15,7 +15,7 @@ import slicer
 
 from .annotations import IsInstance, IsNone, NotNone, Validator, split_annotations
 
-_PATHS = (
+PATHS = (
     pathlib.Path, pathlib.PosixPath, pathlib.WindowsPath,
     pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath,
 )  # fmt: skip
@@ -64,7 +64,7 @@ class Scalar(Codec):
     def takes(self, value_type):
         if self.kind in (int, float):
             return value_type in (int, float)
-        return value_type in _PATHS if self.kind in _PATHS else value_type is self.kind
+        return value_type in PATHS if self.kind in PATHS else value_type is self.kind
 
     def default(self):
         return 0 if self.kind in (int, float) else self.kind()
@@ -234,7 +234,7 @@ def codec_for(annotated):
 def _scalar(kind):
     if kind is bool:
         return Truth()
-    return Scalar(kind) if kind in (int, float, str, *_PATHS) else None
+    return Scalar(kind) if kind in (int, float, str, *PATHS) else None
 
 
 @register

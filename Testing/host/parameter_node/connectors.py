@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import logging
-import pathlib
 import types
 import typing
 from abc import ABC, abstractmethod
@@ -26,13 +25,10 @@ from .annotations import (
     split_annotations,
     unannotated,
 )  # fmt: skip
+from .codecs import PATHS
 from .float_range import FloatRange
 
 _INFINITY = float("inf")
-_PATHS = (
-    pathlib.Path, pathlib.PosixPath, pathlib.WindowsPath,
-    pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath,
-)  # fmt: skip
 
 
 class GuiConnector(ABC):
@@ -291,8 +287,8 @@ def _connector_class(widget, kind):
         (Label, kind is str and shown is qt.QLabel),
         (Text, kind is str and shown is qt.QTextEdit),
         (Range, kind is FloatRange and shown in _range_widgets()),
-        (PathLine, kind in _PATHS and shown is ctk.ctkPathLineEdit),
-        (DirectoryButton, kind in _PATHS and shown is ctk.ctkDirectoryButton),
+        (PathLine, kind in PATHS and shown is ctk.ctkPathLineEdit),
+        (DirectoryButton, kind in PATHS and shown is ctk.ctkDirectoryButton),
         (NodeSelector, shown is slicer.qMRMLNodeComboBox and _are_nodes(kind)),
     )
     return next((connector for connector, fits in table if fits), None)
