@@ -161,6 +161,20 @@ def test_trust_is_asked_for_recorded_and_revoked(
     assert run(capsys, *infer)[0] == 1
 
 
+def test_programs_get_json_of_every_verb(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def answer(*words: object) -> dict[str, object]:
+        code, out, _ = run(capsys, "models", *words, "--json")
+        assert code == 0
+        return json.loads(out)
+
+    program, plain = tiny_bundle.write_program(tmp_path / "program"), tiny_bundle.write(tmp_path / "plain")
+    assert run(capsys, "models", "trust", program, "--json")[0] == 2, "a program cannot be asked"
+    assert answer("trust", program, "--yes")["trusted"] is True
+    assert answer("trust", program, "--revoke")["trusted"] is False
+    assert answer("trust", plain) == {"name": "Two blobs", "trusted": False, "needs_trust": []}
+    assert answer("remove", "brain_extraction") == {"id": "brain_extraction", "removed": False}
+
+
 def test_doctor_tells_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "doctor", "--json")
     facts = json.loads(out)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import brain_model
 import nibabel
@@ -15,6 +18,8 @@ from meddl.inference import Predictor
 from meddl.inference.stage import Stage
 from meddl.volume import Grid, Volume, read_volume
 from scipy.ndimage import affine_transform
+
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -62,10 +67,22 @@ def test_brains_agree_with_another_tools_masks_and_with_the_reference(
     np.testing.assert_array_equal(prediction.labels.affine, volume.affine)
 
 
-def test_the_demo_head_agrees_with_the_reference(predictor: Predictor) -> None:
-    labels = predictor.predict(read_volume(realdata.head())).labels.array[0]
+def test_the_readmes_example_segments_the_demo_head_as_the_reference_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brain_model.installed()
+    shutil.copy(realdata.head(), tmp_path / "head.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(from pathlib.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert code
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    labels = names["prediction"].labels.array[0]
     reference = deepbet_reference.brain_mask(realdata.head(), *realdata.deepbet_weights())
     assert dice(labels > 0, reference) >= 0.995
+    np.testing.assert_array_equal(read_volume("brain.seg.nrrd").array[0], labels)
+    printed = re.search(r"\{'Brain': ([\d.]+)\}", code[1])
+    assert printed and names["prediction"].volumes_ml["Brain"] == pytest.approx(float(printed[1]), rel=0.001)
 
 
 def test_the_network_sees_the_same_head_in_all_48_axis_orders(predictor: Predictor, colin: Volume) -> None:

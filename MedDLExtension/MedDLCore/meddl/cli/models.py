@@ -108,14 +108,15 @@ def _trust(options: argparse.Namespace) -> int:
     store = TrustStore()
     if options.revoke:
         store.revoke(bundle)
-        print(f"{bundle.name} is no longer trusted.")
+        _tell(options, f"{bundle.name} is no longer trusted.", name=bundle.name, trusted=False)
         return 0
     reasons = bundle.check().needs_trust
     if not reasons:
-        print(f"{bundle.name} runs without trust: it brings no code of its own.")
+        text = f"{bundle.name} runs without trust: it brings no code of its own."
+        _tell(options, text, name=bundle.name, trusted=store.is_trusted(bundle), needs_trust=[])
         return 0
     if not options.yes:
-        if not sys.stdin.isatty():
+        if options.json or not sys.stdin.isatty():
             raise UsageError("Trusting a model needs your answer: run this in a terminal, or add --yes.")
         print(f"{bundle.name} would run code of its own, with all that you may do on this computer:")
         for reason in reasons:
@@ -124,7 +125,8 @@ def _trust(options: argparse.Namespace) -> int:
             print("Not trusted.")
             return 1
     store.record(bundle, origin="command line")
-    print(f"{bundle.name} is trusted as it is now (SHA-256 {bundle.digest}). Any changed byte takes the trust away.")
+    text = f"{bundle.name} is trusted as it is now (SHA-256 {bundle.digest}). Any changed byte takes the trust away."
+    _tell(options, text, name=bundle.name, trusted=True, needs_trust=list(reasons), sha256=bundle.digest)
     return 0
 
 
@@ -134,8 +136,13 @@ def _remove(options: argparse.Namespace) -> int:
     catalog = Catalog.default()
     name = catalog.find(options.model).name
     was_there = catalog.remove(options.model)
-    print(f"{name} was removed from this computer." if was_there else f"{name} was not on this computer.")
+    text = f"{name} was removed from this computer." if was_there else f"{name} was not on this computer."
+    _tell(options, text, id=options.model, removed=was_there)
     return 0
+
+
+def _tell(options: argparse.Namespace, text: str, **facts: Any) -> None:
+    print(json.dumps(facts, indent=2) if options.json else text)
 
 
 def _entry(entry: Any) -> dict[str, Any]:
