@@ -13,7 +13,7 @@ from core.hostile_bundles import INFERENCE, write_bundle
 from meddl.errors import ModelError, UntrustedModelError
 from meddl.models import INFERENCE_IDS, IO_TRANSFORMS, ModelBundle, RestrictedConfig, load_weights
 from meddl.models.allowed_targets import _TABLE, REFUSED_ARGUMENTS, find_target
-from meddl.models.expressions import CONSTANTS
+from meddl.models.expressions import CONSTANTS, NAMES
 from monai.bundle import ConfigParser
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -250,12 +250,27 @@ def test_efficientnet_downloads_nothing_by_default(tmp_path: Path, monkeypatch: 
     assert RestrictedConfig(tree, bundle_root=tmp_path).get("n") is not None
 
 
+def test_an_argument_that_monai_no_longer_knows_is_left_out(tmp_path: Path) -> None:
+    config = {"n": {**NETWORKS["SwinUNETR"], "img_size": 96}, "image": "$monai.utils.CommonKeys.IMAGE"}
+    restricted = RestrictedConfig(config, bundle_root=tmp_path)
+    assert restricted.reasons() == () and restricted.get("image") == "image"
+    assert type(restricted.get("n")).__name__ == "SwinUNETR"
+
+
+def test_keys_of_yaml_that_are_no_texts_are_found(tmp_path: Path) -> None:
+    restricted = RestrictedConfig({"a": {1: "x", 2.5: "y", None: "n"}}, bundle_root=tmp_path)
+    expected = ["x", "y", "n", None, None]
+    assert [restricted.get(f"a::{key}", None) for key in ("1", "2.5", "None", "01", "1e0")] == expected
+
+
 def test_dotted_constants_exist() -> None:
     import numpy
 
     for name in CONSTANTS:
         module, _, attribute = name.partition(".")
         assert hasattr(torch if module == "torch" else numpy, attribute)
+    for name, value in NAMES.items():
+        assert ConfigParser({"a": f"${name}"}).get_parsed_content("a") == value
 
 
 def test_unknown_targets_are_not_found() -> None:

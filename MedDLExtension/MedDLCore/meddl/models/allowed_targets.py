@@ -134,6 +134,9 @@ REFUSED_ARGUMENTS = frozenset(
 FORCED_ARGUMENTS: dict[str, dict[str, Any]] = {"EfficientNetBN": {"pretrained": False}}
 """Set where the default would download something. The bundle's own weights are loaded afterwards anyway."""
 
+OBSOLETE_ARGUMENTS: dict[str, frozenset[str]] = {"SwinUNETR": frozenset({"img_size"})}
+"""Arguments that newer versions of MONAI know no more and that never changed what is computed: they are left out."""
+
 TORCHSCRIPT_TARGET = "torch.jit.load"
 DEVICE_TARGET = "torch.device"
 

@@ -20,7 +20,7 @@ from meddl.models.archive import extract_zip
 from meddl.models.config_files import ConfigTree, read_config
 from meddl.models.places import cache_dir
 from meddl.models.restricted_config import RestrictedConfig
-from meddl.models.segments import segments_from_metadata
+from meddl.models.segments import printable, segments_from_metadata
 from meddl.volume import Segment
 
 if TYPE_CHECKING:
@@ -122,8 +122,9 @@ class ModelBundle:
             return named
         for name in ("LICENSE", "LICENSE.txt", "docs/LICENSE"):
             with contextlib.suppress(OSError, ModelError):
-                head = content.inside(self._path, name).read_bytes()[:4000].decode("utf-8", "replace")
-                return next((line.strip() for line in head.splitlines() if line.strip()), "")
+                with content.inside(self._path, name).open("rb") as file:
+                    head = file.read(4000).decode("utf-8", "replace")
+                return next((_text(line) for line in head.splitlines() if _text(line)), "")
         return ""
 
     @property
@@ -219,8 +220,8 @@ class ModelBundle:
     def weights_path(self) -> Path | None:
         """The file of the network's state dictionary: what the config's ``ckpt_path`` names or ``models/model.*``."""
         with contextlib.suppress(ModelError):
-            named = self.restricted_config().get("ckpt_path", None)
-            if isinstance(named, str):
+            named = self.restricted_config().text("ckpt_path")
+            if named is not None:
                 return content.inside(self._path, named)
         for name in WEIGHTS_NAMES:
             if (self._path / "models" / name).exists():
@@ -267,6 +268,9 @@ def _unpacked(archive: Path) -> Path:
     scratch = Path(tempfile.mkdtemp(dir=home, prefix=".unpack-"))
     try:
         extract_zip(archive, scratch / "bundle")
+        if content.file_sha256(archive) != sha256:
+            # Else what was swapped in would lie in the cache under the name of what was there first.
+            raise ModelError(f"The archive '{archive.name}' is being changed. Try again in a moment.")
         part = scratch / "record"
         part.write_text(json.dumps({"digest": content.digest(scratch / "bundle")}), encoding="utf-8")
         part.replace(record)
@@ -281,7 +285,7 @@ def _unpacked(archive: Path) -> Path:
 
 
 def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
+    return printable(value).strip() if isinstance(value, str) else ""
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

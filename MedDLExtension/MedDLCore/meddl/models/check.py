@@ -134,8 +134,8 @@ class _Checker:
             self._check_weights()
 
     def _check_program(self, config: RestrictedConfig, where: str) -> None:
-        file = config.get("network_def::f", None)
-        if not isinstance(file, str):
+        file = config.text("network_def::f")
+        if file is None:
             self.problems.append(f"In {where} 'network_def' does not name its TorchScript file ('f').")
             return
         path = content.inside(self._bundle.path, file)

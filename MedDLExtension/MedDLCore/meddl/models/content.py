@@ -39,7 +39,7 @@ def signature(root: Path) -> Signature:
         try:
             status = (root / name).stat()
         except OSError as error:
-            raise ModelError(f"The model's file '{name}' cannot be read: {error.strerror}.") from error
+            raise ModelError(f"The model's file {name!a} cannot be read: {error.strerror}.") from error
         result[name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     return result
 
@@ -57,7 +57,7 @@ def digest(root: Path) -> str:
         try:
             total.update(b"file" + bytes.fromhex(file_sha256(path)))
         except OSError as error:
-            raise ModelError(f"The model's file '{name}' cannot be read: {error.strerror}.") from error
+            raise ModelError(f"The model's file {name!a} cannot be read: {error.strerror}.") from error
     return total.hexdigest()
 
 
@@ -76,14 +76,19 @@ def inside(root: Path, path: Path | str) -> Path:
     text = str(path)
     if "\0" in text:
         raise ModelError("The model names a file with a NUL character in its name.")
+    outside = ModelError(f"The model names a file outside its own folder ({text[:200]!a}), which is not read.")
+    # By its text first: only asking whether \\\\host\\share or /net/host is there would call that computer.
+    plain = Path(os.path.normpath(root / text))
+    if not any(plain.is_relative_to(os.path.normpath(home)) for home in (root, root.resolve())):
+        raise outside
     try:
         real = (root / text).resolve()
     except (OSError, RuntimeError) as error:
-        raise ModelError(f"The model names a file that cannot be found: {error}.") from error
+        raise ModelError(f"The model names a file that cannot be found: {str(error)[:200]!a}.") from error
     if not real.is_relative_to(root.resolve()):
-        raise ModelError(f"The model names a file outside its own folder ({text[:200]!a}), which is not read.")
+        raise outside
     if not real.is_file():
-        raise ModelError(f"The model's file '{real.relative_to(root.resolve()).as_posix()}' is missing.")
+        raise ModelError(f"The model's file {real.relative_to(root.resolve()).as_posix()[:200]!a} is missing.")
     return real
 
 
@@ -93,7 +98,7 @@ def _walk(folder: Path, root: Path, prefix: str, found: list[str], depth: int) -
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise ModelError(f"The model's folder '{prefix or folder.name}' cannot be read: {error.strerror}.") from error
+        raise ModelError(f"The model's folder {prefix or folder.name!a} cannot be read: {error.strerror}.") from error
     for entry in entries:
         name = f"{prefix}{entry.name}"
         if entry.is_symlink():
@@ -104,7 +109,7 @@ def _walk(folder: Path, root: Path, prefix: str, found: list[str], depth: int) -
         elif stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
             found.append(name)
         else:
-            raise ModelError(f"The model holds '{name}', which is neither a file nor a folder.")
+            raise ModelError(f"The model holds {name!a}, which is neither a file nor a folder.")
         if len(found) > MAX_FILES:
             raise ModelError(f"The folder holds more than {MAX_FILES} files, so it is hardly a model.")
 
@@ -113,8 +118,8 @@ def _check_link(link: Path, root: Path, name: str) -> None:
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError) as error:
-        raise ModelError(f"The model holds the link '{name}', which leads nowhere.") from error
+        raise ModelError(f"The model holds the link {name!a}, which leads nowhere.") from error
     if not target.is_relative_to(root):
-        raise ModelError(f"The model holds the link '{name}' to something outside its folder. Replace it by the file.")
+        raise ModelError(f"The model holds the link {name!a} to something outside its folder. Replace it by the file.")
     if not target.is_file():
-        raise ModelError(f"The model holds the link '{name}' to a folder. Replace it by the folder.")
+        raise ModelError(f"The model holds the link {name!a} to a folder. Replace it by the folder.")

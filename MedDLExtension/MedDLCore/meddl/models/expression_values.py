@@ -77,7 +77,13 @@ CONSTANTS = frozenset(
     [f"torch.{name}" for name in _TORCH_TYPES]
     + [f"{module}.{name}" for module in ("np", "numpy") for name in (*_NUMPY_TYPES, "pi", "inf")]
 )
-"""Dotted names that stand for a value. Nothing else may be reached with a dot."""
+"""Dotted names that stand for a value of PyTorch or NumPy. Nothing but these and ``NAMES`` is reached with a dot."""
+NAMES = {
+    f"monai.utils.{where}CommonKeys.{key.upper()}": key
+    for where in ("", "enums.")
+    for key in ("image", "label", "pred", "loss", "metadata")
+}
+"""What MONAI calls the usual keys of its dictionaries."""
 
 
 def _bounded_range(*arguments: int) -> range:
@@ -105,6 +111,8 @@ def _cuda_is_available() -> bool:
 def _join_paths(*parts: str) -> str:
     if not all(isinstance(part, str) for part in parts):
         raise ExpressionFailed("joins something that is not text")
+    if sum(len(part) + 1 for part in parts) > MAX_CHARACTERS:
+        raise ExpressionRefused("makes something huge")
     return os.path.join(*parts)  # noqa: PTH118 (text in, text out)
 
 
@@ -165,6 +173,8 @@ def _text(value: Any) -> str:
 
 
 def constant(name: str) -> Any:
+    if name in NAMES:
+        return NAMES[name]
     module, _, attribute = name.rpartition(".")
     if module == "torch":
         import torch

@@ -21,6 +21,7 @@ from meddl.models.expression_values import (
     FUNCTIONS,
     MAX_BITS,
     MAX_EXPONENT,
+    NAMES,
     SCALARS,
     SEQUENCES,
     UNARY,
@@ -142,7 +143,7 @@ def _check(node: ast.AST, references: dict[str, str], stem: str, depth: int, lef
             raise ExpressionRefused(f"uses the name {node.id!r}")
     elif isinstance(node, ast.Attribute):
         dotted = _dotted(node)
-        if dotted not in CONSTANTS:
+        if dotted not in CONSTANTS and dotted not in NAMES:
             named = dotted and dotted.partition(".")[0] not in references
             raise ExpressionRefused(f"uses {dotted!r}" if named else f"reaches for the attribute {node.attr!r}")
     elif isinstance(node, ast.Call):

@@ -10,7 +10,6 @@ are made.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,14 @@ from meddl.models.allowed_targets import (
     DEVICE_TARGET,
     FORCED_ARGUMENTS,
     IO_TRANSFORMS,
+    OBSOLETE_ARGUMENTS,
     REFUSED_ARGUMENTS,
     TORCHSCRIPT_TARGET,
     AllowedTarget,
     canonical_name,
     find_target,
 )
+from meddl.models.budget import Budget, check_network_numbers, check_step_numbers
 from meddl.models.config_files import ConfigTree
 from meddl.models.config_tree import (
     MISSING,
@@ -53,9 +54,6 @@ from meddl.models.expressions import (
 MAX_REFERENCE_DEPTH = 60
 MAX_WORK = 1_000_000
 MAX_ARGUMENT_VALUES = 100_000
-MAX_NETWORK_NUMBER = 16_384
-MAX_NETWORK_BYTES = 8 << 30
-MAX_WINDOW_VOXELS = 1 << 29
 
 LoadWeights = Callable[[Path], Any]
 NO_DROP: frozenset[str] = frozenset()
@@ -102,6 +100,7 @@ class RestrictedConfig:
         self._tree: ConfigTree = expand(tree, source)
         self._resolved: dict[frozenset[str], dict[str, Any]] = {}
         self._work = MAX_WORK
+        self._budget = Budget(source)
 
     def __contains__(self, id: str) -> bool:
         return find(self._tree, normalize_id(id)) is not MISSING
@@ -133,6 +132,24 @@ class RestrictedConfig:
         except RecursionError as error:
             raise ModelError(f"{self._source}: '{_shown(id)}' is nested too deep.") from error
 
+    def text(self, id: str) -> str | None:
+        """Return the text that ``id`` stands for, or None when there is no such id or it is no text.
+
+        Nothing is made for it, so that a bundle can be looked over without PyTorch.
+
+        Raises:
+            UntrustedModelError: it would take more than harmless expressions.
+            ModelError: it refers to something that would have to be made, or has no value.
+        """
+        id = normalize_id(id)
+        if find(self._tree, id) is MISSING:
+            return None
+        try:
+            value = _Resolution(self, NO_DROP, {}, make=False).resolve(id)
+        except RecursionError as error:
+            raise ModelError(f"{self._source}: '{_shown(id)}' is nested too deep.") from error
+        return value if isinstance(value, str) else None
+
     def reasons(self, ids: Collection[str] | None = None, *, drop: Collection[str] = IO_TRANSFORMS) -> tuple[str, ...]:
         """Return why the config needs trust, one line per place; nothing is made or imported. Empty: it needs none.
 
@@ -153,7 +170,10 @@ class RestrictedConfig:
 class _Resolution:
     """One walk through a config, with one set of dropped transforms and the objects made so far."""
 
-    def __init__(self, config: RestrictedConfig, drop: frozenset[str], done: dict[str, Any]) -> None:
+    def __init__(
+        self, config: RestrictedConfig, drop: frozenset[str], done: dict[str, Any], *, make: bool = True
+    ) -> None:
+        self._may_make = make
         self._config = config
         self._drop = drop
         self._done = done
@@ -230,6 +250,8 @@ class _Resolution:
         refused = config_scan.target_refusal(node)
         if refused:
             raise self._untrusted(id, refused)
+        if not self._may_make:
+            raise ModelError(f"{self._place(id)} should be a text, and is something to be made.")
         if self._is_disabled(id, node):
             return None
         if "_requires_" in node:
@@ -262,37 +284,28 @@ class _Resolution:
 
     def _make(self, id: str, allowed: AllowedTarget, arguments: dict[str, Any]) -> Any:
         if allowed.is_network:
-            _check_numbers(arguments, self._place(id))
-        _check_window(arguments.get("roi_size"), self._place(id))
+            check_network_numbers(arguments, self._place(id))
+        else:
+            check_step_numbers(arguments, self._place(id))
+        arguments = {
+            name: value for name, value in arguments.items() if name not in OBSOLETE_ARGUMENTS.get(allowed.name, ())
+        }
         for name, value in FORCED_ARGUMENTS.get(allowed.name, {}).items():
             arguments.setdefault(name, value)
         try:
             factory = allowed.load()
             if allowed.is_network:
-                self._check_size(id, factory, arguments)
-            return factory(**arguments)
+                self._config._budget.try_without_memory(lambda: factory(**arguments))
+            with self._config._budget.spent():
+                return factory(**arguments)
         except MedDLError:
             raise
         except Exception as error:
-            hint = str(error).strip().split("\n")[0][:300] or type(error).__name__
+            hint = _shown(str(error).strip().split("\n")[0], 300) or type(error).__name__
             raise ModelError(
                 f"{self._place(id)}: {allowed.name} cannot be made with these arguments ({hint}).",
                 details=f"{type(error).__name__}: {error}",
             ) from error
-
-    def _check_size(self, id: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> None:
-        """Make the network without memory first, to see how large it is."""
-        import torch
-
-        try:
-            with torch.device("meta"):
-                network = factory(**arguments)
-            size = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-        except Exception:
-            # Some constructors compute with values; the real attempt tells whether the arguments are wrong.
-            return
-        if size > MAX_NETWORK_BYTES:
-            raise ModelError(f"{self._place(id)}: the network would take {size >> 30} GB of memory.")
 
     def _torchscript(self, id: str, arguments: dict[str, Any]) -> Any:
         file = arguments.pop("f", None)
@@ -374,8 +387,8 @@ def _is_device(value: Any) -> bool:
         return False
 
 
-def _shown(text: str) -> str:
-    return ascii(text[:160])[1:-1]
+def _shown(text: str, length: int = 160) -> str:
+    return ascii(text[:length])[1:-1]
 
 
 def _expanded_size(value: Any) -> int:
@@ -392,22 +405,3 @@ def _expanded_size(value: Any) -> int:
         elif isinstance(item, list | tuple):
             stack.extend(item)
     return count
-
-
-def _check_numbers(value: Any, place: str) -> None:
-    """Refuse numbers with which making the network alone would take forever. Sizes were checked before."""
-    if isinstance(value, dict):
-        for item in value.values():
-            _check_numbers(item, place)
-    elif isinstance(value, list | tuple | range):
-        for item in value:
-            _check_numbers(item, place)
-    elif isinstance(value, int) and abs(value) > MAX_NETWORK_NUMBER:
-        raise ModelError(f"{place}: the number {value} is too large for a network.")
-
-
-def _check_window(size: Any, place: str) -> None:
-    """Refuse a window that would fill the memory: an inferer may allocate its weights when it is made."""
-    sizes = [size] * 3 if isinstance(size, int) else size if isinstance(size, list | tuple) else []
-    if all(isinstance(each, int) for each in sizes) and math.prod(max(1, each) for each in sizes) > MAX_WINDOW_VOXELS:
-        raise ModelError(f"{place}: a window of {ascii(sizes)[:80]} voxels is too large.")

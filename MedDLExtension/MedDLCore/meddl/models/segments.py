@@ -33,7 +33,13 @@ def _segment(label: int, facts: Mapping[str, Any]) -> Segment:
         raise ModelError(f"The color of label {label} in metadata.json is not three numbers from 0 to 1.")
     red, green, blue = (float(part) for part in color)
     terminology = facts.get("terminology", "")
-    return Segment(label, str(facts.get("name") or f"Label {label}"), (red, green, blue), str(terminology or ""))
+    name = printable(str(facts.get("name") or "")).strip() or f"Label {label}"
+    return Segment(label, name, (red, green, blue), printable(str(terminology or "")))
+
+
+def printable(text: str) -> str:
+    """Return a bundle's words with nothing in them that steers a terminal, a file's header or the reading order."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _channel_names(metadata: Mapping[str, Any]) -> dict[int, str]:
