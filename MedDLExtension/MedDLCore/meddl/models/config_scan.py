@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builtins import id as identity
 from collections.abc import Iterable
 from typing import Any
 
@@ -97,6 +98,8 @@ class _Scanner:
         self._drop = drop
         self._seen: set[str] = set()
         self._queue: list[str] = []
+        # One part may go by many ids ("@l::0" and "@l::00"); it is read once.
+        self._read: set[int] = set()
         self.reasons: list[str] = []
 
     def follow(self, ids: Iterable[str]) -> None:
@@ -114,8 +117,9 @@ class _Scanner:
             here, part = stack.pop()
             if isinstance(part, str):
                 self._text(here, part)
-            if not isinstance(part, dict | list):
+            if not isinstance(part, dict | list) or identity(part) in self._read:
                 continue
+            self._read.add(identity(part))
             if isinstance(part, dict) and is_component(part):
                 self._component(here, part)
             for key, sub_id, value in reversed(list(children(here, part))):

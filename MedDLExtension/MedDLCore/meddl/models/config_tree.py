@@ -5,6 +5,7 @@ Ids are the keys on the way to a part, joined by ``::`` (``#`` in older bundles)
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ ROOT = ""
 
 _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 _RELATIVE = re.compile(r"[@%](?:::)+")
+_YAML_WORDS: dict[str, Any] = {"None": None, "True": True, "False": False}
+_MAX_ABSOLUTE = 1 << 20
+"""Characters that one text may grow to when its relative ids are filled in."""
+
 _FILE_MACRO = re.compile(r".*\.(json|yaml|yml)(?=::|$)", re.IGNORECASE | re.DOTALL)
 
 
@@ -76,8 +81,7 @@ def find(tree: Any, id: str) -> Any:
             if key in node:
                 node = node[key]
             else:
-                # YAML keys may be numbers.
-                node = next((value for other, value in node.items() if str(other) == key), MISSING)
+                node = next((node[other] for other in _yaml_keys(key) if other in node), MISSING)
         elif isinstance(node, list) and key.isascii() and key.isdecimal() and len(key) < 9 and int(key) < len(node):
             node = node[int(key)]
         else:
@@ -85,6 +89,16 @@ def find(tree: Any, id: str) -> Any:
         if node is MISSING:
             return MISSING
     return node
+
+
+def _yaml_keys(key: str) -> Iterator[Any]:
+    """Yield what a YAML key that is no text, but reads as ``key``, may be. Comparing with all keys would take long."""
+    if key in _YAML_WORDS:
+        yield _YAML_WORDS[key]
+    for kind in (int, float) if len(key) < 40 else ():
+        with contextlib.suppress(ValueError):
+            if str(kind(key)) == key:
+                yield kind(key)
 
 
 def put(tree: ConfigTree, id: str, value: Any) -> None:
@@ -149,6 +163,8 @@ def _absolute(text: str, id: str, source: str) -> str:
         if levels > len(current):
             raise ModelError(f"{source}: '{ascii(id[:160])[1:-1]}' refers to something outside the configuration.")
         above = "" if levels == len(current) else SEPARATOR.join(current[:-levels]) + SEPARATOR
+        if len(value) + value.count(prefix) * len(above) > max(_MAX_ABSOLUTE, len(text)):
+            raise ModelError(f"{source}: a text becomes too long once its relative ids are filled in.")
         value = value.replace(prefix, prefix[0] + above)
     # Where there was nothing relative, the text stays as it is, '#' included.
     return value if value != normalize_id(text) else text

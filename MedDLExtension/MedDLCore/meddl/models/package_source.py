@@ -125,7 +125,9 @@ def _run_pip(requirement: str, folder: Path, cancelled: Cancelled, say: Progress
                 if cancelled():
                     raise JobCancelled(f"The download of {requirement} was cancelled.")
                 if time.monotonic() - start > _PATIENCE_S:
-                    raise DownloadError(f"{requirement} was not downloaded within {_PATIENCE_S:.0f} s. Try again later.")
+                    raise DownloadError(
+                        f"{requirement} was not downloaded within {_PATIENCE_S:.0f} s. Try again later."
+                    )
                 say(0.0, f"Downloading {requirement} ({time.monotonic() - start:.0f} s)")
                 time.sleep(0.1)
         finally:

@@ -21,7 +21,9 @@ WEIGHTS_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".ts", ".safetenso
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "model_state")
 
 _MAX_PICKLE_BYTES = 64 << 20
-_MAX_HEADER_BYTES = 100 << 20
+_MAX_HEADER_BYTES = 8 << 20
+_MAX_PICKLE_STEPS = 2_000_000
+"""A network of ten thousand tensors takes some hundred thousand."""
 _MAX_UNPACKED_RATIO = 16
 _LEGACY_PICKLES = 5
 _TAR_MAGIC_OFFSET = 257
@@ -127,7 +129,6 @@ _TENSOR_NAMES = frozenset(
         "collections OrderedDict", "collections Counter", "torch Size", "torch device", "torch Tensor",
         "torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3",
         "torch._utils _rebuild_parameter", "torch._utils _rebuild_parameter_with_state",
-        "torch._utils _rebuild_qtensor", "torch._utils _rebuild_sparse_tensor",
         "torch._tensor _rebuild_from_type_v2", "torch.nn.parameter Parameter", "torch.serialization _get_layout",
         "torch.storage TypedStorage", "torch.storage UntypedStorage", "_codecs encode", "builtins set",
         "builtins bytearray", "builtins complex", "__builtin__ set",
@@ -141,11 +142,14 @@ def _inspect_pickle(data: bytes) -> WeightsFacts:
     """List what a pickle asks for by name. A first look for the user's sake: PyTorch's own check decides."""
     names: set[str] = set()
     stream = io.BytesIO(data)
-    whole = 0
+    whole = steps = 0
     try:
         # PyTorch's old format is several pickles in a row, with the tensors' bytes after them.
         while whole < _LEGACY_PICKLES and data[stream.tell() : stream.tell() + 1] == b"\x80":
             for opcode, argument, _ in pickletools.genops(stream):
+                steps += 1
+                if steps > _MAX_PICKLE_STEPS:
+                    return WeightsFacts(WeightsKind.UNKNOWN, problem="holds far more parts than any network has")
                 if opcode.name in ("GLOBAL", "INST"):
                     names.add(str(argument))
                 elif opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
@@ -215,7 +219,8 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
     try:
         return load_file(str(path), device="cpu")
     except Exception as error:
-        raise ModelError(f"The weights file '{path.name}' is damaged: {str(error)[:200]}.", str(error)) from error
+        why = ascii(str(error)[:200])[1:-1]
+        raise ModelError(f"The weights file '{path.name}' is damaged: {why}.", str(error)) from error
 
 
 def _load_state_dict(path: Path) -> dict[str, Any]:
@@ -247,10 +252,15 @@ def _unsafe_globals(path: Path) -> list[str]:
         return []
 
 
-def _state_dict_of(content: Any, name: str) -> dict[str, Any]:
-    """Find the state dictionary in a checkpoint, and take off the prefix that training on several GPUs leaves."""
+def _is_plain(value: Any) -> bool:
+    """Tell whether this is an ordinary tensor: those of other layouts may hold indices that lead out of them."""
     import torch
 
+    return isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_quantized
+
+
+def _state_dict_of(content: Any, name: str) -> dict[str, Any]:
+    """Find the state dictionary in a checkpoint, and take off the prefix that training on several GPUs leaves."""
     for key in STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -258,7 +268,7 @@ def _state_dict_of(content: Any, name: str) -> dict[str, Any]:
     if (
         not isinstance(content, Mapping)
         or not content
-        or not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())
+        or not all(isinstance(key, str) and _is_plain(value) for key, value in content.items())
     ):
         raise ModelError(f"The weights file '{name}' holds no state dictionary (names and tensors).")
     if all(key.startswith("module.") for key in content):
