@@ -331,11 +331,11 @@ def demo(_: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
+    executable = Path(options.slicer or "").expanduser().resolve()
+    if options.slicer and not executable.is_file():
+        raise SetupError(f"--slicer must name the Slicer program itself; there is no file {executable}.")
     prepare()
     if options.slicer:
-        executable = Path(options.slicer).expanduser().resolve()
-        if not executable.is_file():
-            raise SetupError(f"--slicer must name the Slicer program itself; there is no file {executable}.")
         self_tests = ("-m", "pytest", "Testing/panels/test_self_tests.py", *options.arguments)
         return run(*self_tests, SLICER_EXECUTABLE=str(executable))
     failed = []

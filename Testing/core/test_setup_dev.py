@@ -166,6 +166,15 @@ def test_options_of_pytest_and_python_are_passed_on(setup: ModuleType, monkeypat
     ]
 
 
+def test_a_slicer_that_is_not_there_is_said_before_anything_is_installed(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(setup, "prepare", lambda **_: pytest.fail("it began to install"))
+
+    assert setup.main(["test", "--slicer", "/no/such/Slicer"]) == 1
+    assert "must name the Slicer program" in capsys.readouterr().err
+
+
 def test_one_failing_check_fails_the_whole_run(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "prepare", lambda **_: None)
     for culprit in ("ruff", "mypy", "lint_imports", "pytest"):
