@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 #: What of the cache folder is downloaded and may go.
 _DOWNLOADED = ("models", "bundles", "packages", "samples")
 
+#: Readable on a white and on a dark table.
 _STATE_COLORS = {"ok": "#2e7d32", "warning": "#b26a00", "missing": "#c62828"}
+_STATE_COLORS_ON_DARK = {"ok": "#81c784", "warning": "#ffb74d", "missing": "#ff8a80"}
 
 
 class MedDLCore(ScriptedLoadableModule):
@@ -103,11 +105,26 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
             self.refresh()
 
     def onInstall(self):
+        from meddl.errors import MedDLError
+        from meddl_slicer import packages
+
         plan = self.logic.installationPlan()
+        if plan.torch and not plan.has_pytorch_extension:
+            # Nothing to agree to: the other packages wait for PyTorch, too.
+            self._showError(packages.how_to_get_pytorch())
+            return
         with slicer.util.tryWithErrorDisplay(_("The installation did not succeed.")):
-            if self.askForInstallation(plan):
-                self.logic.install(plan)
-        self.refresh()
+            try:
+                if self.askForInstallation(plan):
+                    self.logic.install(plan)
+            except MedDLError as error:
+                self.jobPanel.addLog(f"{error.message}\n{error.details}")
+                self._showError(error.message)
+            finally:  # part of it may have been installed
+                self.refresh()
+
+    def _showError(self, message):
+        slicer.util.errorDisplay(message, windowTitle=_("MedDL Setup"))
 
     def askForInstallation(self, plan):
         """Show exactly what would be installed and ask. Tests answer for the user."""
@@ -133,8 +150,10 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         words = {"ok": _("ok"), "warning": _("attention"), "missing": _("missing")}
         rows = [(one.what, one.found, one.needed, words[one.state]) for one in self._findings]
         _fill(self.ui.healthTable, rows)
+        dark = self.ui.healthTable.palette.color(qt.QPalette.Base).lightness() < 128
+        colors = _STATE_COLORS_ON_DARK if dark else _STATE_COLORS
         for row, finding in enumerate(self._findings):
-            self.ui.healthTable.item(row, 3).setForeground(qt.QBrush(qt.QColor(_STATE_COLORS[finding.state])))
+            self.ui.healthTable.item(row, 3).setForeground(qt.QBrush(qt.QColor(colors[finding.state])))
             for column in range(4):
                 self.ui.healthTable.item(row, column).setToolTip(finding.advice or finding.found)
         missing = [finding.what for finding in self._findings if finding.state == "missing"]
@@ -172,7 +191,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         else:
             self.jobPanel.showIdle(job.error.message)
             self.jobPanel.addLog(f"{job.error.message}\n{job.error.details}")
-            slicer.util.errorDisplay(job.error.message, windowTitle=_("MedDL Setup"))
+            self._showError(job.error.message)
 
     def onRemoveModel(self):
         model = self._selectedModel()
@@ -468,6 +487,13 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         self.widget.askForInstallation = lambda plan: True
         self.widget.onInstall()
         self.assertEqual(installed, [plan])
+        # Without Slicer's PyTorch extension there is nothing to agree to: the user is told how to get it.
+        plan = InstallPlan("torch>=2.8", (), False)
+        told = []
+        self.widget._showError = told.append
+        self.widget.onInstall()
+        self.assertEqual(len(installed), 1)
+        self.assertIn("Extensions Manager", told[0])
 
     def test_modelIsAddedAndRemoved(self):
         ui = self.widget.ui

@@ -239,11 +239,18 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._addModel(qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", "*.zip"))
 
     def _addModel(self, path):
-        if path:
-            with slicer.util.tryWithErrorDisplay(_("This is not a model MedDL can use."), waitCursor=True):
+        from meddl.errors import MedDLError
+
+        if not path:
+            return
+        try:
+            with slicer.util.WaitCursor():
                 model = self.models.addOwn(Path(path))
-                if self._parameterNode:
-                    self._parameterNode.model = model
+        except MedDLError as error:
+            self._showError(error)
+            return
+        if self._parameterNode:
+            self._parameterNode.model = model
 
     def onSetupButton(self):
         slicer.util.selectModule("MedDLCore")
@@ -325,6 +332,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     self.logic.trust(run.model)
                 self._startRun()
                 self._updateGUI()
+            else:
+                self.jobPanel.showIdle(_("The model was not run, since it needs your consent to run its own code."))
         else:
             logger.debug("run failed", exc_info=error)
             slicer.util.errorDisplay(message, windowTitle=_("MedDL Inference"))
@@ -582,6 +591,7 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
             self.test_cancel,
             self.test_failureKeepsTheOldResult,
             self.test_bentVolumeIsRefusedInOneSentence,
+            self.test_folderThatIsNoModelIsRefusedInOneSentence,
             self.test_modelWithCodeAsksForTrust,
             self.test_closingTheScene,
             self.test_removingTheInput,
@@ -777,6 +787,11 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         self.assertIn("Harden", widget.ui.statusLabel.text)
         self.assertTrue(widget.ui.applyButton.enabled)
 
+    def test_folderThatIsNoModelIsRefusedInOneSentence(self):
+        widget = self.makeWidget()
+        widget._addModel(str(self.folder))
+        self.assertIn("is not a MONAI Bundle", widget.ui.statusLabel.text)
+
     def test_modelWithCodeAsksForTrust(self):
         from meddl.models import ModelBundle, TrustStore
 
@@ -786,6 +801,7 @@ class MedDLInferenceTest(ScriptedLoadableModuleTest):
         widget.ui.applyButton.click()
         self.waitForEnd(widget)
         self.assertEqual(len(asked), 1)
+        self.assertIn("needs your consent", widget.ui.statusLabel.text)
         self.assertIsNone(widget._parameterNode.outputSegmentation)
         widget.askForTrust = lambda error: True
         bundle = ModelBundle.open(Path(widget._parameterNode.model))

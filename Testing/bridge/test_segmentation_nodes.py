@@ -220,3 +220,31 @@ def test_saving_and_loading_keeps_what_is_known(scene, make_volume, moved_volume
         assert found.GetColor() == pytest.approx(segment["color"], abs=1e-6)
         assert found.GetTerminology() == (segment["terminology"] or segmentation._TISSUE)
         np.testing.assert_array_equal(exported(loaded, segment["name"], reference) > 0, labels == segment["label"])
+
+
+def test_second_result_keeps_identifiers_and_looks(moved_volume):
+    prediction = prediction_for(nodes.volume_from_node(moved_volume))
+    node = segmentation.apply_segmentation(prediction, moved_volume)
+    identifiers = segment_ids(node)
+    display = node.GetDisplayNode()
+    display.SetSegmentOpacity2DFill(identifiers[0], 0.25)
+    display.SetSegmentVisibility(identifiers[1], False)
+    segmentation.apply_segmentation(prediction, moved_volume, node)
+    assert segment_ids(node) == identifiers
+    assert display.GetSegmentOpacity2DFill(identifiers[0]) == 0.25
+    assert [display.GetSegmentVisibility(one) for one in identifiers] == [True, False, True]
+
+
+def test_segments_are_shown_whatever_hides_them_while_they_are_exchanged(moved_volume):
+    """A slice view's controller does so, as seen in Slicer with a main window."""
+    prediction = prediction_for(nodes.volume_from_node(moved_volume))
+    node = segmentation.apply_segmentation(prediction, moved_volume)
+    display = node.GetDisplayNode()
+
+    def hide(_caller, _event):
+        for identifier in segment_ids(node):
+            display.SetSegmentVisibility(identifier, False)
+
+    node.AddObserver(vtk.vtkCommand.ModifiedEvent, hide)
+    segmentation.apply_segmentation(prediction, moved_volume, node)
+    assert all(display.GetSegmentVisibility(one) for one in segment_ids(node))
