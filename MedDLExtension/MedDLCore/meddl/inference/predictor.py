@@ -78,7 +78,8 @@ class Predictor:
         """Segment one image; the answer lies on its grid, voxel for voxel.
 
         Args:
-            volume: ``(C, I, J, K)`` with the number of channels the model asks for.
+            volume: ``(C, I, J, K)`` with the number of channels the model asks for. Voxels that hold no number (NaN,
+                infinity) count as the least value of their channel; a note in the provenance says so.
             progress: called with the fraction of the work done (0 to 1) and one line of text.
             cancelled: asked between windows.
 
