@@ -474,11 +474,11 @@ _ARGUMENTS: dict[str, Any] = {
     "many_channels": {**_NET, "channels": [10**9, 10**9]},
     "many_units": {**_NET, "num_res_units": 10**9},
     "size_without_trial": {
-        "_target_": "SwinUNETR", "in_channels": 1, "out_channels": 2, "feature_size": 4800, "depths": [1, 1, 1, 1],
+        "_target_": "SwinUNETR", "in_channels": 16380, "out_channels": 2, "feature_size": 16380, "depths": [1, 1, 1, 1],
         "num_heads": [1, 1, 1, 1],
     },
     "many_networks": {
-        **_NET, "_requires_": [{"_target_": "torch.nn.Linear", "in_features": 16000, "out_features": 16000}] * 9,
+        **_NET, "_requires_": [{"_target_": "torch.nn.LayerNorm", "normalized_shape": [16000, 16000]}] * 5,
     },
     "many_blocks": {
         "_target_": "EfficientNet", "blocks_args_str": ["r30000_k3_s11_e1_i8_o8_se0.25"], "in_channels": 1,

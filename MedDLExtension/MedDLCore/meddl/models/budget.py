@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from meddl.errors import ModelError
 
+logger = logging.getLogger(__name__)
+
 MAX_NETWORK_NUMBER = 16_384
 MAX_BYTES = 4 << 30
-MAX_MODULES = 20_000
+MAX_MODULES = 10_000
 """Several times what the largest of MONAI's networks consist of."""
 MAX_WINDOW_VOXELS = 1 << 29
 _BYTES_EACH = 4
@@ -52,12 +55,11 @@ class Budget:
             with torch.device("meta"), self.spent():
                 make()
         except ModelError:
-            raise
-        except Exception:
+            raise  # with everything spent, so that it takes no time to refuse it again
+        except Exception as error:
             # Some constructors compute with values, which these tensors have not. The real attempt counts as well.
-            pass
-        finally:
-            self._bytes, self._modules = before
+            logger.debug("no trial without memory: %s", type(error).__name__)
+        self._bytes, self._modules = before
 
     @contextlib.contextmanager
     def spent(self) -> Iterator[None]:
