@@ -346,19 +346,19 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
         return available_models("segmentation")
 
     def isOwn(self, model):
-        """Whether the user has added this model, which is then a folder and not in the catalogue."""
+        """Whether the user has added this model, which is then a folder and not in the catalog."""
         from meddl_slicer.model_selector import own_models
 
         return model in own_models()
 
     def download(self, model):
-        """Return task and params of the job that fetches a catalogue model."""
+        """Return task and params of the job that fetches a catalog model."""
         from meddl_slicer.download_task import ADD_MODEL
 
         return ADD_MODEL, {"model": model}
 
     def remove(self, model):
-        """Delete a catalogue model from the cache; one of the user's own is only taken off the list."""
+        """Delete a catalog model from the cache; one of the user's own is only taken off the list."""
         from meddl.models import Catalog
         from meddl_slicer.model_selector import forget_own_model
 
@@ -368,7 +368,7 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
             Catalog.default().remove(model)
 
     def sizeOnDisk(self, model):
-        """Return the size of an installed catalogue model, for people."""
+        """Return the size of an installed catalog model, for people."""
         from meddl.models import Catalog
 
         return _size_of(Catalog.default().installed_path(model))

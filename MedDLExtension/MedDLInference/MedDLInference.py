@@ -85,7 +85,7 @@ class MedDLInferenceParameterNode:
     """What the user has chosen; saved with the scene.
 
     inputVolume - The image to segment.
-    model - Catalogue name of the model, or the folder of a MONAI Bundle.
+    model - Catalog name of the model, or the folder of a MONAI Bundle.
     device - "auto", "cpu", "mps" or "cuda:N".
     outputSegmentation - Where the result goes; a new segmentation if there is none.
     """
@@ -510,7 +510,7 @@ class MedDLInferenceLogic(ScriptedLoadableModuleLogic):
 
         Args:
             inputVolume: vtkMRMLScalarVolumeNode.
-            model: catalogue name, or the folder or zip file of a MONAI Bundle.
+            model: catalog name, or the folder or zip file of a MONAI Bundle.
             outputSegmentation: replaced on success; a new node when None.
             device: "auto", "cpu", "mps" or "cuda:N".
             onProgress: called with the fraction of the work done and one line of text.
@@ -554,7 +554,7 @@ class MedDLInferenceLogic(ScriptedLoadableModuleLogic):
             prestart(["torch", "monai.transforms"])
 
     def download(self, model):
-        """Return task and params of the job that fetches a catalogue model."""
+        """Return task and params of the job that fetches a catalog model."""
         from meddl_slicer.download_task import ADD_MODEL
 
         return ADD_MODEL, {"model": model}

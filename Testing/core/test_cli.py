@@ -200,3 +200,13 @@ def test_a_zip_is_taken_as_a_model(
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", bundle.parent, bundle.name)
     code, _, _ = run(capsys, "infer", "--model", archive, "--input", image, "--output", tmp_path / "out.nrrd")
     assert code == 0
+
+
+def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, bundle: Path) -> None:
+    for name in ("numpy", "json", "argparse", "torch"):
+        (bundle / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    env = {**os.environ, "PYTHONPATH": str(CORE)}
+    command = [sys.executable, "-m", "meddl", "models", "show", ".", "--json"]
+    done = subprocess.run(command, cwd=bundle, env=env, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["name"] == "Two blobs", done.stderr
+    assert not (tmp_path / "ran").exists()

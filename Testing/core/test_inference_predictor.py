@@ -151,6 +151,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, no_trust: TrustS
         Predictor(bundle, "cpu", no_trust)
 
 
+def test_more_windows_than_a_run_can_take_are_refused(tmp_path: Path, no_trust: TrustStore) -> None:
+    config = {"inferer": {"_target_": "SlidingWindowInferer", "roi_size": [2, 2, 2], "overlap": 0.5}}
+    bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "bundle", config=config))
+    image = Volume(np.random.default_rng(0).normal(size=(1, 160, 160, 160)), np.eye(4))
+    with pytest.raises(ModelError, match="would take days"):
+        Predictor(bundle, "cpu", no_trust).predict(image)
+
+
 def test_overlapping_structures_are_refused(tmp_path: Path, no_trust: TrustStore) -> None:
     # Each channel against a threshold, as for nested tumor regions: the largest channel would be a wrong answer.
     steps = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]

@@ -67,7 +67,7 @@ def test_adding_makes_a_whole_trusted_bundle(shop: Path) -> None:
     )
     assert bundle.path == cache_dir() / "models" / "organ"
     assert not bundle.check().problems
-    assert TrustStore().is_trusted(bundle) and TrustStore().entries()[0].origin == "MedDL catalogue"
+    assert TrustStore().is_trusted(bundle) and TrustStore().entries()[0].origin == "MedDL catalog"
     assert catalog.verify("organ") == () and catalog.find("organ").installed
     assert said[-1] == (1.0, "Organ is ready") and [part[0] for part in said] == sorted(part[0] for part in said)
     assert sorted(path.name for path in (cache_dir() / "models").iterdir()) == ["organ", "organ.json"]

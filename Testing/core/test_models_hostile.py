@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         assert not canary.exists(), f"building {attack.name} set it off"
         jobs.append({"name": attack.name, "bundle": str(bundle), "canary": str(canary)})
     (home / "jobs.json").write_text(json.dumps(jobs))
+    before = set(home.rglob("*"))
     environment = {**os.environ, "MEDDL_CACHE": str(home / "cache"), "PYTHONPATH": str(CORE)}
     environment.pop("MEDDL_MODELS_DIR", None)
     result = subprocess.run(
@@ -42,7 +44,11 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     answers = json.loads((home / "out.json").read_text())
     for job in jobs:
         answers[job["name"]]["canary"] = Path(job["canary"]).exists()
-    answers["strays"] = [str(path) for path in home.rglob("canary") if path.exists()]
+    # What unpacking may leave: folders and records in the cache, named by an archive's SHA-256; and the runner's own.
+    unpacked = re.compile(r"cache(/bundles(/[0-9a-f]{64}(\.json|/.*)?)?)?|out\.json|canary_(plain|\d+)_\.result")
+    new = {path.relative_to(home).as_posix() for path in set(home.rglob("*")) - before}
+    answers["strays"] = sorted(name for name in new if not unpacked.fullmatch(name))
+    answers["unpacked"] = sorted(name for name in new if name.startswith("cache/bundles/"))
     return answers
 
 
@@ -73,6 +79,7 @@ def test_a_plain_bundle_runs_without_trust(outcomes: dict[str, Any]) -> None:
 
 def test_no_archive_wrote_outside_its_folder(outcomes: dict[str, Any]) -> None:
     assert outcomes["strays"] == []
+    assert outcomes["unpacked"], "archives were unpacked, so something could have strayed"
 
 
 def test_the_refusal_names_file_key_and_reason(outcomes: dict[str, Any]) -> None:

@@ -85,9 +85,12 @@ def to_dict(error: BaseException) -> dict[str, Any]:
         if isinstance(error, UntrustedModelError):
             data["reasons"] = list(error.reasons)
         return data
+    out_of_memory = is_out_of_memory(error)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    unforeseen = f"Something failed that MedDL did not foresee ({what}). The log has the details."
     return {
-        "type": "OutOfMemory" if is_out_of_memory(error) else "JobError",
-        "message": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+        "type": "OutOfMemory" if out_of_memory else "JobError",
+        "message": f"There was not enough memory ({what})." if out_of_memory else unforeseen,
         "details": "".join(traceback.format_exception(error)),
     }
 

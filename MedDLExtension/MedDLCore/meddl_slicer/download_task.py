@@ -1,4 +1,4 @@
-"""The job that fetches a catalogue model. Runs in the worker, where there is no Slicer."""
+"""The job that fetches a catalog model. Runs in the worker, where there is no Slicer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ADD_MODEL = "meddl_slicer.download_task:add_model"
 
 
 def add_model(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
-    """Download, verify and unpack the model ``params["model"]`` (its id in the catalogue).
+    """Download, verify and unpack the model ``params["model"]`` (its id in the catalog).
 
     Returns:
         ``{"path": folder of the bundle}``.

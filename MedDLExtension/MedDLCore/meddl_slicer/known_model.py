@@ -42,7 +42,7 @@ def write_threshold_bundle(folder: Path, threshold: float, *, window: int | None
 
 
 def write_catalog(folder: Path, threshold: float) -> str:
-    """Write a catalogue with the threshold bundle as its only model, which needs no download; returns the model's id.
+    """Write a catalog with the threshold bundle as its only model, which needs no download; returns the model's id.
 
     It is used where the environment variable MEDDL_MODELS_DIR names ``folder``.
     """

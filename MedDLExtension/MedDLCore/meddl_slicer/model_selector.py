@@ -21,7 +21,7 @@ class ModelChoice:
     """A model one can choose.
 
     Attributes:
-        id: its name in the catalogue, or the folder of its bundle.
+        id: its name in the catalog, or the folder of its bundle.
         facts: what :func:`description_html` shows, by metadata's own names.
         installed: whether it can be run at once.
         sizeText: what would be downloaded, "16 MB".
@@ -37,7 +37,7 @@ class ModelChoice:
 
 
 class ModelSelector:
-    """Keeps a combo box filled with the catalogue's models and the user's own.
+    """Keeps a combo box filled with the catalog's models and the user's own.
 
     Args:
         comboBox: shows the names; an item's data is the model's id.
@@ -108,7 +108,7 @@ class ModelSelector:
 
 
 def available_models(task: str) -> list[ModelChoice]:
-    """Return the catalogue's models for ``task`` and the user's own, in this order."""
+    """Return the catalog's models for ``task`` and the user's own, in this order."""
     from meddl.models import Catalog
 
     choices = [_catalog_model(entry) for entry in Catalog.default().entries() if entry.task == task]
@@ -125,6 +125,9 @@ def description_html(choice: ModelChoice) -> str:
         state.append(_("version {version}").format(version=facts["version"]))
     if not choice.installed:
         state.append(_("not downloaded yet ({size})").format(size=choice.sizeText))
+    if Path(choice.id).is_absolute():
+        # Said because any folder may bear the name of a model that MedDL knows.
+        state.append(_('added by you, from the folder "{name}"').format(name=html.escape(Path(choice.id).name)))
     lines = [facts.get("description", ""), " \N{MIDDLE DOT} ".join(state)]
     if "intended_use" in facts:
         lines.append(_("<b>Intended use:</b> {text}").format(text=facts["intended_use"]))

@@ -6,7 +6,6 @@ only offers when asked before its first import.
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import inspect
 import os
@@ -22,22 +21,8 @@ if "PySide6.QtCore" in sys.modules and os.environ.get("PYSIDE6_OPTION_PYTHON_ENU
     )
 os.environ["PYSIDE6_OPTION_PYTHON_ENUM"] = _ENUMS_ARE_INTEGERS
 
-import PySide6  # noqa: E402
 import shiboken6  # noqa: E402
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets  # noqa: E402
-
-_IMMORTAL = 1 << 40
-
-
-def _keep_none_and_truth() -> None:
-    """PySide6 6.12 drops a reference to None, True or False at most calls, which only from Python 3.12 on is harmless:
-    before, the interpreter aborts once one of them has none left. 6.11 does not do so."""
-    if PySide6.__version_info__[:2] >= (6, 12) and sys.version_info < (3, 12):
-        for singleton in (None, True, False):
-            ctypes.c_ssize_t.from_address(id(singleton)).value += _IMMORTAL
-
-
-_keep_none_and_truth()
 
 MODULES: tuple[ModuleType, ...] = (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools)
 QObject = QtCore.QObject

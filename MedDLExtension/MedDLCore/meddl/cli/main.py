@@ -44,8 +44,7 @@ def _fail(error: Exception, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"error": {key: known[key] for key in known if key != "details"}}))
     else:
-        hint = "" if isinstance(error, MedDLError) or options.debug else " (a fault of MedDL; --debug shows where)"
-        print(f"meddl: {known['message']}{hint}", file=sys.stderr)
+        print(f"meddl: {known['message']}", file=sys.stderr)
         if isinstance(error, UntrustedModelError):
             for reason in error.reasons:
                 print(f"  - {reason}", file=sys.stderr)

@@ -35,6 +35,8 @@ SAVING_STEPS = SAVING_TRANSFORMS | {"Invertd"}
 LABEL_STEPS = frozenset({"KeepLargestConnectedComponentd", "FillHolesd", "RemoveSmallObjectsd", "LabelFilterd"})
 IDENTITY_STEPS = frozenset({"EnsureTyped", "ToTensord", "ToDeviced", "CopyItemsd", "DeleteItemsd", "SelectItemsd"})
 
+MAX_WINDOWS = 1_000_000
+
 OnWindow = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
 
@@ -203,8 +205,7 @@ class Stage:
         return network.to(self._device).eval()
 
     def _preprocessing(self, overrides: dict[str, Any]) -> list[Any]:
-        compose = self._config(overrides).get("preprocessing", drop=LOADING_STEPS, default=None)
-        return [] if compose is None else list(compose.transforms)
+        return _steps(self._config(overrides).get("preprocessing", drop=LOADING_STEPS, default=None))
 
     def _make_inferer(self) -> Any:
         from monai.inferers import SimpleInferer
@@ -212,8 +213,7 @@ class Stage:
         return self._config({}).get("inferer", default=None) or SimpleInferer()
 
     def _known_postprocessing(self) -> list[Any]:
-        compose = self._config({}).get("postprocessing", drop=SAVING_STEPS, default=None)
-        steps = [] if compose is None else list(compose.transforms)
+        steps = _steps(self._config({}).get("postprocessing", drop=SAVING_STEPS, default=None))
         known = {"Activationsd", "AsDiscreted"} | LABEL_STEPS | IDENTITY_STEPS
         for step in steps:
             if type(step).__name__ not in known:
@@ -241,6 +241,11 @@ class Stage:
             window = size if not window or window < 0 else window
             step = max(1, int(window * (1 - shared)))
             count *= 1 + max(0, math.ceil((size - window) / step))
+        if count > MAX_WINDOWS:
+            raise ModelError(
+                f"The model '{self._bundle.name}' looks at an image of this size in {count} windows, "
+                "which would take days. Crop the image, or use another model."
+            )
         return count
 
 
@@ -248,6 +253,13 @@ def _keys(bundle: ModelBundle) -> tuple[str, str]:
     formats = bundle.metadata.get("network_data_format", {})
     image = next(iter(formats.get("inputs", {})), "image")
     return image, next(iter(formats.get("outputs", {})), "pred")
+
+
+def _steps(part: Any) -> list[Any]:
+    """Return the transforms of a config's part: a ``Compose``, a list, or a single transform."""
+    if part is None:
+        return []
+    return list(getattr(part, "transforms", part if isinstance(part, list) else [part]))
 
 
 def _apply(steps: Sequence[Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 Cancelled = Callable[[], bool]
 
-ORIGIN = "MedDL catalogue"
+ORIGIN = "MedDL catalog"
 """How consents of catalog models are recorded: MedDL itself vouches for these exact bytes."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
