@@ -10,5 +10,5 @@ from meddl.models import Catalog, ModelBundle
 
 @functools.cache
 def installed() -> ModelBundle:
-    """Return the installed model; adds it (from the test data's cache where the wheel is there already) if needed."""
-    return Catalog.default().add("brain_extraction", packages=realdata.cache())
+    """Return the installed model; adds it if needed, from the test data's copy of the package."""
+    return Catalog.default().add("brain_extraction", packages=realdata.wheel("deepbet==1.0.2"))

