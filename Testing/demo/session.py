@@ -28,6 +28,7 @@ class Session:
         self.volume = self.slicer.util.loadVolume(str(image), {"name": "T1 head"})
         self.segmentation: Any = None
         self.widget = self.slicer.util.getModuleWidget("MedDLInference")
+        self.widget.parent.show()  # as in Slicer's module panel: what is folded hides when it is first shown
         self.widget.enter()
         parameters = self.widget.logic.getParameterNode()
         parameters.inputVolume = self.volume
