@@ -1,8 +1,37 @@
-"""Running a model on volumes: device, preprocessing, sliding window, cascade, and the way back to the input's grid."""
+"""Running a model on images: devices, channels, preprocessing, windows, tasks, and the way back to the patient."""
 
 from __future__ import annotations
 
-from meddl.inference.prediction import SegmentationPrediction
+from meddl.inference.options import RunOptions
+from meddl.inference.prediction import (
+    TASKS,
+    Box,
+    ClassificationPrediction,
+    ClassProbability,
+    DetectionPrediction,
+    Landmark,
+    LandmarkPrediction,
+    Prediction,
+    ReconstructionPrediction,
+    SegmentationPrediction,
+    Uncertainty,
+    prediction_from_dict,
+)
 from meddl.inference.predictor import Predictor
 
-__all__ = ["Predictor", "SegmentationPrediction"]
+__all__ = [
+    "TASKS",
+    "Box",
+    "ClassProbability",
+    "ClassificationPrediction",
+    "DetectionPrediction",
+    "Landmark",
+    "LandmarkPrediction",
+    "Prediction",
+    "Predictor",
+    "ReconstructionPrediction",
+    "RunOptions",
+    "SegmentationPrediction",
+    "Uncertainty",
+    "prediction_from_dict",
+]

@@ -115,19 +115,24 @@ class Segment:
         name: shown to the user.
         color: red, green, blue in 0..1.
         terminology: Slicer's serialized terminology entry, or "" for none.
+        layer: index of the channel that holds it, where structures overlap and one label map is not enough.
     """
 
     label: int
     name: str
     color: tuple[float, float, float]
     terminology: str = ""
+    layer: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.layer, bool) or int(self.layer) != self.layer or self.layer < 0:
+            raise VolumeError(f"A segment's layer must be a whole number from 0 on, not {self.layer!r}.")
         if isinstance(self.label, bool) or int(self.label) != self.label or self.label < 1:
             raise VolumeError(f"A segment's label must be a whole number from 1 on, not {self.label!r}.")
         color = tuple(float(c) for c in self.color)
         if len(color) != 3 or not all(0.0 <= c <= 1.0 for c in color):
             raise VolumeError(f"A segment's color must be three numbers from 0 to 1, not {self.color!r}.")
         object.__setattr__(self, "label", int(self.label))
+        object.__setattr__(self, "layer", int(self.layer))
         object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "color", color)
