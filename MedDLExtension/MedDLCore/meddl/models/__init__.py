@@ -9,6 +9,7 @@ from __future__ import annotations
 from meddl.models.allowed_targets import IO_TRANSFORMS, LOADING_TRANSFORMS, SAVING_TRANSFORMS
 from meddl.models.bundle import Cascade, ModelBundle
 from meddl.models.catalog import Catalog, CatalogEntry, resolve_model
+from meddl.models.channels import Channel
 from meddl.models.check import INFERENCE_IDS, CheckReport
 from meddl.models.config_files import ConfigTree
 from meddl.models.places import cache_dir, definitions_dir
@@ -25,6 +26,7 @@ __all__ = [
     "Cascade",
     "Catalog",
     "CatalogEntry",
+    "Channel",
     "CheckReport",
     "ConfigTree",
     "ModelBundle",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from meddl.errors import ModelError
 from meddl.models import content
 from meddl.models.archive import extract_zip
+from meddl.models.channels import Channel, channels_from_metadata
 from meddl.models.config_files import ConfigTree, read_config
 from meddl.models.places import cache_dir
 from meddl.models.restricted_config import RestrictedConfig
@@ -144,6 +145,11 @@ class ModelBundle:
         image = _mapping(next(iter(self._formats("inputs").values()), None))
         channels = image.get("num_channels")
         return channels if type(channels) is int and channels > 0 else None
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The images the model takes, in order; most models take one. A color image counts as one."""
+        return channels_from_metadata(self._metadata)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
