@@ -1,0 +1,23 @@
+"""Networks that MONAI lacks. Importing this package needs neither PyTorch nor MONAI: names are loaded on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meddl.networks.recurrent import RecurrentClassifier
+
+__all__ = ["RecurrentClassifier"]
+
+_HOMES = {"RecurrentClassifier": "meddl.networks.recurrent"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
