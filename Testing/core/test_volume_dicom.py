@@ -226,8 +226,7 @@ STRAIGHT = np.diag([-0.8, -0.8, 2.5, 1.0])
 
 OTHERS = [
     "test-SR.dcm", "rtplan.dcm", "rtdose.dcm", "rtstruct.dcm", "liver_1frame.dcm", "reportsi.dcm", "badVR.dcm",
-    "SC_rgb_rle.dcm", "examples_ybr_color.dcm", "examples_palette.dcm", "image_dfl.dcm", "MR_truncated.dcm",
-    "no_meta.dcm",
+    "examples_ybr_color.dcm", "image_dfl.dcm", "MR_truncated.dcm", "no_meta.dcm",
 ]  # fmt: skip
 
 

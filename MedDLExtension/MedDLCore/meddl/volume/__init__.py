@@ -9,7 +9,7 @@ from __future__ import annotations
 from .data import Segment, Volume
 from .geometry import Grid, is_sheared, orientation_code
 from .itk import from_sitk, resample_to, to_sitk
-from .reading import read_volume
+from .reading import read_frames, read_volume
 from .segmentation_file import write_segmentation
 from .writing import check_writable, whole_file, write_volume
 
@@ -21,6 +21,7 @@ __all__ = [
     "from_sitk",
     "is_sheared",
     "orientation_code",
+    "read_frames",
     "read_volume",
     "resample_to",
     "to_sitk",

@@ -138,7 +138,7 @@ def frames_of(header: Header) -> list[Frame]:
     try:
         with quiet_pydicom():
             _check_pixels(header)
-            return _classic(header) if _count(header.dataset) == 1 and not _enhanced(header) else _multi(header)
+            return _classic(header) if frame_count(header.dataset) == 1 and not _enhanced(header) else _multi(header)
     except VolumeError:
         raise
     except Exception as error:
@@ -150,14 +150,27 @@ def frames_of(header: Header) -> list[Frame]:
 
 def _check_pixels(header: Header) -> None:
     dataset = header.dataset
-    if header.modality in _NOT_IMAGES:
-        raise VolumeError(f"{WHO} is {_NOT_IMAGES[header.modality]}, not an image. Choose the series it was made from.")
+    check_image(header)
     photometric = str(dataset.get("PhotometricInterpretation") or "")
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise VolumeError(f"{WHO} is in color, where one brightness per voxel is needed. Choose a gray series.")
     if photometric == "MONOCHROME1" and header.transfer_syntax.is_encapsulated:
         # GDCM would turn the values round, so that they are no modality values any more.
         raise VolumeError(f"{WHO} is stored as a negative, compressed, which is not supported. Export it uncompressed.")
+    if dataset.get("ModalityLUTSequence"):
+        raise VolumeError(f"{WHO} gives its values by a lookup table, which is not supported. Export the true values.")
+    check_storage(header)
+
+
+def check_image(header: Header) -> None:
+    """Refuse what has pixels but is no image."""
+    if header.modality in _NOT_IMAGES:
+        raise VolumeError(f"{WHO} is {_NOT_IMAGES[header.modality]}, not an image. Choose the series it was made from.")
+
+
+def check_storage(header: Header, samples: int = 1) -> None:
+    """Refuse bits that are not understood, and sizes that the file cannot hold; ``samples`` are values per pixel."""
+    dataset = header.dataset
     allocated = int(dataset.get("BitsAllocated") or 0)
     stored = int(dataset.get("BitsStored") or allocated)
     high = int(dataset.get("HighBit") if dataset.get("HighBit") is not None else stored - 1)
@@ -169,10 +182,8 @@ def _check_pixels(header: Header) -> None:
         or sign not in (0, 1)
     ):
         raise VolumeError(f"{WHO} stores its voxels in a way that is not supported ({stored} of {allocated} bits).")
-    if dataset.get("ModalityLUTSequence"):
-        raise VolumeError(f"{WHO} gives its values by a lookup table, which is not supported. Export the true values.")
-    pixels = int(dataset.Rows) * int(dataset.Columns) * _count(dataset)
-    need = pixels * allocated // 8
+    pixels = int(dataset.Rows) * int(dataset.Columns) * frame_count(dataset)
+    need = pixels * samples * allocated // 8
     size = header.path.stat().st_size
     # No codec makes a whole image vanish: 2000 to 1 is beyond all of them for images large enough to hurt.
     if pixels < 1 or need > (max(size * 2000, 1 << 26) if header.transfer_syntax.is_encapsulated else size):
@@ -181,7 +192,8 @@ def _check_pixels(header: Header) -> None:
         )
 
 
-def _count(dataset: Any) -> int:
+def frame_count(dataset: Any) -> int:
+    """Return how many images a file holds, as its header says."""
     count = dataset.get("NumberOfFrames")
     return 1 if count in (None, "") else int(count)
 
@@ -201,7 +213,7 @@ def _multi(header: Header) -> list[Frame]:
     """Return the frames of an enhanced CT, MR or PET file, placed by their functional groups."""
     dataset = header.dataset
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or ()
-    if len(groups) != _count(dataset):
+    if len(groups) != frame_count(dataset):
         raise VolumeError(
             f"{WHO} is a multi-frame file whose frames have no places in space (a clip, or an older kind). "
             "Export it as single-frame or enhanced DICOM."
@@ -231,12 +243,12 @@ def _multi(header: Header) -> list[Frame]:
 
 
 def _frame(header: Header, index: int, position: Any, orientation: Any, measures: Any, scaling: Any) -> Frame:
-    where = _numbers(position, 3, "position (ImagePositionPatient)")
-    axes = _numbers(orientation, 6, "orientation (ImageOrientationPatient)").reshape(2, 3)
+    where = numbers_of(position, 3, "position (ImagePositionPatient)")
+    axes = numbers_of(orientation, 6, "orientation (ImageOrientationPatient)").reshape(2, 3)
     lengths = np.linalg.norm(axes, axis=1)
     if np.abs(lengths - 1).max() > 0.01 or abs(axes[0] @ axes[1]) > 0.01:
         raise VolumeError(f"{WHO} cannot be placed in space: the axes of its orientation are not at right angles.")
-    row_step, column_step = _numbers(measures.get("PixelSpacing"), 2, "voxel size (PixelSpacing)")
+    row_step, column_step = numbers_of(measures.get("PixelSpacing"), 2, "voxel size (PixelSpacing)")
     if not (row_step > 0 and column_step > 0):
         raise VolumeError(f"{WHO} cannot be placed in space: its voxel size (PixelSpacing) is not positive.")
     slope, intercept = (
@@ -254,7 +266,8 @@ def _frame(header: Header, index: int, position: Any, orientation: Any, measures
     )
 
 
-def _numbers(value: Any, count: int, what: str) -> np.ndarray:
+def numbers_of(value: Any, count: int, what: str) -> np.ndarray:
+    """Return ``count`` finite numbers of a header, or raise VolumeError that names ``what`` is missing or broken."""
     try:
         numbers = np.array([float(number) for number in value])
     except (TypeError, ValueError):

@@ -53,7 +53,7 @@ def _decode(header: Header) -> tuple[np.ndarray, bool]:
     """Return the images (frames, rows, columns) in a file and whether they are rescaled already."""
     try:
         with quiet_pydicom():
-            return (_by_gdcm(header), True) if header.transfer_syntax.is_encapsulated else (_by_pydicom(header), False)
+            return (by_gdcm(header), True) if header.transfer_syntax.is_encapsulated else (_by_pydicom(header), False)
     except VolumeError:
         raise
     except MemoryError as error:
@@ -74,11 +74,11 @@ def _by_pydicom(header: Header) -> np.ndarray:
     excess = len(dataset.get("PixelData", b"")) - pixels.nbytes
     if excess > 1 and excess >= dataset.Columns * pixels.itemsize:  # scanners pad, but not by whole rows
         raise VolumeError(f"{WHO} is damaged: a file holds more voxels than its header announces. Export it again.")
-    pixels = _used_bits(pixels, dataset)
+    pixels = used_bits(pixels, dataset)
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _used_bits(pixels: np.ndarray, dataset: Any) -> np.ndarray:
+def used_bits(pixels: np.ndarray, dataset: Any) -> np.ndarray:
     """Return ``pixels`` without the bits that are not part of them (old scanners keep overlays there)."""
     allocated, stored = int(dataset.BitsAllocated), int(dataset.get("BitsStored") or dataset.BitsAllocated)
     high = int(dataset.get("HighBit") if dataset.get("HighBit") is not None else stored - 1)
@@ -88,7 +88,11 @@ def _used_bits(pixels: np.ndarray, dataset: Any) -> np.ndarray:
     return (pixels << (allocated - 1 - high)) >> (allocated - stored)
 
 
-def _by_gdcm(header: Header) -> np.ndarray:
+def by_gdcm(header: Header, *, color: bool = False) -> np.ndarray:
+    """Return the images (frames, rows, columns) in a file as ITK reads them: rescaled, negatives turned round.
+
+    With ``color``, the images are (frames, rows, columns, 3).
+    """
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
@@ -102,6 +106,6 @@ def _by_gdcm(header: Header) -> np.ndarray:
         sitk.ProcessObject.SetGlobalWarningDisplay(loud)
     if pixels.dtype == np.int32 and header.dataset.BitsAllocated <= 16 and abs(pixels).max() < 2**15:
         pixels = pixels.astype(np.int16)  # GDCM allows for all values the header allows; CT needs no 32 bits
-    if pixels.ndim not in (2, 3):
+    if pixels.ndim - color not in (2, 3):
         raise VolumeError(f"{WHO} is compressed in a way that is not supported. Export it uncompressed.")
-    return pixels[np.newaxis] if pixels.ndim == 2 else pixels
+    return pixels[np.newaxis] if pixels.ndim - color == 2 else pixels

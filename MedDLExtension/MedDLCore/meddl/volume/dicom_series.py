@@ -1,4 +1,4 @@
-"""Reading a DICOM series: a folder, or any one file of it.
+"""Reading a DICOM series: a folder, or any one file of it; or a two-dimensional image by itself.
 
 The slices are sorted by where they are, never by file name. Gantry-tilted stacks keep their shear in the affine.
 Anything that would make a wrong volume is refused: gaps, repeated positions, mixed orientations or sizes.
@@ -16,6 +16,7 @@ from meddl.errors import UsageError, VolumeError
 
 from .data import Volume
 from .dicom_frames import WHO, Frame, Header, frames_of, is_dicom, read_header
+from .dicom_picture import is_clip, is_flat, is_placed, read_flat
 from .dicom_pixels import read_stack
 from .geometry import flip_lps_ras
 
@@ -38,6 +39,31 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
         VolumeError: there is no image, there are several series, or the one there makes no gapless stack.
         UsageError: ``series_uid`` is not there.
     """
+    headers = dicom_headers(path, series_uid=series_uid)
+    if _is_flat(headers):
+        if is_clip(headers[0]):
+            raise VolumeError(
+                f"{WHO} is a clip of several frames, which have no places in space. Read it as a sequence, or export "
+                "the frame that is wanted."
+            )
+        return read_flat(headers[0])[0]
+    frames, affine = place_stack(headers)
+    array, note = read_stack(frames)
+    modality = headers[0].modality
+    meta = {"format": "dicom", "modality": modality, **note}
+    if str(headers[0].dataset.get("PhotometricInterpretation")) == "MONOCHROME1":
+        meta["photometric"] = "MONOCHROME1"  # small values are meant to look bright; they stay as they are
+    return Volume(array, affine, name=modality, meta=meta)
+
+
+def read_dicom_frames(path: Path, *, series_uid: str | None = None) -> tuple[Volume, ...]:
+    """Return the frames of a clip (ultrasound, fluoroscopy) one by one, or the one image of anything else."""
+    headers = dicom_headers(path, series_uid=series_uid)
+    return read_flat(headers[0]) if _is_flat(headers) else (read_dicom(path, series_uid=series_uid),)
+
+
+def dicom_headers(path: Path, *, series_uid: str | None = None) -> list[Header]:
+    """Return the headers of the images that ``path`` stands for, as :func:`read_dicom` takes it; never pixels."""
     if path.is_file():
         header = read_header(path)
         if header is None:
@@ -46,18 +72,34 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
             )
         if series_uid is not None and series_uid != header.series_uid:
             raise UsageError("The DICOM file is not of the series that was asked for. Give its folder instead.")
+        if is_flat(header):
+            return [header]
         series_uid = header.series_uid
         path = path.parent
     headers = _choose(_scan(path), series_uid)
+    if len(headers) > 1 and is_flat(headers[0]):
+        raise VolumeError(
+            f"The folder holds {len(headers)} two-dimensional images (views or shots), which make no volume. "
+            "Choose one of the files."
+        )
+    return headers
+
+
+def place_stack(headers: list[Header]) -> tuple[list[Frame], np.ndarray]:
+    """Return the slices of a stack in the order of K, and its affine (voxel index to RAS mm).
+
+    Raises:
+        VolumeError: they make no gapless stack.
+    """
     frames = [frame for header in headers for frame in frames_of(header)]
     _check_uniform(frames)
-    frames, affine = _stack(frames)
-    array, note = read_stack(frames)
-    modality = headers[0].modality
-    meta = {"format": "dicom", "modality": modality, **note}
-    if str(headers[0].dataset.get("PhotometricInterpretation")) == "MONOCHROME1":
-        meta["photometric"] = "MONOCHROME1"  # small values are meant to look bright; they stay as they are
-    return Volume(array, affine, name=modality, meta=meta)
+    return _stack(frames)
+
+
+def _is_flat(headers: list[Header]) -> bool:
+    """Say whether this is a two-dimensional image: by its kind, or a lone one that is nowhere."""
+    lone = len(headers) == 1 and not is_placed(headers[0]) and not is_clip(headers[0])
+    return is_flat(headers[0]) or lone
 
 
 def _scan(folder: Path) -> list[Header]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from meddl.errors import UsageError, VolumeError
 
 from .data import Volume
+from .picture_file import PICTURES
 
-READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", *PICTURES)
 
 
 def read_volume(path: str | os.PathLike[str], *, series_uid: str | None = None, multichannel: bool = False) -> Volume:
-    """Return the image in a file (.nrrd, .nhdr, .nii, .nii.gz, .mha, .mhd, DICOM) or in a folder of a DICOM series.
+    """Return the image in a file (.nrrd, .nhdr, .nii, .nii.gz, .mha, .mhd, .png, .jpg, .tif, DICOM) or a DICOM folder.
+
+    Two-dimensional images (pictures; DICOM radiographs, mammograms, ultrasound and the like) are one voxel thick.
 
     Voxels keep their order and the affine maps each to where the file says it is: nothing is reoriented, sheared axes
     stay sheared. Integers stay integers. Values are those stored, except where the format itself defines a slope and
@@ -78,6 +84,39 @@ def read_volume(path: str | os.PathLike[str], *, series_uid: str | None = None, 
     )
 
 
+def read_frames(path: str | os.PathLike[str], *, series_uid: str | None = None) -> tuple[Volume, ...]:
+    """Return the frames of a clip or a 4-D image, in order, each a volume of its own; of another image the only one.
+
+    A DICOM clip (ultrasound, fluoroscopy) gives frames one voxel thick, a 4-D nrrd or NIfTI file one volume per image.
+
+    Raises:
+        VolumeError, UsageError: as :func:`read_volume`.
+
+    Example:
+        >>> import numpy as np
+        >>> from meddl.volume import write_volume
+        >>> write_volume(Volume(np.zeros((5, 2, 3, 4), np.int16), np.eye(4)), "beating.nrrd")
+        >>> len(read_frames("beating.nrrd"))
+        5
+    """
+    path = Path(path)
+    if path.name.lower().endswith(READABLE):
+        volume = read_volume(path, series_uid=series_uid, multichannel=True)
+        if path.name.lower().endswith(PICTURES):
+            return (volume,)  # its channels are colors
+        return tuple(replace(volume, array=channel[np.newaxis]) for channel in volume.array)
+    try:
+        if path.is_dir() or path.is_file():
+            from .dicom_frames import is_dicom
+            from .dicom_series import read_dicom_frames
+
+            if path.is_dir() or is_dicom(path):
+                return read_dicom_frames(path, series_uid=series_uid)
+    except OSError as error:
+        raise VolumeError(f"{path.name} could not be read: {error.strerror or 'the system refused it'}.") from error
+    return (read_volume(path, series_uid=series_uid),)
+
+
 def _read_file(path: Path, name: str, multichannel: bool) -> Volume:
     if name.endswith((".nrrd", ".nhdr")):
         from .nrrd_file import read_nrrd
@@ -87,6 +126,10 @@ def _read_file(path: Path, name: str, multichannel: bool) -> Volume:
         from .nifti_file import read_nifti
 
         return read_nifti(path, multichannel=multichannel)
+    if name.endswith(PICTURES):
+        from .picture_file import read_picture_file
+
+        return read_picture_file(path)
     from .meta_file import read_meta
 
     return read_meta(path)
