@@ -12,6 +12,7 @@ from meddl.models.catalog import Catalog, CatalogEntry, resolve_model
 from meddl.models.channels import Channel
 from meddl.models.check import INFERENCE_IDS, CheckReport
 from meddl.models.config_files import ConfigTree
+from meddl.models.inference_parts import InferenceParts, inference_parts
 from meddl.models.places import cache_dir, definitions_dir
 from meddl.models.restricted_config import RestrictedConfig
 from meddl.models.trust import TrustEntry, TrustStore
@@ -29,6 +30,7 @@ __all__ = [
     "Channel",
     "CheckReport",
     "ConfigTree",
+    "InferenceParts",
     "ModelBundle",
     "RestrictedConfig",
     "TrustEntry",
@@ -38,6 +40,7 @@ __all__ = [
     "WeightsKind",
     "cache_dir",
     "definitions_dir",
+    "inference_parts",
     "inspect_weights",
     "load_weights",
     "open_config",

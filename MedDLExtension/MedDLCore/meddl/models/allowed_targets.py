@@ -53,6 +53,10 @@ _NETWORKS = {
     "monai.networks.nets.vqvae": "VQVAE",
 }
 
+_OWN_NETWORKS = {
+    "meddl.networks.recurrent": "RecurrentClassifier",
+}
+
 _TRANSFORMS = {
     "monai.transforms.compose": "Compose",
     "monai.transforms.croppad.array": (
@@ -141,7 +145,7 @@ TORCHSCRIPT_TARGET = "torch.jit.load"
 DEVICE_TARGET = "torch.device"
 
 LOADING_TRANSFORMS = frozenset({"LoadImage", "LoadImaged"})
-SAVING_TRANSFORMS = frozenset({"SaveImage", "SaveImaged"})
+SAVING_TRANSFORMS = frozenset({"SaveImage", "SaveImaged", "SaveClassification", "SaveClassificationd"})
 IO_TRANSFORMS = LOADING_TRANSFORMS | SAVING_TRANSFORMS
 """Steps that go from and to files. Never made from an untrusted config; meant to be dropped from a list of steps."""
 
@@ -173,6 +177,11 @@ def canonical_name(target: str) -> str:
     return name
 
 
+def short_name(target: str) -> str:
+    """Return the last part of a dotted name: what a class is called wherever it lives."""
+    return target.rpartition(".")[2]
+
+
 def find_target(target: str) -> AllowedTarget | None:
     """Return what ``target`` (``UNet``, ``monai.networks.nets.UNet``, ``torch.nn.ReLU``, ...) names, if it is allowed.
 
@@ -189,12 +198,13 @@ def _build_table() -> dict[str, AllowedTarget]:
     table: dict[str, AllowedTarget] = {}
     for package, modules in (
         ("monai.networks.nets", _NETWORKS),
+        ("meddl.networks", _OWN_NETWORKS),
         ("monai.transforms", _TRANSFORMS),
         ("monai.inferers", _INFERERS),
     ):
         for module, names in modules.items():
             for name in names.split():
-                allowed = AllowedTarget(module, name, is_network=package == "monai.networks.nets")
+                allowed = AllowedTarget(module, name, is_network=package.endswith((".networks", ".nets")))
                 spellings = _dictionary_aliases(name) if module.endswith(".dictionary") else [name]
                 for spelling in spellings:
                     for prefix in ("", f"{package}.", f"{module}."):
@@ -206,5 +216,5 @@ def _build_table() -> dict[str, AllowedTarget]:
 
 _DICTIONARY_TRANSFORMS = frozenset(
     name for module, names in _TRANSFORMS.items() if module.endswith(".dictionary") for name in names.split()
-) | {"LoadImaged", "SaveImaged"}
+) | {"Lambdad", "LoadImaged", "SaveClassificationd", "SaveImaged"}
 _TABLE = _build_table()

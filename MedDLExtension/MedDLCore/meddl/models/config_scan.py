@@ -39,7 +39,7 @@ def scan(tree: ConfigTree, source: str, ids: Iterable[str] | None, drop: frozens
         tree: the config with its ``%`` copies filled in.
         source: what to call it.
         ids: start from these and follow references; from the whole config when None.
-        drop: canonical names of transforms that are dropped from lists.
+        drop: canonical names of transforms, and ids, that are dropped from lists.
     """
     scanner = _Scanner(tree, source, drop)
     if ids is None:
@@ -49,10 +49,12 @@ def scan(tree: ConfigTree, source: str, ids: Iterable[str] | None, drop: frozens
     return tuple(dict.fromkeys(scanner.reasons))[:MAX_REASONS]
 
 
-def is_dropped(node: Any, drop: frozenset[str]) -> bool:
-    """Tell whether an item of a list is one of the transforms to leave out."""
+def is_dropped(node: Any, drop: frozenset[str], id: str = "") -> bool:
+    """Tell whether an item of a list is one of the transforms to leave out: by its class, or by its ``id``."""
     if not is_component(node):
         return False
+    if id and id in drop:
+        return True
     target = node["_target_"]
     return isinstance(target, str) and canonical_name(target) in drop
 
@@ -123,7 +125,7 @@ class _Scanner:
             if isinstance(part, dict) and is_component(part):
                 self._component(here, part)
             for key, sub_id, value in reversed(list(children(here, part))):
-                if isinstance(part, list) and is_dropped(value, self._drop):
+                if isinstance(part, list) and is_dropped(value, self._drop, sub_id):
                     continue
                 if is_component(part) and key in ("_target_", "_desc_", "_mode_"):
                     continue

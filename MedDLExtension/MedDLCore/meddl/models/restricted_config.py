@@ -112,7 +112,8 @@ class RestrictedConfig:
             id: ``preprocessing``, ``inferer#roi_size``, ``preprocessing::transforms::0``, ...
             default: what to return when there is no such id.
             raw: return the config's text (references to other parts filled in by ``%`` only) and make nothing.
-            drop: names of transforms (``LoadImaged``) to leave out of every list, also in what ``id`` refers to.
+            drop: names of transforms (``LoadImaged``), or ids of steps, to leave out of every list, also in what ``id``
+                refers to.
 
         Raises:
             UntrustedModelError: it would take more than the known classes and harmless expressions.
@@ -155,7 +156,7 @@ class RestrictedConfig:
 
         Args:
             ids: look only at these and at what they refer to; at the whole config by default.
-            drop: transforms that will be dropped from lists and so don't count.
+            drop: transforms (names or ids) that will be dropped from lists and so don't count.
         """
         wanted = None if ids is None else [normalize_id(id) for id in ids]
         dropped = frozenset(canonical_name(name) for name in drop)
@@ -214,7 +215,7 @@ class _Resolution:
     def _items(self, id: str, node: dict[Any, Any] | list[Any]) -> list[tuple[Any, Any]]:
         items = []
         for key, sub_id, child in children(id, node):
-            if isinstance(node, list) and self._drop and config_scan.is_dropped(child, self._drop):
+            if isinstance(node, list) and self._drop and config_scan.is_dropped(child, self._drop, sub_id):
                 continue
             value = self._child(sub_id, child)
             if is_component(child) and value is None:

@@ -17,7 +17,7 @@ from meddl.models.allowed_targets import canonical_name
 from meddl.models.bundle import ModelBundle
 from meddl.models.check import INFERENCE_IDS
 from meddl.models.config_scan import is_dropped
-from meddl.models.config_tree import MISSING, normalize_id
+from meddl.models.config_tree import MISSING, children, normalize_id
 from meddl.models.restricted_config import RestrictedConfig
 from meddl.models.trust import TrustStore
 
@@ -103,11 +103,12 @@ class TrustedConfig:
         return self._parsers[drop]
 
 
-def _without(node: Any, drop: frozenset[str]) -> Any:
+def _without(node: Any, drop: frozenset[str], id: str = "") -> Any:
     if isinstance(node, dict):
-        return {key: _without(value, drop) for key, value in node.items()}
+        return {key: _without(value, drop, sub_id) for key, sub_id, value in children(id, node)}
     if isinstance(node, list):
-        return [_without(item, drop) for item in node if not is_dropped(item, drop)]
+        kept = [(sub_id, item) for _, sub_id, item in children(id, node) if not is_dropped(item, drop, sub_id)]
+        return [_without(item, drop, sub_id) for sub_id, item in kept]
     return node
 
 
