@@ -11,6 +11,7 @@ from .geometry import Grid, is_sheared, orientation_code
 from .itk import from_sitk, resample_to, to_sitk
 from .reading import read_frames, read_volume
 from .segmentation_file import write_segmentation
+from .segmentation_reading import read_segmentation
 from .writing import check_writable, whole_file, write_volume
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "is_sheared",
     "orientation_code",
     "read_frames",
+    "read_segmentation",
     "read_volume",
     "resample_to",
     "to_sitk",
