@@ -143,6 +143,7 @@ OBSOLETE_ARGUMENTS: dict[str, frozenset[str]] = {"SwinUNETR": frozenset({"img_si
 
 TORCHSCRIPT_TARGET = "torch.jit.load"
 DEVICE_TARGET = "torch.device"
+ONNX_TARGET = "meddl.networks.OnnxNetwork"
 
 LOADING_TRANSFORMS = frozenset({"LoadImage", "LoadImaged"})
 SAVING_TRANSFORMS = frozenset({"SaveImage", "SaveImaged", "SaveClassification", "SaveClassificationd"})

@@ -61,25 +61,57 @@ class ModelBundle:
         report = bundle.check()
     """
 
-    def __init__(self, path: Path, metadata: ConfigTree, fallback_name: str = "") -> None:
+    format = "monai"
+    """``monai``; the other formats of :mod:`meddl.models.formats` are ``torchscript``, ``onnx`` and ``nnunet``."""
+
+    def __init__(
+        self,
+        path: Path,
+        metadata: ConfigTree,
+        fallback_name: str = "",
+        *,
+        configs: Mapping[str, ConfigTree] | None = None,
+        names: tuple[str, ...] | None = None,
+    ) -> None:
+        """Made by :meth:`open`.
+
+        Args:
+            path: the folder that the files' names are relative to.
+            metadata: as of ``metadata.json``.
+            fallback_name: for a model that gives no name.
+            configs: configs by name for a model that has none on disk.
+            names: the files that are the model; all in the folder by default.
+        """
         self._path = path
         self._fallback_name = fallback_name or path.name
         self._metadata = metadata
+        self._configs = configs
+        self._names = names
         self._digest: tuple[content.Signature, str] | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> ModelBundle:
-        """Return the bundle in a folder, or in a zip archive, which is unpacked into the cache first.
+        """Return the model in a folder, in a zip archive, which is unpacked into the cache first, or in a single file.
+
+        Beside MONAI Bundles these are TorchScript and ONNX files with a sidecar and result folders of nnU-Net v2.
 
         Raises:
-            ModelError: no such file, not a bundle, or one whose metadata cannot be read.
+            ModelError: no such file, not a model, or one whose metadata cannot be read.
         """
+        from meddl.models.formats import open_other
+
         path = Path(path)
         try:
+            other = open_other(path)
+            if other is not None:
+                return other
             if path.is_dir():
                 root = path.absolute()
             elif path.is_file():
                 root = _unpacked(path)
+                other = open_other(root, path.stem)
+                if other is not None:
+                    return other
             else:
                 raise ModelError(f"There is no model at '{path.name}'.")
         except OSError as error:
@@ -92,8 +124,18 @@ class ModelBundle:
 
     @property
     def path(self) -> Path:
-        """The folder that holds ``configs/`` and ``models/``."""
+        """The folder of the model's files: for a MONAI Bundle the one that holds ``configs/`` and ``models/``."""
         return self._path
+
+    @property
+    def location(self) -> Path:
+        """What :meth:`open` finds the model by: its folder, or its file where it is a single one."""
+        return self._path
+
+    @property
+    def required_packages(self) -> tuple[str, ...]:
+        """Optional Python packages that running the model takes, whether they are installed or not."""
+        return ()
 
     @property
     def metadata(self) -> ConfigTree:
@@ -175,7 +217,7 @@ class ModelBundle:
     @property
     def files(self) -> tuple[str, ...]:
         """All files, as sorted relative paths with forward slashes."""
-        return content.list_files(self._path)
+        return content.list_files(self._path, self._names)
 
     @property
     def digest(self) -> str:
@@ -183,10 +225,10 @@ class ModelBundle:
 
         Computed anew whenever a file's size, times or identity changed since the last time.
         """
-        signature = content.signature(self._path)
+        signature = content.signature(self._path, self._names)
         if self._digest is None or self._digest[0] != signature:
-            digest = content.digest(self._path)
-            if content.signature(self._path) != signature:
+            digest = content.digest(self._path, self._names)
+            if content.signature(self._path, self._names) != signature:
                 raise ModelError(f"The files of the model '{self.name}' are being changed. Try again in a moment.")
             self._digest = (signature, digest)
         return self._digest[1]
@@ -207,8 +249,16 @@ class ModelBundle:
 
     def config(self, name: str = "inference") -> ConfigTree:
         """Return a config as plain data. Nothing in it is evaluated."""
+        if self._configs is not None:
+            if name not in self._configs:
+                raise ModelError(f"The model '{self.name}' has no config {name[:80]!a}.")
+            return copy.deepcopy(self._configs[name])
         path = self.config_path(name)
         return read_config(path, f"configs/{path.name}")
+
+    def config_source(self, name: str = "inference") -> str:
+        """Return what to call a config in messages: its path within the bundle."""
+        return f"configs/{self.config_path(name).name}"
 
     def restricted_config(
         self, name: str = "inference", *, overrides: Mapping[str, Any] | None = None, trusted: bool = False
@@ -219,7 +269,7 @@ class ModelBundle:
             bundle_root=self._path,
             overrides=overrides,
             trusted=trusted,
-            source=f"configs/{self.config_path(name).name}",
+            source=self.config_source(name),
         )
 
     @property

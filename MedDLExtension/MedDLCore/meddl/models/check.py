@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from meddl.errors import ModelError, UntrustedModelError
 from meddl.models import content
-from meddl.models.allowed_targets import TORCHSCRIPT_TARGET
+from meddl.models.allowed_targets import ONNX_TARGET, TORCHSCRIPT_TARGET
 from meddl.models.bundle import is_config_file
 from meddl.models.metadata_schema import metadata_problems, metadata_warnings
 from meddl.models.weights import WEIGHTS_SUFFIXES, WeightsKind, inspect_weights
@@ -130,6 +130,8 @@ class _Checker:
             self.problems.append(f"In {where} 'network_def' is not the description of a network.")
         elif network["_target_"] == TORCHSCRIPT_TARGET:
             self._check_program(config, where)
+        elif network["_target_"] == ONNX_TARGET:
+            self._check_onnx(config, where)
         elif config_name == "inference":
             self._check_weights()
 
@@ -142,6 +144,17 @@ class _Checker:
         facts = inspect_weights(path)
         if facts.kind is not WeightsKind.TORCHSCRIPT:
             self.problems.append(f"The file '{path.name}' that {where} loads is not a TorchScript program.")
+
+    def _check_onnx(self, config: RestrictedConfig, where: str) -> None:
+        from meddl.networks.onnx_graph import inspect_onnx
+
+        file = config.text("network_def::f")
+        if file is None:
+            self.problems.append(f"In {where} 'network_def' does not name its ONNX file ('f').")
+            return
+        path = content.inside(self._bundle.path, file)
+        for name in inspect_onnx(path).external_files:
+            content.inside(self._bundle.path, path.parent / name)
 
     def _check_weights(self) -> None:
         path = self._bundle.weights_path

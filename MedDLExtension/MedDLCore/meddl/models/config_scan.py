@@ -9,6 +9,7 @@ from typing import Any
 from meddl.models.allowed_targets import (
     DEVICE_TARGET,
     IO_TRANSFORMS,
+    ONNX_TARGET,
     REFUSED_ARGUMENTS,
     TORCHSCRIPT_TARGET,
     canonical_name,
@@ -69,7 +70,7 @@ def target_refusal(node: dict[Any, Any]) -> str:
         return f"computes its '_target_' ({shown})"
     if canonical_name(target) in IO_TRANSFORMS:
         return f"reads or writes files by itself ({shown})"
-    if find_target(target) is None and target not in (TORCHSCRIPT_TARGET, DEVICE_TARGET):
+    if find_target(target) is None and target not in (TORCHSCRIPT_TARGET, DEVICE_TARGET, ONNX_TARGET):
         return f"calls {shown}, which is not among the known classes"
     if node.get("_mode_", "default") != "default":
         return f"has the '_mode_' {str(node['_mode_'])[:60]!a}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from meddl.errors import ModelError
@@ -21,21 +21,25 @@ Signature = Mapping[str, tuple[int, int, int, int]]
 """Relative path -> (size, mtime_ns, ctime_ns, inode): when it is the same, the bytes are."""
 
 
-def list_files(root: Path) -> tuple[str, ...]:
-    """Return all files below ``root`` as sorted relative paths with forward slashes.
+def list_files(root: Path, only: Collection[str] | None = None) -> tuple[str, ...]:
+    """Return all files below ``root``, or those in ``only``, as sorted relative paths with forward slashes.
 
     Raises:
-        ModelError: a link leads out of the folder, or something is neither file nor folder.
+        ModelError: a link leads out of the folder, something is neither file nor folder, or one of ``only`` is missing.
     """
+    if only is not None:
+        for name in only:
+            inside(root, name)
+        return tuple(sorted(only))
     found: list[str] = []
     _walk(root, root.resolve(), "", found, 0)
     return tuple(sorted(found))
 
 
-def signature(root: Path) -> Signature:
+def signature(root: Path, only: Collection[str] | None = None) -> Signature:
     """Return sizes, times and inodes of all files: cheap, and different when a file was written to."""
     result = {}
-    for name in list_files(root):
+    for name in list_files(root, only):
         try:
             status = (root / name).stat()
         except OSError as error:
@@ -44,10 +48,15 @@ def signature(root: Path) -> Signature:
     return result
 
 
-def digest(root: Path) -> str:
-    """Return the SHA-256 (64 hexadecimal digits) over the sorted relative paths and bytes of all files in ``root``."""
+def digest(root: Path, only: Collection[str] | None = None) -> str:
+    """Return the SHA-256 (64 hexadecimal digits) over the sorted relative paths and bytes of all files in ``root``.
+
+    Args:
+        root: the model's folder.
+        only: the files that count; all by default.
+    """
     total = hashlib.sha256(b"meddl bundle 1\n")
-    for name in list_files(root):
+    for name in list_files(root, only):
         path = root / name
         # Length first, so that no two sets of files give the same stream of bytes.
         encoded = name.encode("utf-8", "surrogateescape")

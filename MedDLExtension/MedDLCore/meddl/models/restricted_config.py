@@ -21,6 +21,7 @@ from meddl.models.allowed_targets import (
     FORCED_ARGUMENTS,
     IO_TRANSFORMS,
     OBSOLETE_ARGUMENTS,
+    ONNX_TARGET,
     REFUSED_ARGUMENTS,
     TORCHSCRIPT_TARGET,
     AllowedTarget,
@@ -267,6 +268,8 @@ class _Resolution:
                 raise self._untrusted(id, f"gives {target} the argument '{name}'")
         if target == TORCHSCRIPT_TARGET:
             return self._torchscript(id, arguments)
+        if target == ONNX_TARGET:
+            return self._onnx(id, arguments)
         if target == DEVICE_TARGET:
             return self._device(id, arguments)
         allowed = find_target(target)
@@ -339,6 +342,16 @@ class _Resolution:
         from meddl.models.weights import load_weights
 
         return load_weights(path, trusted=self._config._trusted)
+
+    def _onnx(self, id: str, arguments: dict[str, Any]) -> Any:
+        # No consent is needed: the file is refused unless all its operators are standard ones.
+        file = arguments.pop("f", None)
+        device = arguments.pop("device", None)
+        if arguments or not isinstance(file, str) or (device is not None and not _is_device(device)):
+            raise self._untrusted(id, f"calls {ONNX_TARGET} with more than a file of the bundle")
+        from meddl.networks.onnx_network import OnnxNetwork
+
+        return OnnxNetwork(inside(self._root, file), device or "cpu")
 
     def _device(self, id: str, arguments: dict[str, Any]) -> Any:
         values = list(arguments.values())

@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meddl.networks.onnx_network import OnnxNetwork
     from meddl.networks.recurrent import RecurrentClassifier
 
-__all__ = ["RecurrentClassifier"]
+__all__ = ["OnnxNetwork", "RecurrentClassifier"]
 
-_HOMES = {"RecurrentClassifier": "meddl.networks.recurrent"}
+_HOMES = {"OnnxNetwork": "meddl.networks.onnx_network", "RecurrentClassifier": "meddl.networks.recurrent"}
 
 
 def __getattr__(name: str) -> Any:
