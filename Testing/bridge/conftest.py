@@ -41,6 +41,9 @@ def scene(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
         ("volumes", slicer.vtkSlicerVolumesLogic),
         ("segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
         ("terminologies", slicer.vtkSlicerTerminologiesModuleLogic),
+        ("colors", slicer.vtkSlicerColorLogic),
+        ("markups", slicer.vtkSlicerMarkupsLogic),
+        ("sequences", slicer.vtkSlicerSequencesLogic),
     ):
         logic = kind()
         logic.SetMRMLScene(scene)

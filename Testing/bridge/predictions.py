@@ -47,3 +47,49 @@ def prediction_for(volume: Volume, dtype: type = np.uint8) -> dict[str, Any]:
         "volumes_ml": {name: count * voxel_ml for name, count in counts.items()},
         "provenance": PROVENANCE,
     }
+
+
+def named(task: str, volume: Volume, **more: Any) -> dict[str, Any]:
+    """A prediction of any task, with answers that differ in all axes."""
+    center = volume.affine @ [1.5, 2.0, 2.5, 1.0]
+    rotated = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    results: dict[str, dict[str, Any]] = {
+        "segmentation": prediction_for(volume),
+        "classification": {
+            "classes": [
+                {"name": "MR", "probability": 0.07, "code": ""},
+                {"name": "CT", "probability": 0.93, "code": "DCM^CT^Computed Tomography"},
+            ],
+            "exclusive": True,
+            "calibrated": True,
+            "evidence": [],
+            "uncertainty": None,
+        },
+        "detection": {
+            "boxes": [
+                {"label": "Kidney", "score": 0.6, "center": [1.0, 2.0, 3.0], "size": [4.0, 5.0, 6.0], "axes": rotated},
+                {"label": "Liver", "score": 0.9, "center": center[:3], "size": [9.0, 3.0, 7.0], "axes": np.eye(3)},
+                {"label": "Kidney", "score": 0.5, "center": [-9.0, 2.0, 3.0], "size": [4.0, 5.0, 6.0], "axes": rotated},
+            ]
+        },
+        "landmarks": {
+            "points": [
+                {"name": "AC", "position": center[:3], "score": 0.98},
+                {"name": "PC", "position": [4.0, -5.0, 6.0], "score": 0.2},
+            ]
+        },
+        "reconstruction": {"image": volume.with_array(volume.array * 0.5), "difference": None, "quality": None},
+    }
+    return {"task": task, "provenance": PROVENANCE, **results[task], **more}
+
+
+def uncertainty_for(volume: Volume) -> dict[str, Any]:
+    """An entropy map that grows along one axis, and intervals for all structures."""
+    entropy = np.broadcast_to(np.linspace(0, 1, volume.shape[0], dtype=np.float32)[None, :, None, None], (1, *volume.shape))
+    return {
+        "method": "flips",
+        "passes": 8,
+        "entropy": volume.with_array(np.asfortranarray(entropy[0])[None]),
+        "intervals": {segment["name"]: (0.5, 2.0) for segment in SEGMENTS},
+        "sentence": "Least sure at the border.",
+    }

@@ -73,7 +73,7 @@ def parent_to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
 
 
 def add_volume_node(
-    volume: Volume, name: str = "", like: slicer.vtkMRMLVolumeNode | None = None
+    volume: Volume, name: str = "", like: slicer.vtkMRMLVolumeNode | None = None, take_over: bool = False
 ) -> slicer.vtkMRMLVolumeNode:
     """Add ``volume`` to the scene as a new node: a scalar volume, or a vector volume when it has several channels.
 
@@ -82,6 +82,7 @@ def add_volume_node(
         name: name of the node; ``volume.name`` when empty.
         like: a node that the new one belongs to. It comes to lie under the same parent transform and in the same
             study folder.
+        take_over: as for :func:`fill_image`.
     """
     node_class = "vtkMRMLScalarVolumeNode" if volume.channels == 1 else _VECTOR_CLASS
     if like is not None:
@@ -91,15 +92,18 @@ def add_volume_node(
     )
     if like is not None:
         node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
-    update_node_from_volume(node, volume)
+    update_node_from_volume(node, volume, take_over)
     node.CreateDefaultDisplayNodes()
     if like is not None:
         study.place_beside(node, like)
     return node
 
 
-def update_node_from_volume(node: slicer.vtkMRMLVolumeNode, volume: Volume) -> None:
+def update_node_from_volume(node: slicer.vtkMRMLVolumeNode, volume: Volume, take_over: bool = False) -> None:
     """Write the voxels and the place of ``volume`` into ``node``, which keeps its parent transform.
+
+    Args:
+        take_over: as for :func:`fill_image`.
 
     Raises:
         VolumeError: the node cannot hold that many channels, or lies under a nonlinear transform.
@@ -111,17 +115,25 @@ def update_node_from_volume(node: slicer.vtkMRMLVolumeNode, volume: Volume) -> N
     to_parent = np.linalg.inv(parent_to_world(node)) @ volume.affine
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(to_parent))
     image = vtk.vtkImageData()
-    fill_image(image, volume.array)
+    fill_image(image, volume.array, take_over)
     node.SetAndObserveImageData(image)
 
 
-def fill_image(image: vtk.vtkImageData, array: np.ndarray) -> None:
-    """Copy ``array``, ``(C, I, J, K)``, once into memory that ``image`` owns."""
+def fill_image(image: vtk.vtkImageData, array: np.ndarray, take_over: bool = False) -> None:
+    """Put ``array``, ``(C, I, J, K)``, into ``image``: copied once into memory that it owns.
+
+    Args:
+        take_over: nobody else will change ``array``, so that its memory can be used as it is where it lies as VTK
+            wants it. It lives as long as the image does.
+    """
     from vtk.util import numpy_support
 
     array = _storable(array)
     channels, *shape = array.shape
     image.SetDimensions(*shape)
+    if take_over and channels == 1 and array[0].flags.f_contiguous and array.flags.writeable:
+        image.GetPointData().SetScalars(_taken_over(array[0].ravel(order="F")))
+        return
     image.AllocateScalars(numpy_support.get_vtk_array_type(array.dtype), channels)
     target = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
     target = target.reshape((*reversed(shape), channels))
@@ -129,6 +141,17 @@ def fill_image(image: vtk.vtkImageData, array: np.ndarray) -> None:
     # Plane by plane, a copy that turns the axes around keeps to the processor's cache: 4 times faster than at once.
     for j in range(shape[1]):
         target[:, j] = source[:, j]
+
+
+def _taken_over(array: np.ndarray) -> vtk.vtkDataArray:
+    """Return a VTK array over the memory of a flat ``array``, which lives as long as it does."""
+    from vtk.util import numpy_support
+
+    taken = numpy_support.numpy_to_vtk(array, deep=False)
+    # What VTK's wrapper holds on to is let go only when the next such array comes; an observer goes at once.
+    taken.AddObserver("DeleteEvent", lambda _caller, _event, _memory=array: None)
+    del taken._numpy_reference
+    return taken
 
 
 def _stored_array(node: slicer.vtkMRMLVolumeNode | None) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,11 +43,13 @@ def apply_segmentation(
 
     In an existing segmentation, a structure of the same name keeps its identifier and how it is shown. The
     segmentation comes to lie under the input's parent transform and in its study folder, takes its grid as
-    reference geometry, and carries names, colors, terminology and provenance. All segments share one labelmap layer.
+    reference geometry, and carries names, colors, terminology and provenance. Segments of one layer share a labelmap.
+    Surfaces that were shown are made anew as soon as the result is on the screen.
 
     Args:
-        prediction: ``{"labels": Volume, "segments": [{"label", "name", "color", "terminology"}, ...],
-            "provenance": {...}}`` as the inference task returns it; labels are ``(1, I, J, K)`` on the input's grid.
+        prediction: ``{"labels": Volume, "segments": [{"label", "name", "color", "terminology", "layer"}, ...],
+            "provenance": {...}}`` as the inference task returns it; labels are ``(layers, I, J, K)`` on the input's
+            grid. Their memory may be taken over: they must not be changed afterwards.
         input_node: the volume that was segmented.
         segmentation_node: the node to write into; its segments are replaced. A new node when ``None``.
 
@@ -55,7 +57,8 @@ def apply_segmentation(
         VolumeError: the labels do not fit the volume. Nothing in the scene has changed then, and an output node keeps
             its segments.
     """
-    _check_fit(prediction["labels"], input_node)
+    check_fit(prediction["labels"], input_node)
+    _check_labels(prediction["labels"], prediction["segments"])
     segments = _segments(prediction["labels"], prediction["segments"], nodes.affine_to_parent(input_node))
     had_surface = False
     looks: dict[str, dict[str, Any]] = {}
@@ -72,7 +75,7 @@ def apply_segmentation(
         segmentation_node.CreateDefaultDisplayNodes()
         provenance.write(segmentation_node, prediction["provenance"])
     if had_surface:
-        segmentation_node.CreateClosedSurfaceRepresentation()
+        _soon(lambda: _make_surfaces(segmentation_node))
     # Last: a slice view's controller hides segments that take the place of others while the events above are told.
     _restore_looks(segmentation_node, looks)
     study.place_beside(segmentation_node, input_node)
@@ -94,31 +97,60 @@ def is_shown_in_3d(segmentation_node: slicer.vtkMRMLSegmentationNode | None) -> 
     return segmentation_node is not None and segmentation_node.GetSegmentation().ContainsRepresentation(_surface_name())
 
 
-def _check_fit(labels: Volume, input_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+def _soon(call: Callable[[], None]) -> None:
+    """Call from the event loop, so that what is ready can be drawn first; at once in a scene without application."""
+    try:
+        import qt
+    except ImportError:
+        call()
+    else:
+        qt.QTimer.singleShot(0, call)
+
+
+def _make_surfaces(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
+    if segmentation_node.GetScene() is not None:  # the user may have deleted it in the meantime
+        segmentation_node.CreateClosedSurfaceRepresentation()
+
+
+def check_fit(labels: Volume, input_node: slicer.vtkMRMLVolumeNode) -> None:
+    """Refuse a result that does not lie on the grid of ``input_node``.
+
+    Raises:
+        VolumeError: the input was changed while the model was running.
+    """
     image = input_node.GetImageData()
     shape = image.GetDimensions() if image is not None else (0, 0, 0)
-    if labels.channels != 1 or tuple(labels.shape) != tuple(shape):
+    if tuple(labels.shape) != tuple(shape):
         raise VolumeError(
             f'The result has {_by(labels.shape)} voxels and "{input_node.GetName()}" has {_by(shape)}: the volume '
             "was changed while the model was running. Run the model again."
         )
+
+
+def _check_labels(labels: Volume, described: Sequence[Mapping[str, Any]]) -> None:
+    layers = max((int(segment.get("layer", 0)) for segment in described), default=0) + 1
+    if layers > labels.channels:
+        raise VolumeError(f"The result has {labels.channels} label maps where its structures lie in {layers}.")
     if labels.array.dtype.kind not in "ui":
         raise VolumeError(f"The result holds values of type {labels.array.dtype}; labels are whole numbers.")
 
 
 def _segments(labels: Volume, described: Sequence[Mapping[str, Any]], affine: np.ndarray) -> list[vtk.vtkObject]:
-    """Build all segments over one shared labelmap, without touching the scene."""
-    image = slicer.vtkOrientedImageData()
-    nodes.fill_image(image, _smallest(labels.array))
-    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
+    """Build all segments, those of one layer over one shared labelmap, without touching the scene."""
+    layers: dict[int, vtk.vtkObject] = {}
     segments = []
     for description in described:
+        layer = int(description.get("layer", 0))
+        if layer not in layers:
+            layers[layer] = slicer.vtkOrientedImageData()
+            nodes.fill_image(layers[layer], _smallest(labels.array[layer : layer + 1]), take_over=True)
+            layers[layer].SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
         segment = slicer.vtkSegment()
         segment.SetName(str(description["name"]))
         segment.SetColor(*(float(value) for value in description["color"]))
         segment.SetLabelValue(int(description["label"]))
         segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), description.get("terminology") or _TISSUE)
-        segment.AddRepresentation(_labelmap_name(), image)
+        segment.AddRepresentation(_labelmap_name(), layers[layer])
         segments.append(segment)
     return segments
 

@@ -10,12 +10,15 @@ _FACTS = {"modality": "DICOM.Modality"}
 
 def place_beside(node: slicer.vtkMRMLNode, reference: slicer.vtkMRMLNode) -> None:
     """Move ``node`` into the folder (patient, study, ...) that ``reference`` lies in."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    place_in(node, folder_of(reference))
+
+
+def place_in(node: slicer.vtkMRMLNode, folder: int) -> None:
+    """Move ``node`` into a folder; 0 is the scene itself."""
+    hierarchy = _hierarchy()
     if hierarchy is None:
         return
-    reference_item = hierarchy.GetItemByDataNode(reference)
-    # Volumes loaded out of a folder may not be in the hierarchy in a scene without application.
-    folder = hierarchy.GetItemParent(reference_item) if reference_item else hierarchy.GetSceneItemID()
+    folder = folder or hierarchy.GetSceneItemID()
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.SetItemParent(item, folder)
@@ -23,9 +26,34 @@ def place_beside(node: slicer.vtkMRMLNode, reference: slicer.vtkMRMLNode) -> Non
         hierarchy.CreateItem(folder, node)
 
 
+def folder_of(node: slicer.vtkMRMLNode) -> int:
+    """Return the folder that ``node`` lies in; the scene's own for one that is not filed, 0 without a hierarchy."""
+    hierarchy = _hierarchy()
+    if hierarchy is None:
+        return 0
+    item = hierarchy.GetItemByDataNode(node)
+    # Volumes loaded out of a folder may not be in the hierarchy in a scene without application.
+    return hierarchy.GetItemParent(item) if item else hierarchy.GetSceneItemID()
+
+
+def new_folder(name: str, reference: slicer.vtkMRMLNode) -> int:
+    """Make a folder beside ``reference`` and return it."""
+    hierarchy = _hierarchy()
+    return hierarchy.CreateFolderItem(folder_of(reference), name) if hierarchy is not None else 0
+
+
+def remove_empty(folder: int) -> None:
+    """Remove a folder that holds nothing; the scene's own stays."""
+    hierarchy = _hierarchy()
+    if hierarchy is None or not folder or folder == hierarchy.GetSceneItemID():
+        return
+    if not hierarchy.GetNumberOfItemChildren(folder) and hierarchy.GetItemLevel(folder) == "Folder":
+        hierarchy.RemoveItem(folder)
+
+
 def image_facts(node: slicer.vtkMRMLNode) -> dict[str, str]:
     """Return what is known of the image and does not identify the patient, for instance ``{"modality": "MR"}``."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy = _hierarchy()
     item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
     facts = {}
     for name, attribute in _FACTS.items():
@@ -33,3 +61,7 @@ def image_facts(node: slicer.vtkMRMLNode) -> dict[str, str]:
         if value:
             facts[name] = value
     return facts
+
+
+def _hierarchy() -> slicer.vtkMRMLSubjectHierarchyNode | None:
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)

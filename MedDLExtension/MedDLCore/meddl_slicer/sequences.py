@@ -1,0 +1,137 @@
+"""Images that change with time: the frames of a sequence as values, and results as sequences beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import slicer
+import slicer.util
+from meddl.errors import VolumeError
+
+from meddl_slicer import nodes, provenance, study
+
+if TYPE_CHECKING:
+    from meddl.volume import Volume
+
+#: Node reference from a result's main node, which shows one frame, to the sequence of all.
+SEQUENCE_ROLE = provenance.PREFIX + "sequence"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame: its index value as the sequence writes it, for instance "1.25", and its image."""
+
+    index: str
+    volume: Volume
+
+
+def sequence_of(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLSequenceNode | None:
+    """Return the sequence that ``node`` is or shows a frame of, or None."""
+    if node is None or isinstance(node, slicer.vtkMRMLSequenceNode):
+        return node
+    browser = _browser_of_proxy(node)
+    return browser.GetSequenceNode(node) if browser is not None else None
+
+
+def is_volume_sequence(node: slicer.vtkMRMLNode | None) -> bool:
+    """Tell whether ``node`` is a sequence of images, or shows a frame of one."""
+    sequence = sequence_of(node)
+    return sequence is not None and sequence.GetNumberOfDataNodes() > 0 and _is_volume(sequence.GetNthDataNode(0))
+
+
+def shown_volume(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLVolumeNode | None:
+    """Return the volume in the scene that ``node`` is or, for a sequence, that shows one of its frames; else None."""
+    if not isinstance(node, slicer.vtkMRMLSequenceNode):
+        return node if _is_volume(node) else None
+    browser = browser_of(node)
+    proxy = browser.GetProxyNode(node) if browser is not None else None
+    return proxy if _is_volume(proxy) else None
+
+
+def browser_of(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrowserNode | None:
+    """Return the first browser that plays ``sequence``, or None."""
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        if browser.IsSynchronizedSequenceNodeID(sequence.GetID(), True):
+            return browser
+    return None
+
+
+def frames(node: slicer.vtkMRMLNode) -> list[Frame]:
+    """Return all frames of the sequence that ``node`` is or shows; their arrays are views of its memory.
+
+    Raises:
+        VolumeError: it is no sequence of images.
+    """
+    sequence = sequence_of(node)
+    if sequence is None or not is_volume_sequence(node):
+        raise VolumeError(f'"{node.GetName()}" is no sequence of images. Choose a volume, or a sequence of volumes.')
+    shown = shown_volume(sequence)
+    placed = nodes.parent_to_world(shown) if shown is not None else None
+    found = []
+    for position in range(sequence.GetNumberOfDataNodes()):
+        volume = nodes.volume_from_node(sequence.GetNthDataNode(position))
+        if placed is not None:  # what is kept in the sequence knows nothing of the transform that its frames lie under
+            volume = type(volume)(volume.array, placed @ volume.affine, name=volume.name, meta=volume.meta)
+        found.append(Frame(sequence.GetNthIndexValue(position), volume))
+    return found
+
+
+def show(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrowserNode:
+    """Return the browser of ``sequence``; one is made, and the first frame shown, where there is none."""
+    browser = browser_of(sequence)
+    if browser is None:
+        name = slicer.mrmlScene.GenerateUniqueName(f"{sequence.GetName()} browser")
+        browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", name)
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        browser.AddProxyNode(sequence.GetNthDataNode(0), sequence, True)
+        browser.SetSelectedItemNumber(0)
+    return browser
+
+
+class Recorder:
+    """Writes one node, frame by frame, to a sequence that is played together with the input.
+
+    Args:
+        source: the sequence that the result belongs to.
+        former: the sequence of a former run, which is written anew; a new one when ``None``.
+    """
+
+    def __init__(self, source: slicer.vtkMRMLSequenceNode, former: slicer.vtkMRMLSequenceNode | None = None) -> None:
+        self._source = source
+        self.sequence = former
+        if former is not None:
+            former.RemoveAllDataNodes()
+
+    def record(self, node: slicer.vtkMRMLNode, index: str) -> None:
+        """Add ``node`` as it is now for the frame with index value ``index``."""
+        if self.sequence is None:
+            name = slicer.mrmlScene.GenerateUniqueName(f"{node.GetName()} sequence")
+            self.sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+            study.place_beside(self.sequence, self._source)
+        for what in ("IndexName", "IndexUnit", "IndexType"):
+            getattr(self.sequence, f"Set{what}")(getattr(self._source, f"Get{what}")())
+        self.sequence.SetDataNodeAtValue(node, index)
+
+    def finish(self, node: slicer.vtkMRMLNode) -> None:
+        """Let ``node`` show the frame that the input's browser shows, from now on."""
+        if self.sequence is None:
+            return
+        browser = show(self._source)
+        if not browser.IsSynchronizedSequenceNodeID(self.sequence.GetID()):
+            browser.AddSynchronizedSequenceNodeID(self.sequence.GetID())
+            browser.AddProxyNode(node, self.sequence, False)
+        browser.SetOverwriteProxyName(self.sequence, False)
+        node.SetNodeReferenceID(SEQUENCE_ROLE, self.sequence.GetID())
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+
+
+def _browser_of_proxy(node: slicer.vtkMRMLNode) -> slicer.vtkMRMLSequenceBrowserNode | None:
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        if browser.GetSequenceNode(node) is not None:
+            return browser
+    return None
+
+
+def _is_volume(node: Any) -> bool:
+    return isinstance(node, slicer.vtkMRMLScalarVolumeNode) and not isinstance(node, slicer.vtkMRMLLabelMapVolumeNode)
