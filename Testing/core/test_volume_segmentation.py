@@ -138,7 +138,7 @@ def test_real_labels_are_kept_and_readable_without_slicer(tmp_path: Path) -> Non
         (labels(np.eye(4)), [*SEGMENTS, Segment(300, "too large", (0, 0, 0))], "300 does not fit"),
         (labels(np.eye(4)), [*SEGMENTS, Segment(9, "x", (0, 0, 0), "a|b")], "must not contain"),
         (labels(np.eye(4), np.float32), SEGMENTS, "uint8 or uint16"),
-        (Volume(np.zeros((2, 3, 3, 3), np.uint8), np.eye(4)), SEGMENTS, "one channel"),
+        (labels(np.eye(4)), [*SEGMENTS, Segment(1, "x", (0, 0, 0), layer=1)], "lies in layer 1"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(volume: Volume, segments: Any, says: str, tmp_path: Path) -> None:
@@ -157,3 +157,25 @@ def test_a_name_cannot_forge_header_entries(tmp_path: Path) -> None:
     evil = Segment(1, "a\nSegment0_LabelValue:=9\n\nspace: x", (0, 0, 0))
     write_segmentation(labels(np.eye(4)), [evil, SEGMENTS[1]], tmp_path / "x.seg.nrrd")
     assert InSlicer(tmp_path / "x.seg.nrrd").segment(0).GetLabelValue() == 1
+
+
+@pytest.mark.parametrize("where", [*PLACES, "sheared"])
+def test_slicer_reads_overlapping_structures_from_their_layers(where: str, tmp_path: Path) -> None:
+    array = np.zeros((2, 12, 13, 14), np.uint8)
+    array[0, 2:9, 3:9, 4:9] = 1
+    array[1, 4:6, 4:6, 5:12] = 1
+    array[1, 9:11, 4:6, 5:12] = 2
+    volume = Volume(array, {**PLACES, "sheared": SHEARED}[where])
+    segments = (
+        Segment(1, "whole tumor", (1, 0, 0), layer=0),
+        Segment(1, "core", (0, 1, 0), layer=1),
+        Segment(2, "another", (0, 0, 1), layer=1),
+    )
+    write_segmentation(volume, segments, tmp_path / "x.seg.nrrd")
+    read = InSlicer(tmp_path / "x.seg.nrrd")
+    assert read.segmentation.GetNumberOfSegments() == 3
+    for number, segment in enumerate(segments):
+        assert read.segment(number).GetName() == segment.name
+        mask, affine = read.mask(number, volume.shape)
+        np.testing.assert_array_equal(mask, array[segment.layer] == segment.label)
+        np.testing.assert_allclose(affine, volume.affine, atol=1e-6)

@@ -40,7 +40,7 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
         UsageError: ``series_uid`` is not there.
     """
     headers = dicom_headers(path, series_uid=series_uid)
-    if _is_flat(headers):
+    if is_flat_image(headers):
         if is_clip(headers[0]):
             raise VolumeError(
                 f"{WHO} is a clip of several frames, which have no places in space. Read it as a sequence, or export "
@@ -59,7 +59,7 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
 def read_dicom_frames(path: Path, *, series_uid: str | None = None) -> tuple[Volume, ...]:
     """Return the frames of a clip (ultrasound, fluoroscopy) one by one, or the one image of anything else."""
     headers = dicom_headers(path, series_uid=series_uid)
-    return read_flat(headers[0]) if _is_flat(headers) else (read_dicom(path, series_uid=series_uid),)
+    return read_flat(headers[0]) if is_flat_image(headers) else (read_dicom(path, series_uid=series_uid),)
 
 
 def dicom_headers(path: Path, *, series_uid: str | None = None) -> list[Header]:
@@ -96,7 +96,7 @@ def place_stack(headers: list[Header]) -> tuple[list[Frame], np.ndarray]:
     return _stack(frames)
 
 
-def _is_flat(headers: list[Header]) -> bool:
+def is_flat_image(headers: list[Header]) -> bool:
     """Say whether this is a two-dimensional image: by its kind, or a lone one that is nowhere."""
     lone = len(headers) == 1 and not is_placed(headers[0]) and not is_clip(headers[0])
     return is_flat(headers[0]) or lone

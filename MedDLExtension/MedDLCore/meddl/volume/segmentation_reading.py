@@ -24,7 +24,8 @@ _TERMINOLOGY = re.compile(r"(?:^|\|)TerminologyEntry:([^|]*)")
 def read_segmentation(path: str | os.PathLike[str]) -> tuple[Volume, tuple[Segment, ...]]:
     """Return the label map in a file and what its labels mean.
 
-    Slicer's .seg.nrrd files name their segments, which may overlap: each then says in which layer it is. The labels of
+    Slicer's .seg.nrrd and DICOM SEG files name their segments, which may overlap: each then says in which layer it is
+    (a DICOM SEG reaches from its first slice that holds something to its last). The labels of
     other images (.nrrd, .nii, .nii.gz, .mha, ...) are called "Label 1", "Label 2", ... in colors of their own.
 
     Args:
@@ -48,6 +49,10 @@ def read_segmentation(path: str | os.PathLike[str]) -> tuple[Volume, tuple[Segme
         'Brain'
     """
     path = Path(path)
+    if _is_dicom(path):
+        from .dicom_seg_reading import read_dicom_seg
+
+        return read_dicom_seg(path)
     is_nrrd = path.name.lower().endswith((".nrrd", ".nhdr")) and path.is_file()
     facts = _segment_facts(path) if is_nrrd else []
     if facts:
@@ -62,6 +67,15 @@ def read_segmentation(path: str | os.PathLike[str]) -> tuple[Volume, tuple[Segme
         )
     present = np.flatnonzero(np.bincount(labels.array.ravel(order="K")))
     return labels, tuple(Segment(int(n), f"Label {n}", _color(int(n))) for n in present if n)
+
+
+def _is_dicom(path: Path) -> bool:
+    from .dicom_frames import is_dicom
+
+    try:
+        return path.is_file() and is_dicom(path)
+    except (OSError, ValueError):
+        return False  # reading it will tell why
 
 
 def _segment_facts(path: Path) -> list[dict[str, str]]:

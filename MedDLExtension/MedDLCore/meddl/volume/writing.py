@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -105,8 +105,18 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise VolumeError(f"{path.name} could not be written: {reason}. Choose another place.") from error
 
 
-def write_nrrd(volume: Volume, file: BinaryIO, private: Mapping[str, str] | None = None) -> None:
-    """Write ``volume`` as NRRD in LPS; ``private`` are the header's own "key:=value" entries."""
+def write_nrrd(
+    volume: Volume,
+    file: BinaryIO,
+    private: Mapping[str, str] | None = None,
+    channels: Literal["vector", "list"] = "vector",
+) -> None:
+    """Write ``volume`` as NRRD in LPS.
+
+    Args:
+        private: the header's own "key:=value" entries.
+        channels: the kind of the first axis where there are several: components of one value, or several images.
+    """
     array = volume.array.astype(storable_dtype(volume.array.dtype), copy=False)
     if array.shape[0] == 1:
         array = array[0]
@@ -119,7 +129,7 @@ def write_nrrd(volume: Volume, file: BinaryIO, private: Mapping[str, str] | None
         "space": "left-posterior-superior",
         "sizes": " ".join(map(str, array.shape)),
         "space directions": " ".join(["none"] * is_vector + vectors),
-        "kinds": " ".join(["vector"] * is_vector + ["domain"] * 3),
+        "kinds": " ".join([channels] * is_vector + ["domain"] * 3),
         "endian": "little",
         "encoding": "gzip",
         "space origin": _vector(lps[:3, 3]),
