@@ -35,7 +35,7 @@ def vertebra() -> Path:
     return realdata.tptbox()["sub-ct_label-22_ct"]
 
 
-def by_monai(bundle: ModelBundle, image: Path) -> np.ndarray:
+def by_monai(bundle: ModelBundle, image: Path, channel: int | None = 0) -> np.ndarray:
     """What MONAI's own parser, file reader, inferer and inversion make of the same bundle."""
     from monai.bundle import ConfigParser
 
@@ -48,7 +48,8 @@ def by_monai(bundle: ModelBundle, image: Path) -> np.ndarray:
     network.load_state_dict(torch.load(bundle.path / "models" / "model.pt", weights_only=True))
     with torch.inference_mode():
         data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], network)[0]
-    return np.asarray(parser.get_parsed_content("postprocessing")(data)["pred"])[0]
+    labels = np.asarray(parser.get_parsed_content("postprocessing")(data)["pred"])
+    return labels if channel is None else labels[channel]
 
 
 def test_labels_are_those_of_monais_own_pipeline(bundle: ModelBundle, no_trust: TrustStore) -> None:
@@ -159,20 +160,55 @@ def test_more_windows_than_a_run_can_take_are_refused(tmp_path: Path, no_trust: 
         Predictor(bundle, "cpu", no_trust).predict(image)
 
 
-def test_overlapping_structures_are_refused(tmp_path: Path, no_trust: TrustStore) -> None:
+def test_overlapping_structures_become_layers(tmp_path: Path, no_trust: TrustStore) -> None:
     # Each channel against a threshold, as for nested tumor regions: the largest channel would be a wrong answer.
-    steps = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]
-    steps.append({"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5})  # type: ignore[dict-item]
+    steps: list[dict[str, object]] = [
+        {"_target_": "Activationsd", "keys": "pred", "sigmoid": True},
+        {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image",
+         "nearest_interp": False, "to_tensor": True},
+        {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5},
+        {"_target_": "SaveImaged", "keys": "pred", "output_dir": "."},
+    ]  # fmt: skip
+    names = {"0": "tumor core", "1": "whole tumor", "2": "enhancing tumor"}
+    output = {"type": "image", "format": "segmentation", "num_channels": 3, "channel_def": names}
     config = {"postprocessing": {"_target_": "Compose", "transforms": steps}}
-    bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "bundle", config=config))
-    with pytest.raises(ModelError, match="may overlap"):
-        Predictor(bundle, "cpu", no_trust).predict(read_volume(vertebra()))
+    formats = {**tiny_bundle.METADATA["network_data_format"], "outputs": {"pred": output}}
+    folder = tiny_bundle.write(tmp_path / "bundle", config=config, metadata={"network_data_format": formats})
+    bundle = ModelBundle.open(folder)
+    prediction = Predictor(bundle, "cpu", no_trust).predict(read_volume(vertebra()))
+    assert [(each.name, each.label, each.layer) for each in prediction.segments] == [
+        ("tumor core", 1, 0), ("whole tumor", 2, 1), ("enhancing tumor", 3, 2),
+    ]  # fmt: skip
+    expected = by_monai(bundle, vertebra(), channel=None)
+    layers = prediction.labels.array
+    assert layers.shape == expected.shape
+    for index, layer in enumerate(layers):
+        assert set(np.unique(layer)) <= {0, index + 1}
+        assert ((layer != 0) == (expected[index] != 0)).mean() > 0.99
+    overlap = ((layers != 0).sum(axis=0) > 1).mean()
+    assert overlap > 0.05, "the random network's structures should overlap, else this test shows nothing"
 
 
-def test_another_task_is_refused(tmp_path: Path, no_trust: TrustStore) -> None:
-    metadata = {"meddl": {"task": "classification"}}
-    bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "bundle", metadata=metadata))
-    with pytest.raises(ModelError, match="made for classification"):
+def test_steps_that_are_not_among_the_usual_ones_are_followed_as_written(
+    tmp_path: Path, no_trust: TrustStore
+) -> None:
+    config = json.loads(json.dumps(tiny_bundle.CONFIG))
+    steps = config["postprocessing"]["transforms"]
+    steps.insert(3, {"_target_": "MapLabelValued", "keys": "pred", "orig_labels": [1, 2], "target_labels": [7, 3]})
+    bundle = ModelBundle.open(
+        tiny_bundle.write(tmp_path / "bundle", config={"postprocessing": config["postprocessing"]})
+    )
+    prediction = Predictor(bundle, "cpu", no_trust).predict(read_volume(vertebra()))
+    expected = by_monai(bundle, vertebra())
+    assert set(np.unique(expected)) == {0, 3, 7}
+    assert (prediction.labels.array[0] == expected).mean() > 0.99
+    assert prediction.volumes_ml["Label 7"] > 0, "what the model does not name goes by its number"
+    assert any("MapLabelValued" in note for note in prediction.provenance["notes"])
+
+
+def test_a_task_that_cannot_be_run_is_refused(tmp_path: Path, no_trust: TrustStore) -> None:
+    bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "bundle", metadata={"meddl": {"task": "registration"}}))
+    with pytest.raises(ModelError, match="registration"):
         Predictor(bundle, "cpu", no_trust)
 
 

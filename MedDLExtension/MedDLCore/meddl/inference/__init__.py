@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meddl.inference.ensemble import Ensemble
 from meddl.inference.options import RunOptions
 from meddl.inference.prediction import (
     TASKS,
@@ -25,6 +26,7 @@ __all__ = [
     "ClassProbability",
     "ClassificationPrediction",
     "DetectionPrediction",
+    "Ensemble",
     "Landmark",
     "LandmarkPrediction",
     "Prediction",

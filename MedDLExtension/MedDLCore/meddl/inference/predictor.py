@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelError, is_out_of_memory
-from meddl.inference.cascade import box_around
+from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelError, UsageError, is_out_of_memory
+from meddl.inference.channels import combine_channels
 from meddl.inference.device import resolve_device
-from meddl.inference.prediction import SegmentationPrediction
-from meddl.inference.provenance import Stopwatch, record
-from meddl.inference.restore import restore_labels
-from meddl.inference.shear import without_shear
+from meddl.inference.options import RunOptions
+from meddl.inference.prediction import Prediction, ReconstructionPrediction
+from meddl.inference.provenance import record
+from meddl.inference.run import Cancelled, Log, Progress, Run, never, silent, unlogged
 from meddl.inference.stage import Stage
+from meddl.inference.tasks import make_task
 from meddl.models import ModelBundle, TrustStore
-from meddl.volume import Grid, is_sheared
 
 if TYPE_CHECKING:
     from meddl.volume import Volume
 
 logger = logging.getLogger(__name__)
 
-SHEAR_TOLERANCE = 1e-3
-"""Below it a shear moves no voxel of a usual image by a whole one."""
-
-Progress = Callable[[float, str], None]
-Cancelled = Callable[[], bool]
+LOADING_OPTIONS = ("device", "precision", "engine", "skip_air")
+"""What a predictor is made for; the other options may change from run to run."""
 
 
 class Predictor:
-    """Runs a segmentation bundle.
+    """Runs one model, whatever its task.
 
     Example::
 
@@ -42,21 +40,33 @@ class Predictor:
 
     Args:
         bundle: the model.
-        device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+        options: how to run it; a text is the device's name, all else as usual.
         trust: where the user's consents are kept; the user's own store by default.
+        random_weights: leave the weights file alone; for trying a bundle whose weights are not there.
 
     Raises:
-        ModelError: the bundle is broken or its task is not segmentation.
+        ModelError: the bundle is broken, or its task cannot be run here.
         UntrustedModelError: it would run code that the user has not consented to.
         UsageError: this computer has no such device.
     """
 
-    def __init__(self, bundle: ModelBundle, device: str = "auto", trust: TrustStore | None = None) -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        options: RunOptions | str | None = None,
+        trust: TrustStore | None = None,
+        *,
+        random_weights: bool = False,
+    ) -> None:
         trust = TrustStore() if trust is None else trust
+        if isinstance(options, str):
+            options = RunOptions(device=options)
+        self.options = options or RunOptions()
         report = bundle.check()
-        report.raise_if_broken()
-        if bundle.task != "segmentation":
-            raise ModelError(f"The model '{bundle.name}' is made for {bundle.task}; only segmentation can be run yet.")
+        if not random_weights:
+            report.raise_if_broken()
+        if getattr(bundle, "refusal", None):  # INTERIM
+            raise ModelError(bundle.refusal)
         if report.needs_trust and not trust.is_trusted(bundle):
             raise UntrustedModelError(
                 f"The model '{bundle.name}' brings code of its own. Run it only if you trust where it comes from, "
@@ -64,37 +74,55 @@ class Predictor:
                 reasons=report.needs_trust,
             )
         self.bundle = bundle
-        self.device = resolve_device(device)
-        self._fine = Stage(bundle, "inference", self.device, trust)
-        self._localizer = Stage(bundle, bundle.cascade.localizer, self.device, trust) if bundle.cascade else None
+        self.device = resolve_device(self.options.device)
+        loading = self.options
+        if _must_be_torch(bundle, loading):
+            loading = replace(loading, engine="torch")
+
+        def make_stage(name: str) -> Stage:
+            return Stage(bundle, name, self.device, trust, loading, random_weights=random_weights)
+
+        self._task = make_task(bundle, make_stage)
 
     def predict(
         self,
-        volume: Volume,
+        images: Volume | Sequence[Volume],
         *,
+        frames: Sequence[Volume] = (),
+        reference: Volume | None = None,
+        options: RunOptions | None = None,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
-    ) -> SegmentationPrediction:
-        """Segment one image; the answer lies on its grid, voxel for voxel.
+        log: Log | None = None,
+    ) -> Prediction:
+        """Run the model on one case.
 
         Args:
-            volume: ``(C, I, J, K)`` with the number of channels the model asks for. Voxels that hold no number (NaN,
-                infinity) count as the least value of their channel; a note in the provenance says so.
+            images: ``(C, I, J, K)``; several are the model's input channels in order, and are brought to the grid of
+                the first. Voxels that hold no number (NaN, infinity) count as the least value of their channel; a note
+                in the provenance says so.
+            frames: for models that read a sequence of time frames: the frames after the first, with the same channels.
+            reference: for reconstruction, what the answer should look like: its quality is told against it.
+            options: other ones than the predictor was made with; device, precision, engine and skip_air stay.
             progress: called with the fraction of the work done (0 to 1) and one line of text.
             cancelled: asked between windows.
+            log: called with one line when something has to be given up for lack of memory.
 
         Raises:
-            ModelError: the image does not fit the model, or nothing was found in it.
+            ModelError: the image does not fit the model.
             JobCancelled: on request.
-            OutOfMemory: the device has too little memory for this image and model.
+            OutOfMemory: the device has too little memory for this image and model, whatever was tried.
         """
-        image, replaced = _numbers_only(volume)
-        self._check_input(image)
-        notes = []
-        if replaced:
-            notes.append(f"Voxels without a number (NaN, infinity): {replaced}. The network saw the least value there.")
+        volumes = list(images) if isinstance(images, Sequence) else [images]
+        if not volumes:
+            raise UsageError("There is no image to run the model on.")
+        chosen = options or self.options
+        chosen = replace(chosen, **{name: getattr(self.options, name) for name in LOADING_OPTIONS})
+        run = Run(chosen, progress or silent, cancelled or never, log or unlogged)
+        for stage in self._task.stages:
+            stage.executor.on_tell = run.warn
         try:
-            return self._predict(image, notes, progress or _silent, cancelled or _never)
+            return self._predict(volumes, tuple(frames), reference, run)
         except MedDLError:
             raise
         except (MemoryError, RuntimeError) as error:
@@ -107,113 +135,91 @@ class Predictor:
             ) from error
 
     def _predict(
-        self, volume: Volume, notes: list[str], progress: Progress, cancelled: Cancelled
-    ) -> SegmentationPrediction:
-        watch = Stopwatch()
-        parameters: dict[str, Any] = {"interpolation": self._fine.interpolation}
-        image = volume
-        if is_sheared(volume.affine, SHEAR_TOLERANCE):
-            with watch.step("deshear"):
-                image = without_shear(volume)
-            notes.append("The image's axes are not at right angles: the network saw it resampled to a straight grid.")
-        locate = None
-        if self._localizer is not None and self.bundle.cascade is not None:
-            progress(0.02, "Looking for the region")
-            locate = self._locate(image, self._localizer, parameters, watch, progress, cancelled)
-        share = 0.4 if locate else 0.05
-        progress(share, "Preparing the image")
-        with watch.step("preprocess"):
-            prepared = self._fine.prepare(image, locate)
-        with watch.step("network"):
-            scores = self._fine.run(
-                prepared, _windows(progress, share + 0.05, 0.9, "Segmenting"), cancelled
+        self, volumes: list[Volume], frames: tuple[Volume, ...], reference: Volume | None, run: Run
+    ) -> Prediction:
+        try:  # INTERIM
+            from meddl.inference.domain import check_domain
+        except ImportError:
+            def check_domain(bundle, volumes): return ()  # noqa
+
+        domain = check_domain(self.bundle, volumes)
+        image = self._one_image(volumes, run)
+        rest = tuple(self._one_image([frame], run) for frame in frames)
+        self._check_sequence(rest)
+        prediction = self._task.predict(image, run, frames=rest)
+        if reference is not None:
+            prediction = _with_quality(prediction, reference, run)
+        provenance = record(self.bundle, volumes, self.device, run, self._execution(), domain)
+        run.tell(1.0, "Done")
+        return replace(prediction, provenance=provenance)
+
+    def _one_image(self, volumes: list[Volume], run: Run) -> Volume:
+        """Return the image with all channels, of numbers only."""
+        names = [channel.name for channel in self.bundle.channels]
+        if len(volumes) > 1 and len(volumes) != len(names):
+            raise ModelError(
+                f"The model '{self.bundle.name}' takes {len(names)} image{'s' if len(names) != 1 else ''} "
+                f"({', '.join(names)}); {len(volumes)} were given."
             )
-        progress(0.9, "Putting the answer on the image's grid")
-        with watch.step("restore"):
-            labels = restore_labels(
-                scores.array,
-                scores.affine,
-                volume.grid,
-                threshold=self._fine.threshold,
-                interpolation=self._fine.interpolation,
+        numbers = []
+        for volume in volumes:
+            finite, lacking = numbers_only(volume)
+            if lacking:
+                run.note(
+                    f"Voxels without a number (NaN, infinity): {lacking}. The network saw the least value there."
+                )
+            numbers.append(finite)
+        combined = combine_channels(numbers, names[: len(volumes)] if len(volumes) > 1 else ())
+        for note in combined.notes:
+            run.note(note)
+        image = self._fitting_channels(combined.volume, run)
+        if image.array.min() == image.array.max():
+            raise ModelError("The image is empty: all its voxels have the same value.")
+        return image
+
+    def _fitting_channels(self, image: Volume, run: Run) -> Volume:
+        wanted = self.bundle.input_channels
+        if wanted is None or image.channels == wanted:
+            return image
+        if wanted == 3 and image.channels == 1 and len(self.bundle.channels) == 1:
+            run.note("The model takes color pictures: it saw the gray image as one.")
+            return image.with_array(np.repeat(image.array, 3, axis=0))
+        if wanted == 1 and image.channels == 3 and image.shape[2] == 1:
+            if not (image.array == image.array[:1]).all():
+                run.note("The model takes gray images: it saw the picture without its colors.")
+            # The luma of ITU-R BT.601, as picture programs use it.
+            gray = np.tensordot(np.array([0.299, 0.587, 0.114]), image.array.astype(np.float64), axes=1)
+            return image.with_array(gray[None].astype(np.float32))
+        names = [channel.name for channel in self.bundle.channels]
+        if len(names) > 1:
+            raise ModelError(
+                f"The model '{self.bundle.name}' takes {len(names)} images ({', '.join(names)}); give all of them."
             )
-        progress(0.95, "Cleaning up the segmentation")
-        with watch.step("postprocess"):
-            labels = self._fine.finish_labels(labels, volume.affine)
-        voxels = self._voxels(labels)
-        if not any(voxels.values()):
-            notes.append("The model found nothing in this image.")
-        progress(1.0, "Done")
-        return SegmentationPrediction(
-            # As Slicer keeps voxels, the first axis fastest: taking the labels over is then one plain copy.
-            volume.with_array(np.asfortranarray(labels)[None]),
-            self.bundle.segments,
-            voxels,
-            {name: round(count * volume.voxel_volume_ml, 3) for name, count in voxels.items()},
-            record(self.bundle, volume, self.device, parameters, watch, notes),
+        raise ModelError(
+            f"The model '{self.bundle.name}' takes an image with {wanted} channel{'s' if wanted != 1 else ''}; "
+            f"this one has {image.channels}."
         )
 
-    def _locate(
-        self,
-        image: Volume,
-        localizer: Stage,
-        parameters: dict[str, Any],
-        watch: Stopwatch,
-        progress: Progress,
-        cancelled: Cancelled,
-    ) -> Callable[[np.ndarray, tuple[int, int, int]], Any]:
-        """Run the coarse stage and return the function that gives the box in the fine stage's voxels."""
-        cascade = self.bundle.cascade
-        assert cascade is not None
-        with watch.step("localizer preprocess"):
-            prepared = localizer.prepare(image)
-        with watch.step("localizer network"):
-            scores = localizer.run(prepared, _windows(progress, 0.05, 0.4, "Looking for the region"), cancelled)
-        with watch.step("localizer postprocess"):
-            size = scores.array.shape[1:]
-            grid = Grid((size[0], size[1], size[2]), scores.affine)
-            mask = restore_labels(
-                scores.array, scores.affine, grid, threshold=localizer.threshold, interpolation="nearest"
-            )
-            mask = localizer.finish_labels(mask, scores.affine)
-
-        def box(affine: np.ndarray, shape: tuple[int, int, int]) -> Any:
-            found = box_around(
-                mask, scores.affine, shape, affine, margin=cascade.margin, min_fraction=cascade.min_fraction
-            )
-            parameters["roi_start"], parameters["roi_end"] = list(found.start), list(found.end)
-            return found
-
-        return box
-
-    def _check_input(self, volume: Volume) -> None:
-        wanted = self.bundle.input_channels
-        if wanted is not None and volume.channels != wanted:
+    def _check_sequence(self, frames: tuple[Volume, ...]) -> None:
+        reads = self._task.stages[-1].sequence == "frames"
+        if frames and not reads:
             raise ModelError(
-                f"The model '{self.bundle.name}' takes an image with {wanted} channel{'s' if wanted != 1 else ''}; "
-                f"this one has {volume.channels}."
+                f"The model '{self.bundle.name}' takes one image at a time, no sequence of frames. Run it on each "
+                "frame."
             )
-        if volume.array.min() == volume.array.max():
-            raise ModelError("The image is empty: all its voxels have the same value.")
+        if reads and not frames:
+            raise ModelError(f"The model '{self.bundle.name}' reads a sequence of time frames; this is a single one.")
 
-    def _voxels(self, labels: np.ndarray) -> dict[str, int]:
-        segments = self.bundle.segments
-        counts = np.bincount(labels.ravel(), minlength=max((segment.label for segment in segments), default=0) + 1)
-        return {segment.name: int(counts[segment.label]) for segment in segments}
-
-
-def _windows(progress: Progress, start: float, end: float, text: str) -> Callable[[int, int], None]:
-    """Return a callback that reports windows done as a share of the whole run."""
-
-    def report(done: int, total: int) -> None:
-        what = f"{text} ({done} of {total} windows)" if total > 1 else text
-        progress(start + (end - start) * done / total, what)
-
-    progress(start, text)
-    return report
+    def _execution(self) -> dict[str, Any]:
+        """Return how the model's own network ran, with what the stages before it gave up."""
+        reports = [stage.executor.report() for stage in self._task.stages]
+        whole = dict(reports[-1])
+        for name in ("rungs", "remarks"):
+            whole[name] = list(dict.fromkeys(line for report in reports for line in report.get(name, ())))
+        return whole
 
 
-def _numbers_only(volume: Volume) -> tuple[Volume, int]:
+def numbers_only(volume: Volume) -> tuple[Volume, int]:
     """Return ``volume`` with its channel's least number where a voxel holds none (NaN, infinity), and how many do.
 
     A single such voxel would spread over the whole image in most preprocessing steps, and the network find nothing.
@@ -229,9 +235,16 @@ def _numbers_only(volume: Volume) -> tuple[Volume, int]:
     return volume.with_array(np.where(finite, array, np.where(np.isfinite(least), least, 0))), lacking
 
 
-def _silent(fraction: float, text: str) -> None:
-    pass
+def _must_be_torch(bundle: ModelBundle, options: RunOptions) -> bool:
+    """Whether only PyTorch will do: dropout and what a network tells beside its answer are lost in other engines."""
+    return options.uncertainty == "dropout" or bool(bundle.metadata.get("meddl", {}).get("sequence"))
 
 
-def _never() -> bool:
-    return False
+def _with_quality(prediction: Prediction, reference: Volume, run: Run) -> Prediction:
+    from meddl.evaluation import compare_images
+
+    if not isinstance(prediction, ReconstructionPrediction):
+        raise UsageError("A reference image is for models that make an image.")
+    with run.watch.step("quality"):
+        quality = compare_images(prediction.image, reference)
+    return replace(prediction, quality={"psnr_db": quality.psnr_db, "ssim": quality.ssim})

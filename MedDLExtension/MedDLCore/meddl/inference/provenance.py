@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ from meddl.inference.device import device_name
 if TYPE_CHECKING:
     import torch
 
+    from meddl.inference.run import Run
     from meddl.models import ModelBundle
     from meddl.volume import Volume
 
-_LIBRARIES = ("torch", "monai", "numpy", "SimpleITK")
+_LIBRARIES = ("torch", "monai", "numpy", "SimpleITK", "openvino", "onnxruntime", "nnunetv2")
 
 
 class Stopwatch:
@@ -46,13 +47,14 @@ class Stopwatch:
 
 def record(
     bundle: ModelBundle,
-    volume: Volume,
+    volumes: Sequence[Volume],
     device: torch.device,
-    parameters: dict[str, Any],
-    stopwatch: Stopwatch,
-    notes: list[str],
+    run: Run,
+    execution: Mapping[str, Any],
+    domain: Sequence[str],
 ) -> dict[str, Any]:
     """Return the JSON-able provenance of one run. It holds nothing that names the patient or a file."""
+    inputs = [_image(volume) for volume in volumes]
     return {
         "task": bundle.task,
         "model": {
@@ -61,19 +63,32 @@ def record(
             "sha256": bundle.digest,
             "license": bundle.license,
         },
-        "parameters": parameters,
-        "input": {
-            "shape": list(volume.shape),
-            "spacing_mm": [round(float(each), 6) for each in volume.spacing],
-            "orientation": volume.orientation,
-        },
+        "options": run.options.to_dict(),
+        "parameters": dict(run.parameters),
+        "input": inputs[0],
+        "inputs": inputs,
+        "domain": list(domain),
         "device": {"type": str(device), "name": device_name(device)},
-        "software": {
-            "meddl": meddl.__version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
-        },
-        "times_s": stopwatch.report(),
-        "notes": notes,
+        "execution": dict(execution),
+        "software": {"meddl": meddl.__version__, "python": platform.python_version(), **_versions()},
+        "times_s": run.watch.report(),
+        "notes": list(run.notes),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _image(volume: Volume) -> dict[str, Any]:
+    return {
+        "shape": list(volume.shape),
+        "channels": volume.channels,
+        "spacing_mm": [round(float(each), 6) for each in volume.spacing],
+        "orientation": volume.orientation,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

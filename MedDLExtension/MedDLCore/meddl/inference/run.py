@@ -12,10 +12,15 @@ from meddl.inference.provenance import Stopwatch
 
 Progress = Callable[[float, str], None]
 Cancelled = Callable[[], bool]
+Log = Callable[[str], None]
 
 
 def silent(fraction: float, text: str) -> None:
     """Tell nobody."""
+
+
+def unlogged(line: str) -> None:
+    """Write nothing down."""
 
 
 def never() -> bool:
@@ -29,7 +34,7 @@ class Run:
 
     Attributes:
         options: what the user chose.
-        progress, cancelled: the caller's.
+        progress, cancelled, log: the caller's.
         watch: adds up the times.
         parameters: what was used, for the provenance.
         notes: sentences for the user, for the provenance.
@@ -39,6 +44,7 @@ class Run:
     options: RunOptions
     progress: Progress = silent
     cancelled: Cancelled = never
+    log: Log = unlogged
     watch: Stopwatch = field(default_factory=Stopwatch)
     parameters: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -53,7 +59,7 @@ class Run:
         """Return the same run, whose 0..1 is a part of this one's; notes, times and parameters are shared."""
         span = self.end - self.start
         return Run(
-            self.options, self.progress, self.cancelled, self.watch, self.parameters, self.notes,
+            self.options, self.progress, self.cancelled, self.log, self.watch, self.parameters, self.notes,
             self.start + span * start, self.start + span * end,
         )  # fmt: skip
 
@@ -71,6 +77,11 @@ class Run:
         """Write a sentence down once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+    def warn(self, sentence: str) -> None:
+        """Write a sentence down and tell it at once, too."""
+        self.note(sentence)
+        self.log(sentence)
 
     def raise_if_cancelled(self) -> None:
         """Raise :class:`JobCancelled` if the user wants no more of it."""

@@ -11,6 +11,9 @@ import numpy as np
 
 from meddl.volume import Grid, Volume, resample_to
 
+SHEAR_TOLERANCE = 1e-3
+"""Below it a shear moves no voxel of a usual image by a whole one."""
+
 
 def straight_grid(grid: Grid) -> Grid:
     """Return the grid with right angles that covers ``grid``; its first axis and the plane of its first two stay."""

@@ -7,17 +7,21 @@ inversion step is replaced by :mod:`meddl.inference.restore`, and everything els
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meddl.errors import JobCancelled, ModelError
+from meddl.errors import ModelError
+from meddl.inference.executor import CollectScores, Executor, ScoreSink
+from meddl.inference.intensity import IntensityMap
+from meddl.inference.options import RunOptions
+from meddl.inference.postprocessing import INVERSION, Postprocessing, apply, flat_steps, step_name
 from meddl.inference.restore import Interpolation
-from meddl.models import LOADING_TRANSFORMS, SAVING_TRANSFORMS, ModelBundle, TrustStore, load_weights, open_config
+from meddl.models import ModelBundle, TrustStore, inference_parts, load_weights, open_config
+from meddl.models.allowed_targets import canonical_name
 
 if TYPE_CHECKING:
     import torch
@@ -28,17 +32,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOADING_STEPS = LOADING_TRANSFORMS | {"EnsureChannelFirst", "EnsureChannelFirstd"}
-"""Left out of the preprocessing: a volume is in memory already, with its channels first."""
-SAVING_STEPS = SAVING_TRANSFORMS | {"Invertd"}
-"""Left out of the postprocessing: nothing is written, and the way back is ours."""
-LABEL_STEPS = frozenset({"KeepLargestConnectedComponentd", "FillHolesd", "RemoveSmallObjectsd", "LabelFilterd"})
-IDENTITY_STEPS = frozenset({"EnsureTyped", "ToTensord", "ToDeviced", "CopyItemsd", "DeleteItemsd", "SelectItemsd"})
-
-MAX_WINDOWS = 1_000_000
+LOADING_STEPS = frozenset({"EnsureChannelFirst", "EnsureChannelFirstd", "AsChannelFirst", "AsChannelFirstd"})
+"""Left out of the preprocessing, with what loads: a volume is in memory already, with its channels first."""
 
 OnWindow = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
+Locate = Callable[[np.ndarray, tuple[int, int, int]], "Box"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +48,23 @@ class Scores:
     affine: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image as the network gets it.
+
+    Attributes:
+        image: ``(C, i, j, k)`` float32 on the CPU, a plain tensor; ``k`` is 1 for flat networks.
+        affine: 4x4, its voxel index to RAS mm.
+        intensity: how its values follow from the input's.
+        nearest_axes: axes along which scores are not interpolated on the way back, but taken from the nearest slice.
+    """
+
+    image: torch.Tensor
+    affine: np.ndarray
+    intensity: IntensityMap
+    nearest_axes: tuple[int, ...] = ()
+
+
 class Stage:
     """A network that is loaded once and run on many images.
 
@@ -57,25 +73,57 @@ class Stage:
         config_name: ``inference`` or a localizer's config.
         device: where it runs.
         trust: the user's consents.
+        options: engine, precision and what else matters when a network is loaded.
+        random_weights: leave the weights file alone; for trying a bundle whose weights are not there.
     """
 
-    def __init__(self, bundle: ModelBundle, config_name: str, device: torch.device, trust: TrustStore) -> None:
-        self._bundle = bundle
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        config_name: str,
+        device: torch.device,
+        trust: TrustStore,
+        options: RunOptions | None = None,
+        *,
+        random_weights: bool = False,
+    ) -> None:
+        self.bundle = bundle
         self._config_name = config_name
         self._device = device
         self._trust = trust
-        self._image_key, self._pred_key = _keys(bundle)
-        self.network = self._load_network()
+        self._parts = inference_parts(bundle, config_name)
+        self.network = self._load_network(random_weights)
         # Made here, so that what cannot be made is refused before the work, and imports don't count as run time.
         self._steps = self._preprocessing({})
-        self._postprocessing = self._known_postprocessing()
-        self._inferer = self._make_inferer()
+        self.post = self._find_postprocessing()
+        self._inferer = self._get(self._parts.inferer_id)
+        facts = _mapping(bundle.metadata.get("meddl"))
+        self.executor = Executor(
+            self.network,
+            device,
+            options or RunOptions(),
+            inferer=self._inferer,
+            digest=f"{bundle.digest}-{config_name}",
+            air_below=_mapping(facts.get("air")).get("below"),
+            windows=_mapping(facts.get("windows")) or None,
+            spatial_dims=2 if self.flat else 3,
+        )
 
-    def prepare(self, volume: Volume, box: Callable[[np.ndarray, tuple[int, int, int]], Box] | None = None) -> Any:
-        """Return the preprocessed image as a MONAI ``MetaTensor`` ``(C, i, j, k)`` with its affine.
+    @cached_property
+    def flat(self) -> bool:
+        """Whether the network takes single slices (and neither an inferer nor the network cuts a volume into them)."""
+        return self._parts.spatial_dims == 2 and self.sequence != "slices"
+
+    @cached_property
+    def sequence(self) -> str:
+        """What a recurrent network reads one after the other: ``slices``, ``frames``, or "" for other networks."""
+        return str(_mapping(_mapping(self.bundle.metadata.get("meddl")).get("sequence")).get("axis", ""))
+
+    def prepare(self, volume: Volume, box: Locate | None = None) -> Prepared:
+        """Return the preprocessed image.
 
         Args:
-            volume: the input image.
+            volume: the input image; of one slice for a flat network.
             box: for the fine stage of a cascade. Called with the affine and shape that the image has when it comes to
                 the config's ``SpatialCropd`` step, it returns what to crop to; passed on as the config's ``roi_start``
                 and ``roi_end``.
@@ -84,206 +132,174 @@ class Stage:
         from monai.data import MetaTensor
 
         # A copy: steps that work in place must not reach the caller's image.
-        array = torch.from_numpy(volume.array.astype(np.float32, order="C"))
-        image = MetaTensor(array, affine=torch.tensor(volume.affine))
-        data: dict[str, Any] = {self._image_key: image}
-        steps = self._steps
+        array = volume.array[..., 0] if self.flat else volume.array
+        image = MetaTensor(torch.from_numpy(array.astype(np.float32, order="C")), affine=torch.tensor(volume.affine))
+        data = self._keyed(image)
+        intensity = IntensityMap(volume.channels)
         if box is None:
-            return _apply(steps, data)[self._image_key]
-        crop = next((index for index, step in enumerate(steps) if type(step).__name__ == "SpatialCropd"), None)
+            return self._prepared(self._steps, data, intensity)
+        crop = next((index for index, step in enumerate(self._steps) if step_name(step) == "SpatialCropd"), None)
         if crop is None:
-            raise ModelError(f"The model '{self._bundle.name}' is a cascade, but its second stage crops nothing.")
-        data = _apply(steps[:crop], data)
-        arrived = data[self._image_key]
+            raise ModelError(f"The model '{self.bundle.name}' is a cascade, but its second stage crops nothing.")
+        for step in self._steps[:crop]:
+            data = self._apply(step, data, intensity)
+        arrived = data[self._parts.image_key]
         found = box(np.asarray(arrived.affine, dtype=np.float64), tuple(arrived.shape[1:]))
         steps = self._preprocessing({"roi_start": list(found.start), "roi_end": list(found.end)})
-        return _apply(steps[crop:], data)[self._image_key]
+        return self._prepared(steps[crop:], data, intensity)
 
-    def run(self, image: Any, on_window: OnWindow, cancelled: Cancelled) -> Scores:
-        """Run the network on a prepared image and return activated scores.
+    def run(
+        self,
+        image: torch.Tensor,
+        sink: ScoreSink,
+        on_window: OnWindow,
+        cancelled: Cancelled,
+        *,
+        same_grid: bool = True,
+    ) -> None:
+        """Run the network on a prepared image; the sink gets its raw answer, row by row.
 
         Args:
-            image: as :meth:`prepare` returned it.
+            image: ``(C, i, j, k)`` as :meth:`prepare` makes it.
+            sink: takes the answer.
             on_window: called with (windows done, windows in all).
             cancelled: asked before each window.
+            same_grid: refuse an answer that is not one value for each voxel.
 
         Raises:
+            ModelError: the answer does not fit the image.
             JobCancelled: on request.
-            ModelError: the answer is no label for each voxel of the image.
+            OutOfMemory: whatever was tried.
+        """
+        if same_grid:
+            sink = _SameGrid(sink, tuple(image.shape[1:]), self.bundle.name)
+        self.executor.run(image, sink, on_window=on_window, cancelled=cancelled)
+
+    def scores(
+        self, prepared: Prepared, on_window: OnWindow, cancelled: Cancelled, *, same_grid: bool = True
+    ) -> Scores:
+        """Run the network and return its whole raw answer ``(C, i, j, k)``; use :meth:`run` where there is much."""
+        sink = CollectScores()
+        self.run(prepared.image, sink, on_window, cancelled, same_grid=same_grid)
+        return Scores(sink.scores, prepared.affine)
+
+    def forward(self, *frames: Prepared) -> torch.Tensor:
+        """Return the network's raw answer ``(C, ...)`` for the whole image at once, as classifiers are run.
+
+        Networks that read time frames get them along a last axis; they must have been prepared to one size.
         """
         import torch
 
-        total = self._window_count(tuple(image.shape[1:]))
-        done = 0
+        images = [frame.image[..., 0] if self.flat else frame.image for frame in frames]
+        if len({tuple(image.shape) for image in images}) > 1:
+            raise ModelError("The time frames have different sizes. All frames of a sequence must lie on one grid.")
+        return self.executor.forward((torch.stack(images, dim=-1) if self.sequence == "frames" else images[0])[None])[0]
 
-        def predictor(window: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            nonlocal done
-            if cancelled():
-                raise JobCancelled("The run was cancelled.")
-            answer = self.network(window, *args, **kwargs)
-            done += int(window.shape[0])
-            on_window(min(done, total), total)
-            return _first_output(answer)
-
+    def _prepared(self, steps: Sequence[Any], data: dict[str, Any], intensity: IntensityMap) -> Prepared:
+        for step in steps:
+            data = self._apply(step, data, intensity)
+        image = data[self._parts.image_key]
+        affine = np.asarray(getattr(image, "affine", np.eye(4)), dtype=np.float64)
         # A plain tensor: MetaTensor slows every operation of the network down.
-        inputs = image.as_tensor()[None].to(self._device)
-        with torch.inference_mode():
-            scores = self._inferer(inputs=inputs, network=predictor)[0]
-            scores = self._activate(scores)
-        shape = tuple(scores.shape[1:])
-        if shape != tuple(image.shape[1:]):
+        tensor = image.as_tensor() if hasattr(image, "as_tensor") else image
+        if self.flat:
+            if tensor.ndim != 3:
+                raise ModelError(f"The preprocessing of '{self.bundle.name}' makes no flat image of a single slice.")
+            tensor = tensor[..., None]
+        if tensor.ndim != 4:
             raise ModelError(
-                f"The network of '{self._bundle.name}' answered on a grid of {shape} voxels for an image of "
-                f"{tuple(image.shape[1:])}. Only models that answer voxel for voxel can be used here."
+                f"The preprocessing of '{self.bundle.name}' makes an array of {tensor.ndim} axes; channels and three "
+                "space axes are needed."
             )
-        if scores.shape[0] > 1 and self._keeps_every_channel:
-            raise ModelError(
-                f"The model '{self._bundle.name}' answers with structures that may overlap, one channel each. "
-                "Only models that give each voxel one label can be used here."
-            )
-        return Scores(scores, np.asarray(image.affine, dtype=np.float64))
+        return Prepared(tensor.float().contiguous(), affine, intensity)
 
-    @property
-    def _keeps_every_channel(self) -> bool:
-        """Whether the config's ``AsDiscreted`` thresholds channels one by one instead of choosing the largest."""
-        steps = [step for step in self._postprocessing if type(step).__name__ == "AsDiscreted"]
-        return any(step.threshold[0] is not None and not step.argmax[0] for step in steps)
+    def _apply(self, step: Any, data: dict[str, Any], intensity: IntensityMap) -> dict[str, Any]:
+        before = data.get(self._parts.image_key)
+        if before is None or not type(step).__module__.startswith("monai.transforms.intensity"):
+            return apply([step], data, self._parts.image_key)
+        kept = before.as_tensor().clone()
+        data = apply([step], data, self._parts.image_key)
+        intensity.observe(step, kept, data[self._parts.image_key].as_tensor())
+        return data
 
-    @cached_property
-    def threshold(self) -> float:
-        """From which score on a single channel is foreground, from the config's ``AsDiscreted``."""
-        for step in self._postprocessing:
-            if type(step).__name__ == "AsDiscreted" and step.threshold[0] is not None:
-                return float(step.threshold[0])
-        return 0.5
+    def _keyed(self, image: Any) -> dict[str, Any]:
+        """Return the data that the steps start from: one image, or one per channel where the steps join them."""
+        keys = self._parts.input_keys
+        if len(keys) > 1 and len(keys) == image.shape[0]:
+            return {key: image[index : index + 1] for index, key in enumerate(keys)}
+        return {self._parts.image_key: image}
 
-    @cached_property
-    def interpolation(self) -> Interpolation:
-        """How scores are brought to the image's grid, from the config's ``Invertd``."""
-        steps = self._config({}).get("postprocessing#transforms", raw=True, default=())
+    def _find_postprocessing(self) -> Postprocessing:
+        # The inversion is left out by making it a mark of our own: the way back is ours.
+        steps = flat_steps(self._get(self._parts.postprocessing_id, drop=self._parts.drop | {INVERSION}))
+        at, interpolation = self._inversion()
+        if at is not None:
+            steps.insert(min(at, len(steps)), INVERSION)
+        return Postprocessing(tuple(steps), self._parts.pred_key, interpolation)
+
+    def _inversion(self) -> tuple[int | None, Interpolation]:
+        """Return before which of the steps that are kept the config inverts the preprocessing, and how."""
+        raw = self._config({}).get(self._parts.postprocessing_id, raw=True) if self._parts.postprocessing_id else None
+        steps = raw.get("transforms") if isinstance(raw, dict) else raw
+        kept = 0
         for step in steps if isinstance(steps, list) else ():
-            if isinstance(step, dict) and str(step.get("_target_", "")).rpartition(".")[2] == "Invertd":
-                return "nearest" if step.get("nearest_interp", True) is True else "linear"
-        return "linear"
+            name = canonical_name(str(step.get("_target_", ""))) if isinstance(step, dict) else ""
+            if name == INVERSION:
+                assert isinstance(step, dict)
+                return kept, "nearest" if step.get("nearest_interp", True) is True else "linear"
+            kept += name not in self._parts.drop
+        return None, "linear"
 
-    def finish_labels(self, labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
-        """Apply the config's steps on label maps (largest component, holes, ...) to ``(I, J, K)`` labels."""
-        import torch
-        from monai.data import MetaTensor
-
-        steps = [step for step in self._postprocessing if type(step).__name__ in LABEL_STEPS]
-        box = _foreground_box(labels)
-        if not steps or box is None:
-            return labels
-        # Nothing outside the foreground's box can change: components and holes lie inside it.
-        part = MetaTensor(torch.from_numpy(np.ascontiguousarray(labels[box]))[None], affine=torch.tensor(affine))
-        done = _apply(steps, {self._pred_key: part})[self._pred_key]
-        out = np.zeros_like(labels)
-        out[box] = np.asarray(done)[0]
-        return out
+    def _get(self, id: str, *, drop: Collection[str] = (), overrides: dict[str, Any] | None = None) -> Any:
+        return self._config(overrides or {}).get(id, drop=drop) if id else None
 
     def _config(self, overrides: dict[str, Any]) -> RestrictedConfig | TrustedConfig:
         overrides = {"device": self._device, **overrides}
-        return open_config(self._bundle, self._config_name, overrides=overrides, trust=self._trust)
+        return open_config(self.bundle, self._config_name, overrides=overrides, trust=self._trust)
 
-    def _load_network(self) -> Any:
+    def _load_network(self, random_weights: bool) -> Any:
         import torch
 
-        network = self._config({}).get("network_def")
-        # A TorchScript program comes with its weights; for other networks they lie in a file of their own.
-        if not isinstance(network, torch.jit.ScriptModule):
-            weights = self._bundle.weights_path
+        if not self._parts.network_id:
+            raise ModelError(f"The model '{self.bundle.name}' does not tell its network.")
+        network = self._get(self._parts.network_id)
+        # TorchScript programs and ONNX files come with their weights; for other networks they lie in a file.
+        brings_weights = isinstance(network, torch.jit.ScriptModule) or getattr(network, "brings_weights", False)
+        if not brings_weights and not random_weights:
+            weights = self.bundle.weights_path
             if weights is None:
-                raise ModelError(f"The model '{self._bundle.name}' has no weights.")
+                raise ModelError(f"The model '{self.bundle.name}' has no weights.")
             try:
-                network.load_state_dict(load_weights(weights, trusted=self._trust.is_trusted(self._bundle)))
+                network.load_state_dict(load_weights(weights, trusted=self._trust.is_trusted(self.bundle)))
             except RuntimeError as error:
                 raise ModelError(
-                    f"The weights of '{self._bundle.name}' do not fit its network: the model is damaged or incomplete.",
+                    f"The weights of '{self.bundle.name}' do not fit its network: the model is damaged or incomplete.",
                     details=str(error),
                 ) from error
         return network.to(self._device).eval()
 
     def _preprocessing(self, overrides: dict[str, Any]) -> list[Any]:
-        return _steps(self._config(overrides).get("preprocessing", drop=LOADING_STEPS, default=None))
+        drop = self._parts.drop | LOADING_STEPS
+        return flat_steps(self._get(self._parts.preprocessing_id, drop=drop, overrides=overrides))
 
-    def _make_inferer(self) -> Any:
-        from monai.inferers import SimpleInferer
 
-        return self._config({}).get("inferer", default=None) or SimpleInferer()
+class _SameGrid:
+    """Refuses answers that are not one value for each voxel of the image."""
 
-    def _known_postprocessing(self) -> list[Any]:
-        steps = _steps(self._config({}).get("postprocessing", drop=SAVING_STEPS, default=None))
-        known = {"Activationsd", "AsDiscreted"} | LABEL_STEPS | IDENTITY_STEPS
-        for step in steps:
-            if type(step).__name__ not in known:
-                raise ModelError(
-                    f"The model '{self._bundle.name}' has the postprocessing step {type(step).__name__}, "
-                    "which the segmentation task does not know."
-                )
-        return steps
+    def __init__(self, sink: ScoreSink, shape: tuple[int, ...], name: str) -> None:
+        self._sink, self._shape, self._name = sink, shape, name
 
-    def _activate(self, scores: torch.Tensor) -> torch.Tensor:
-        for step in self._postprocessing:
-            if type(step).__name__ == "Activationsd":
-                return step({self._pred_key: scores})[self._pred_key]
-        return scores
-
-    def _window_count(self, shape: tuple[int, ...]) -> int:
-        roi = getattr(self._inferer, "roi_size", None)
-        if roi is None:
-            return 1
-        roi = [roi] * len(shape) if isinstance(roi, int) else list(roi)
-        overlap = self._inferer.overlap
-        overlaps = list(overlap) if isinstance(overlap, Sequence) else [overlap] * len(shape)
-        count = 1
-        for size, window, shared in zip(shape, roi, overlaps, strict=True):
-            window = size if not window or window < 0 else window
-            step = max(1, int(window * (1 - shared)))
-            count *= 1 + max(0, math.ceil((size - window) / step))
-        if count > MAX_WINDOWS:
+    def begin(self, channels: int, shape: tuple[int, ...]) -> None:
+        if tuple(shape) != self._shape:
             raise ModelError(
-                f"The model '{self._bundle.name}' looks at an image of this size in {count} windows, "
-                "which would take days. Crop the image, or use another model."
+                f"The network of '{self._name}' answered on a grid of {tuple(shape)} voxels for an image of "
+                f"{self._shape}. Only models that answer voxel for voxel can be used for this task."
             )
-        return count
+        self._sink.begin(channels, shape)
+
+    def add(self, start: int, scores: torch.Tensor) -> None:
+        self._sink.add(start, scores)
 
 
-def _keys(bundle: ModelBundle) -> tuple[str, str]:
-    formats = bundle.metadata.get("network_data_format", {})
-    image = next(iter(formats.get("inputs", {})), "image")
-    return image, next(iter(formats.get("outputs", {})), "pred")
-
-
-def _steps(part: Any) -> list[Any]:
-    """Return the transforms of a config's part: a ``Compose``, a list, or a single transform."""
-    if part is None:
-        return []
-    return list(getattr(part, "transforms", part if isinstance(part, list) else [part]))
-
-
-def _apply(steps: Sequence[Any], data: dict[str, Any]) -> dict[str, Any]:
-    for step in steps:
-        data = step(data)
-    return data
-
-
-def _first_output(answer: Any) -> torch.Tensor:
-    """Networks with deep supervision answer a list, some a dictionary: the first is the full-resolution one."""
-    if isinstance(answer, dict):
-        answer = next(iter(answer.values()))
-    if isinstance(answer, list | tuple):
-        answer = answer[0]
-    return answer
-
-
-def _foreground_box(labels: np.ndarray) -> tuple[slice, slice, slice] | None:
-    box = []
-    foreground = labels != 0
-    for axis in range(3):
-        others = tuple(each for each in range(3) if each != axis)
-        indices = np.flatnonzero(foreground.any(axis=others))
-        if indices.size == 0:
-            return None
-        box.append(slice(int(indices[0]), int(indices[-1]) + 1))
-    return (box[0], box[1], box[2])
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -11,10 +11,12 @@ from meddl.models.bundle import Cascade, ModelBundle
 from meddl.models.catalog import Catalog, CatalogEntry, resolve_model
 from meddl.models.channels import Channel
 from meddl.models.check import INFERENCE_IDS, CheckReport
+from meddl.models.classes import class_names, output_channels
 from meddl.models.config_files import ConfigTree
 from meddl.models.inference_parts import InferenceParts, inference_parts
 from meddl.models.places import cache_dir, definitions_dir
 from meddl.models.restricted_config import RestrictedConfig
+from meddl.models.segments import unnamed_segment
 from meddl.models.trust import TrustEntry, TrustStore
 from meddl.models.trusted_config import TrustedConfig, open_config, open_trusted_config
 from meddl.models.weights import WeightsFacts, WeightsKind, inspect_weights, load_weights
@@ -39,11 +41,14 @@ __all__ = [
     "WeightsFacts",
     "WeightsKind",
     "cache_dir",
+    "class_names",
     "definitions_dir",
     "inference_parts",
     "inspect_weights",
     "load_weights",
     "open_config",
     "open_trusted_config",
+    "output_channels",
     "resolve_model",
+    "unnamed_segment",
 ]

@@ -196,7 +196,21 @@ class ModelBundle:
     @property
     def segments(self) -> tuple[Segment, ...]:
         """What the labels 1, 2, ... of a segmentation mean."""
-        return segments_from_metadata(self._metadata)
+        return segments_from_metadata(self._metadata, self.multilabel)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether the structures of a segmentation may overlap: one channel each, decided on one by one."""
+        told = _mapping(self._metadata.get("meddl")).get("multilabel")
+        if isinstance(told, bool):
+            return told
+        output = _mapping(next(iter(self._formats("outputs").values()), None))
+        channels = output.get("num_channels")
+        if type(channels) is not int or channels < 2:
+            return False
+        with contextlib.suppress(ModelError):
+            return _thresholds_channels(self.config().get("postprocessing"))
+        return False
 
     @property
     def cascade(self) -> Cascade | None:
@@ -338,6 +352,16 @@ def _unpacked(archive: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return goal
+
+
+def _thresholds_channels(postprocessing: object) -> bool:
+    """Tell from a config as it is written whether ``AsDiscreted`` decides on each channel by itself."""
+    steps = _mapping(postprocessing).get("transforms", postprocessing)
+    for step in steps if isinstance(steps, list) else ():
+        target = str(_mapping(step).get("_target_", "")).rpartition(".")[2]
+        if target in ("AsDiscreted", "AsDiscreteD", "AsDiscreteDict"):
+            return step.get("threshold") is not None and not step.get("argmax")
+    return False
 
 
 def _text(value: object) -> str:

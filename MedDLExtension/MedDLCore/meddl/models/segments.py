@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from meddl.errors import ModelError
 from meddl.volume import Segment
 
 
-def segments_from_metadata(metadata: Mapping[str, Any]) -> tuple[Segment, ...]:
+def segments_from_metadata(metadata: Mapping[str, Any], multilabel: bool = False) -> tuple[Segment, ...]:
     """Return the segments a bundle's metadata names: MONAI's ``channel_def``, refined by ``meddl.segments``.
 
     ``meddl.segments`` is an object ``{"1": {"name": ..., "color": [r, g, b], "terminology": ...}, ...}``. Label 0 is
     background and never a segment. Colors that are not given are spread around the color wheel.
+
+    Args:
+        metadata: of the bundle.
+        multilabel: structures may overlap: each channel of the network's answer is a structure of its own, in a layer
+            of its own; channel 0 is label 1.
     """
-    named = {label: {"name": text} for label, text in _channel_names(metadata).items()}
+    channels = channel_names(metadata) if multilabel else _label_names(metadata)
+    named = {index + int(multilabel): {"name": text} for index, text in channels.items()}
     own = _mapping(_mapping(metadata.get("meddl")).get("segments"))
     for key, value in own.items():
         named.setdefault(_label(key), {}).update(_mapping(value))
-    return tuple(_segment(label, facts) for label, facts in sorted(named.items()) if label > 0)
+    segments = [_segment(label, facts) for label, facts in sorted(named.items()) if label > 0]
+    if not multilabel:
+        return tuple(segments)
+    return tuple(replace(each, layer=each.label - 1) for each in segments if each.name.lower() not in _BACKGROUND)
+
+
+_BACKGROUND = ("background", "bg")
+
+
+def unnamed_segment(label: int, layer: int = 0) -> Segment:
+    """Return a segment for a label of which the model tells nothing."""
+    return replace(_segment(label, {}), layer=layer)
 
 
 def _segment(label: int, facts: Mapping[str, Any]) -> Segment:
@@ -42,14 +60,20 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _channel_names(metadata: Mapping[str, Any]) -> dict[int, str]:
+def channel_names(metadata: Mapping[str, Any]) -> dict[int, str]:
+    """Return MONAI's ``channel_def`` of a bundle's first output: names by channel number."""
     outputs = _mapping(_mapping(metadata.get("network_data_format")).get("outputs"))
-    first = _mapping(next(iter(outputs.values()), None))
-    channels = _mapping(first.get("channel_def"))
-    if first.get("num_channels") == 1 and len(channels) == 1:
-        # One channel of scores: above the threshold is label 1, whatever the channel's number.
-        return {1: str(next(iter(channels.values())))}
+    channels = _mapping(_mapping(next(iter(outputs.values()), None)).get("channel_def"))
     return {_label(key): str(text) for key, text in channels.items()}
+
+
+def _label_names(metadata: Mapping[str, Any]) -> dict[int, str]:
+    outputs = _mapping(_mapping(metadata.get("network_data_format")).get("outputs"))
+    names = channel_names(metadata)
+    if _mapping(next(iter(outputs.values()), None)).get("num_channels") == 1 and len(names) == 1:
+        # One channel of scores: above the threshold is label 1, whatever the channel's number.
+        return {1: next(iter(names.values()))}
+    return names
 
 
 def _label(key: object) -> int:
