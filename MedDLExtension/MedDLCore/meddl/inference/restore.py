@@ -2,26 +2,35 @@
 
 Both grids are known by their affines, so one map of voxel indices holds whatever the preprocessing did (reorient,
 resample, resize, crop, pad). Scores are interpolated before the decision, never labels after it, except where the model
-asks for nearest neighbor, in which case the two orders agree.
+asks for nearest neighbor, in which case the two orders agree. Voxels outside the network's field of view, which ends
+half a voxel beyond its outer voxel centers, are background.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from meddl.errors import ModelError
+from meddl.inference.engines.compare import winner
+from meddl.inference.index_map import AxisMap, axis_maps
+from meddl.inference.oblique import oblique_labels
+from meddl.inference.restore_numbers import restore_values
+from meddl.inference.tiles import Along, largest_channel, positive
 
 if TYPE_CHECKING:
     import torch
 
     from meddl.volume import Grid
 
+__all__ = ["Interpolation", "RestoreLabels", "restore_labels", "restore_values"]
+
 Interpolation = Literal["linear", "nearest"]
 
-_SLAB_VOXELS = 4_000_000
-"""Voxels interpolated at a time: keeps the extra memory at some tens of megabytes for any number of classes."""
+_FLOAT_BYTES = 1_000_000_000
+"""Scores that must be kept whole, for grids turned against each other, are halved above it."""
 
 
 def restore_labels(
@@ -31,6 +40,7 @@ def restore_labels(
     *,
     threshold: float = 0.5,
     interpolation: Interpolation = "linear",
+    nearest_axes: tuple[int, ...] = (),
 ) -> np.ndarray:
     """Return the label map of ``scores`` on ``grid``: of several channels the largest wins (the first is background).
 
@@ -40,169 +50,160 @@ def restore_labels(
         grid: where the labels are wanted.
         threshold: for a single channel only: label 1 is where it is reached.
         interpolation: of the scores.
+        nearest_axes: source axes along which the nearest slice counts instead.
 
     Returns:
         ``(I, J, K)`` uint8, or uint16 for more than 255 labels; 0 outside the network's field of view.
     """
-    index_map = np.linalg.inv(source_affine) @ grid.affine
-    axes = _axis_aligned(index_map)
-    if axes is None:
-        return _restore_oblique(scores, index_map, grid.shape, threshold, interpolation)
-    return _restore_separable(scores, index_map, axes, grid.shape, threshold, interpolation)
+    restore = RestoreLabels(
+        source_affine, grid, threshold=threshold, interpolation=interpolation, nearest_axes=nearest_axes
+    )
+    restore.begin(int(scores.shape[0]), tuple(scores.shape[1:]))
+    restore.add(0, scores)
+    return restore.labels
 
 
-def _axis_aligned(index_map: np.ndarray, tolerance: float = 1e-4) -> tuple[int, int, int] | None:
-    """Return, for each target axis, the source axis it runs along; None if the grids are turned or sheared."""
-    linear = np.abs(index_map[:3, :3])
-    largest = linear.max(axis=0)
-    if np.any(np.sort(linear, axis=0)[1] > tolerance * largest):
-        return None
-    axes = tuple(int(axis) for axis in linear.argmax(axis=0))
-    return axes if sorted(axes) == [0, 1, 2] else None  # type: ignore[return-value]
+class RestoreLabels:
+    """A sink for scores that keeps the label map only: what is finished is decided, and the scores are let go.
 
+    The label is that of ``interpolate(activate(scores)).argmax``, voxel for voxel, see :mod:`meddl.inference.tiles`;
+    two channels are decided by their interpolated difference, which is the same but for rounding.
 
-def _restore_separable(
-    scores: torch.Tensor,
-    index_map: np.ndarray,
-    axes: tuple[int, int, int],
-    shape: tuple[int, int, int],
-    threshold: float,
-    interpolation: Interpolation,
-) -> np.ndarray:
-    import torch
-
-    scores = scores.permute(0, *(1 + axis for axis in axes))
-    sizes = scores.shape[1:]
-    # Coordinates in the source along each target axis, and which of them lie in the source's field of view.
-    coordinates, inside = [], []
-    for target_axis, source_axis in enumerate(axes):
-        step, start = index_map[source_axis, target_axis], index_map[source_axis, 3]
-        along = start + step * np.arange(shape[target_axis])
-        within = np.flatnonzero((along >= -0.5 - 1e-6) & (along <= sizes[target_axis] - 0.5 + 1e-6))
-        inside.append(within)
-        coordinates.append(np.clip(along[within], 0, sizes[target_axis] - 1))
-    labels = np.zeros(shape, dtype=_label_type(scores.shape[0]))
-    if any(within.size == 0 for within in inside):
-        return labels
-    # The field of view is one box, for indices along an axis are consecutive.
-    box = tuple(slice(int(within[0]), int(within[-1]) + 1) for within in inside)
-    if interpolation == "nearest":
-        decided = _decide(_margins(scores, threshold))
-        for axis, along in enumerate(coordinates):
-            # Half-way coordinates go up, as in torch's "nearest-exact".
-            index = torch.from_numpy(np.minimum(np.floor(along + 0.5 + 1e-6).astype(np.int64), sizes[axis] - 1))
-            decided = decided[(slice(None),) * axis + (index.to(decided.device),)]
-        labels[box] = decided.cpu().numpy().astype(labels.dtype)
-        return labels
-    scores = _margins(scores, threshold)
-    rows = max(1, _SLAB_VOXELS // max(1, len(coordinates[1]) * len(coordinates[2])))
-    out = labels[box]
-    for start in range(0, len(coordinates[0]), rows):
-        slab = [coordinates[0][start : start + rows], coordinates[1], coordinates[2]]
-        out[start : start + rows] = _decide_interpolated(
-            scores, partial(_interpolate_separable, coordinates=slab)
-        )
-    return labels
-
-
-def _restore_oblique(
-    scores: torch.Tensor,
-    index_map: np.ndarray,
-    shape: tuple[int, int, int],
-    threshold: float,
-    interpolation: Interpolation,
-) -> np.ndarray:
-    import torch
-    from torch.nn.functional import grid_sample
-
-    labels = np.zeros(shape, dtype=_label_type(scores.shape[0]))
-    reduced = _margins(scores, threshold)
-    sizes = torch.tensor(scores.shape[1:], dtype=torch.float32, device=scores.device)
-    linear = torch.tensor(index_map[:3, :3], dtype=torch.float32, device=scores.device)
-    offset = torch.tensor(index_map[:3, 3], dtype=torch.float32, device=scores.device)
-    axis = [torch.arange(size, dtype=torch.float32, device=scores.device) for size in shape]
-    rows = max(1, _SLAB_VOXELS // max(1, shape[1] * shape[2]))
-    mode = "bilinear" if interpolation == "linear" else "nearest"
-    for start in range(0, shape[0], rows):
-        target = torch.stack(torch.meshgrid(axis[0][start : start + rows], axis[1], axis[2], indexing="ij"), dim=-1)
-        source = target @ linear.T + offset
-        inside = ((source >= -0.5) & (source <= sizes - 0.5)).all(dim=-1)
-        # grid_sample wants -1..1 and the last axis first.
-        where = (2 * (source + 0.5) / sizes - 1).flip(-1)[None]
-
-        def sample(channel: torch.Tensor, where: torch.Tensor = where) -> torch.Tensor:
-            return grid_sample(channel[None, None].float(), where, mode, "border", align_corners=False)[0, 0]
-
-        slab = _decide_interpolated(reduced, sample)
-        labels[start : start + rows] = np.where(inside.cpu().numpy(), slab, 0)
-    return labels
-
-
-def _label_type(channels: int) -> type[np.unsignedinteger]:
-    return np.uint8 if channels <= 256 else np.uint16
-
-
-def _margins(scores: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Return scores such that a single channel is label 1 where it is above zero.
-
-    Two competing channels become their difference: interpolation is linear, so half of it can be saved.
+    Args:
+        source_affine: 4x4, the network grid's voxel index to RAS mm.
+        grid: where the labels are wanted.
+        threshold: for a single channel, and for each of several with ``multilabel``: from where on it is foreground.
+        interpolation: of the scores.
+        activate: applied to scores ``(C, n, j, k)`` before anything else; voxel by voxel, for the rows come in parts.
+        multilabel: structures may overlap: every channel is thresholded by itself and becomes a layer.
+        nearest_axes: source axes along which the nearest slice counts instead, where the two grids' axes are parallel.
     """
-    if scores.shape[0] == 2:
-        return scores[1:] - scores[:1]
-    if scores.shape[0] == 1:
-        # "Reached" includes equality, which "above zero" does not.
-        return scores - float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
-    return scores
 
+    def __init__(
+        self,
+        source_affine: np.ndarray,
+        grid: Grid,
+        *,
+        threshold: float = 0.5,
+        interpolation: Interpolation = "linear",
+        activate: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        multilabel: bool = False,
+        nearest_axes: tuple[int, ...] = (),
+    ) -> None:
+        self._index_map = np.linalg.inv(source_affine) @ grid.affine
+        self._shape = grid.shape
+        self._threshold = threshold
+        self._interpolation = interpolation
+        self._activate = activate
+        self._multilabel = multilabel
+        self._nearest_axes = nearest_axes
+        self._labels: np.ndarray | None = None
 
-def _decide(scores: torch.Tensor) -> torch.Tensor:
-    """Return the labels of scores ``(C, ...)``; on a tie the first channel wins."""
-    if scores.shape[0] == 1:
-        return scores[0] > 0
-    return scores.argmax(dim=0)
+    @property
+    def labels(self) -> np.ndarray:
+        """``(I, J, K)`` uint8, or uint16 for more than 255 labels; with ``multilabel`` ``(L, I, J, K)`` of 0 and 1."""
+        if self._labels is None or self._arrived < self._source[0]:
+            raise ModelError("The network's answer is not complete.")
+        if self._collected is not None:
+            oblique_labels(self._collected, self._index_map, self._interpolation, self._labels)
+            self._collected = None
+        return self._labels if self._multilabel else self._labels[0]
 
+    def begin(self, channels: int, shape: tuple[int, ...]) -> None:
+        self._source = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self._axes = axis_maps(self._index_map, self._source, self._shape, nearest_axes=self._nearest_axes)
+        self._labels = None
+        self._last: torch.Tensor | None = None
+        self._collected: torch.Tensor | None = None
+        self._arrived = 0
 
-def _decide_interpolated(
-    scores: torch.Tensor, interpolate: Callable[[torch.Tensor], torch.Tensor]
-) -> np.ndarray:
-    """Interpolate one channel after the other and keep the running winner: memory does not grow with the classes."""
-    import torch
-
-    best = interpolate(scores[0])
-    if scores.shape[0] == 1:
-        return (best > 0).cpu().numpy().astype(np.uint8)
-    winner = torch.zeros(best.shape, dtype=torch.int16, device=best.device)
-    for channel in range(1, scores.shape[0]):
-        value = interpolate(scores[channel])
-        winner[value > best] = channel
-        best = torch.maximum(best, value)
-    return winner.cpu().numpy().astype(_label_type(scores.shape[0]))
-
-
-def _interpolate_separable(channel: torch.Tensor, coordinates: list[np.ndarray]) -> torch.Tensor:
-    """Interpolate ``(i, j, k)`` linearly at the outer product of three lists of coordinates."""
-    value = channel.float()
-    # The axis that shrinks most goes first: the others then have less to do.
-    for axis in sorted(range(3), key=lambda axis: len(coordinates[axis]) / channel.shape[axis]):
-        weights = _interpolation_matrix(coordinates[axis], channel.shape[axis]).to(value.device)
-        if axis == 0:
-            value = (weights @ value.reshape(value.shape[0], -1)).reshape(-1, *value.shape[1:])
-        elif axis == 1:
-            value = weights @ value
+    def add(self, start: int, scores: torch.Tensor) -> None:
+        if self._activate is not None:
+            scores = self._activate(scores)
+        if self._labels is None:
+            layers = int(scores.shape[0]) if self._multilabel else 1
+            kind = np.uint8 if self._multilabel or scores.shape[0] <= 256 else np.uint16
+            self._labels = np.zeros((layers, *self._shape), dtype=kind)
+        scores = self._margins(scores)
+        if self._axes is None:
+            self._collect(start, scores)
+        elif self._interpolation == "nearest":
+            self._pick(start, scores, self._axes)
         else:
-            value = value @ weights.T
-    return value
+            self._interpolate(start, scores, self._axes)
+        self._arrived = start + int(scores.shape[1])
+
+    def _margins(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return scores such that a single channel, or each of several layers, is foreground where it is above zero.
+
+        Two competing channels become their difference: interpolation is linear, so half of it can be saved.
+        """
+        if self._multilabel or scores.shape[0] == 1:
+            # "Reached" includes equality, which "above zero" does not.
+            return scores.float() - float(np.nextafter(np.float32(self._threshold), np.float32(-np.inf)))
+        if scores.shape[0] == 2:
+            return scores[1:].float() - scores[:1].float()
+        return scores
+
+    def _interpolate(self, start: int, scores: torch.Tensor, axes: tuple[AxisMap, ...]) -> None:
+        import torch
+
+        assert self._labels is not None
+        end = start + int(scores.shape[1])
+        block = scores if self._last is None else torch.cat([self._last, scores], dim=1)
+        base = end - int(block.shape[1])
+        self._last = scores[:, -1:].clone()
+        # Each plane when the later of its two rows is here. Along a flipped axis the indices fall.
+        planes = np.flatnonzero((axes[0].high >= start) & (axes[0].high < end))
+        if planes.size == 0:
+            return
+        chosen = slice(int(planes[0]), int(planes[-1]) + 1)
+        along = (Along.of(axes[0], chosen, base), Along.of(axes[1]), Along.of(axes[2]))
+        # The axis that shrinks most goes first: the others then have less to do.
+        order = tuple(sorted(range(3), key=lambda axis: len(axes[axis]) / self._source[axis]))
+        if self._multilabel or block.shape[0] == 1:
+            for layer, channel in zip(self._labels, block, strict=True):
+                positive(channel, along, order, _region(layer, axes, chosen))
+        else:
+            largest_channel(block, along, order, _region(self._labels[0], axes, chosen))
+
+    def _pick(self, start: int, scores: torch.Tensor, axes: tuple[AxisMap, ...]) -> None:
+        assert self._labels is not None
+        planes = np.flatnonzero((axes[0].nearest >= start) & (axes[0].nearest < start + scores.shape[1]))
+        if planes.size == 0:
+            return
+        chosen = slice(int(planes[0]), int(planes[-1]) + 1)
+        indices = np.ix_(axes[0].nearest[chosen] - start, axes[1].nearest, axes[2].nearest)
+        for layer, decided in zip(self._labels, self._decided(scores), strict=True):
+            _region(layer, axes, chosen)[...] = decided[indices]
+
+    def _decided(self, scores: torch.Tensor) -> np.ndarray:
+        """Return the labels ``(L, n, j, k)`` of scores where they are."""
+        assert self._labels is not None
+        if self._multilabel or scores.shape[0] == 1:
+            return (scores > 0).cpu().numpy().astype(self._labels.dtype)
+        return winner(scores[None]).cpu().numpy().astype(self._labels.dtype)
+
+    def _collect(self, start: int, scores: torch.Tensor) -> None:
+        import torch
+
+        assert self._labels is not None
+        if self._interpolation == "nearest":
+            kept = torch.from_numpy(self._decided(scores).astype(np.int16))
+        else:
+            kept = scores
+        if self._collected is None:
+            count = int(kept.shape[0]) * int(np.prod(self._source))
+            kind = kept.dtype if not kept.is_floating_point() else torch.float32
+            if kept.is_floating_point() and 4 * count > _FLOAT_BYTES:
+                kind = torch.float16
+            self._collected = torch.empty((int(kept.shape[0]), *self._source), dtype=kind, device=kept.device)
+        self._collected[:, start : start + kept.shape[1]] = kept
 
 
-def _interpolation_matrix(coordinates: np.ndarray, size: int) -> torch.Tensor:
-    # A product with a matrix of weights beats gathering neighbors by index, on the CPU by far.
-    import torch
-
-    low = np.floor(coordinates).astype(np.int64)
-    high = np.minimum(low + 1, size - 1)
-    weight = (coordinates - low).astype(np.float32)
-    matrix = np.zeros((len(coordinates), size), dtype=np.float32)
-    rows = np.arange(len(coordinates))
-    matrix[rows, low] = 1 - weight
-    matrix[rows, high] += weight
-    return torch.from_numpy(matrix)
+def _region(layer: np.ndarray, axes: tuple[AxisMap, ...], chosen: slice) -> np.ndarray:
+    """Return the part of ``(I, J, K)`` that the maps reach as a view in the source's axis order."""
+    view = layer.transpose([axis.target for axis in axes])
+    inside = [axis.inside for axis in axes]
+    first = inside[0].start
+    return view[first + chosen.start : first + chosen.stop, inside[1], inside[2]]

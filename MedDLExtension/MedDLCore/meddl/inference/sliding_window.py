@@ -60,12 +60,13 @@ class WindowRule:
         roi: window size per axis; 0 or less (or None) is the image's.
         batch: windows per forward pass.
         overlap: share of a window that the next one covers again, per axis, 0 to below 1.
-        mode: ``constant`` or ``gaussian`` weights.
+        mode: ``constant`` or ``gaussian`` weights; ``nnunet`` for a Gaussian as nnU-Net makes it.
         sigma_scale: standard deviation of the Gaussian as a share of the window, per axis.
         padding_mode: how an image smaller than the window is enlarged (``torch.nn.functional.pad``).
         cval: the value for ``constant`` padding.
         slice_axis: the axis that a 2-D network does not see, or None.
         stitch_on_cpu: from how many voxels on the config wants the scores on the CPU; None: where the network is.
+        even: spread the windows evenly, so that the last one need not be pushed back; as nnU-Net does.
     """
 
     roi: tuple[int | None, ...]
@@ -77,6 +78,7 @@ class WindowRule:
     cval: float = 0.0
     slice_axis: int | None = None
     stitch_on_cpu: int | None = None
+    even: bool = False
 
     def plan(self, shape: Sequence[int]) -> WindowPlan:
         """Return the windows for an image of ``shape``.
@@ -96,7 +98,8 @@ class WindowRule:
         )
         padded = tuple(max(size, wanted) for size, wanted in zip(shape, window, strict=True))
         steps = tuple(
-            max(1, int(wanted * (1 - share))) for wanted, share in zip(window, self.overlap, strict=True)
+            wanted * (1 - share) if self.even else max(1, int(wanted * (1 - share)))
+            for wanted, share in zip(window, self.overlap, strict=True)
         )
         counts = [1 + math.ceil((size - wanted) / step) for size, wanted, step in zip(padded, window, steps, strict=True)]
         if math.prod(counts) > MAX_WINDOWS:
@@ -104,8 +107,12 @@ class WindowRule:
                 f"The model looks at an image of this size in {math.prod(counts)} windows, which would take days. "
                 "Crop the image, or use another model."
             )
+        if self.even:
+            steps = tuple(
+                (size - wanted) / max(count - 1, 1) for count, size, wanted in zip(counts, padded, window, strict=True)
+            )
         starts = tuple(
-            tuple(min(number * step, size - wanted) for number in range(count))
+            tuple(min(round(number * step), size - wanted) for number in range(count))
             for count, step, size, wanted in zip(counts, steps, padded, window, strict=True)
         )
         return WindowPlan(shape, window, padding, starts)
@@ -158,11 +165,13 @@ def rule_of(inferer: Any, dims: int) -> WindowRule | None:
     """Return the rule of a MONAI inferer (None: the whole image at once); None for one that must be called as it is.
 
     Args:
-        inferer: what the config made, or None.
+        inferer: what the config made, a rule, or None.
         dims: spatial axes of the image.
     """
     if inferer is None:
         return whole_image(dims)
+    if isinstance(inferer, WindowRule):
+        return inferer
     kind = type(inferer)
     if not kind.__module__.startswith("monai."):
         return None
@@ -214,6 +223,10 @@ def window_weights(plan: WindowPlan, rule: WindowRule) -> torch.Tensor | None:
     """Return how much each voxel of a window counts, ``window``-shaped float32; None: all alike."""
     if rule.mode == "constant":
         return None
+    if rule.mode == "nnunet":
+        from meddl.inference.nnunet import window_weights as nnunet_weights
+
+        return nnunet_weights(plan.window)
     from monai.data.utils import compute_importance_map
 
     return compute_importance_map(plan.window, mode=rule.mode, sigma_scale=list(rule.sigma_scale))
