@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,13 @@ from .data import Segment, Volume
 from .writing import whole_file, write_nrrd, write_volume
 
 
-def write_segmentation(labels: Volume, segments: Sequence[Segment], path: str | os.PathLike[str]) -> None:
+def write_segmentation(
+    labels: Volume,
+    segments: Sequence[Segment],
+    path: str | os.PathLike[str],
+    *,
+    facts: Mapping[str, str] | None = None,
+) -> None:
     """Write a label map: as a segmentation that Slicer opens if ``path`` ends in .seg.nrrd, else as plain labels.
 
     Plain label maps (.nrrd, .nii, .nii.gz, .mha) keep neither names nor colors; the layers of overlapping structures
@@ -24,6 +30,7 @@ def write_segmentation(labels: Volume, segments: Sequence[Segment], path: str | 
         labels: uint8 or uint16, one channel, or one per layer where structures overlap; 0 is background.
         segments: what each label of each layer is. A segment without voxels is written as an empty one.
         path: the file to write.
+        facts: what made the segmentation, for the file's header (see :func:`meddl.volume.write_volume`).
 
     Raises:
         VolumeError: labels of another kind, labels in the map that no segment describes, two segments of one label and
@@ -38,9 +45,10 @@ def write_segmentation(labels: Volume, segments: Sequence[Segment], path: str | 
     path = Path(path)
     boxes = _check(labels, segments)
     if not path.name.lower().endswith(".seg.nrrd"):
-        write_volume(labels, path)
+        write_volume(labels, path, facts=facts)
         return
     private = {
+        **(facts or {}),
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ConversionParameters": f"Reference image geometry|{_serialized(labels)}|&",

@@ -38,12 +38,15 @@ _META_TYPES = {
 }  # fmt: skip
 
 
-def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
+def write_volume(volume: Volume, path: str | os.PathLike[str], *, facts: Mapping[str, str] | None = None) -> None:
     """Write ``volume`` to a file of the format its suffix names: .nrrd, .nii, .nii.gz or .mha.
 
     The file appears whole or not at all: an older one of that name stays until the new one is complete. The data type
     is kept, but that bool becomes uint8 and float16 float32, which the formats lack. Several channels are written as a
-    vector per voxel. Name and meta are not written.
+    vector per voxel. Name and meta are not written. The same volume gives the same bytes.
+
+    Args:
+        facts: what made the image, for its header: entries in .nrrd, a comment in .mha; .nii has no room for them.
 
     Raises:
         UsageError: another suffix.
@@ -59,9 +62,9 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
     suffix = _suffix(path)
     with whole_file(path) as file:
         if suffix == ".nrrd":
-            write_nrrd(volume, file)
+            write_nrrd(volume, file, facts)
         elif suffix == ".mha":
-            _write_meta(volume, file)
+            _write_meta(volume, file, facts or {})
         else:
             _write_nifti(volume, file, compressed=suffix == ".nii.gz")
 
@@ -177,7 +180,7 @@ def _write_nifti(volume: Volume, file: BinaryIO, *, compressed: bool) -> None:
             file.write(block)
 
 
-def _write_meta(volume: Volume, file: BinaryIO) -> None:
+def _write_meta(volume: Volume, file: BinaryIO, facts: Mapping[str, str]) -> None:
     if is_sheared(volume.affine):
         raise VolumeError(
             "The image's axes are not at right angles to each other, which .mha cannot hold. "
@@ -194,6 +197,7 @@ def _write_meta(volume: Volume, file: BinaryIO) -> None:
     header = {
         "ObjectType": "Image",
         "NDims": "3",
+        **({"Comment": _comment(facts)} if facts else {}),
         "BinaryData": "True",
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
@@ -207,8 +211,12 @@ def _write_meta(volume: Volume, file: BinaryIO) -> None:
         "ElementType": _META_TYPES[array.dtype.str[1:]],
         "ElementDataFile": "LOCAL",
     }
-    file.write("".join(f"{key} = {value}\n" for key, value in header.items()).encode("ascii"))
+    file.write("".join(f"{key} = {value}\n" for key, value in header.items()).encode("utf-8"))
     file.write(packed.getbuffer())
+
+
+def _comment(facts: Mapping[str, str]) -> str:
+    return " ".join("; ".join(f"{key} {value}" for key, value in facts.items()).split())[:240]
 
 
 def _words(numbers: np.ndarray) -> str:
