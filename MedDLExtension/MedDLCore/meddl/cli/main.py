@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 import meddl
-from meddl.cli import doctor, infer, models
+from meddl.cli import doctor, evaluate, infer, models
 from meddl.errors import JobCancelled, MedDLError, UntrustedModelError, UsageError, to_dict
 
 OK, FAILED, WRONG_USE = 0, 1, 2
@@ -63,5 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     infer.add_parser(commands, common)
     models.add_parser(commands, common)
+    evaluate.add_parser(commands, common)
     doctor.add_parser(commands, common)
     return parser
