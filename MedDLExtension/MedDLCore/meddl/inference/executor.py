@@ -54,7 +54,7 @@ class Executor:
         network: a module in evaluation mode, or any callable that answers tensors.
         device: where it runs first.
         options: precision, engine and whether windows of air are skipped.
-        inferer: MONAI's inferer as the model's config made it; None: the whole image at once.
+        inferer: MONAI's inferer as the model's config made it, or a :class:`WindowRule`; None: the whole image at once.
         digest: identifies the network in the cache of compiled models; empty: nothing is kept on disk.
         air_below: windows whose values are all at or below it may be skipped; None: none is.
         windows: ``divisible_by`` and ``min``, where the model allows smaller windows than its own.

@@ -19,6 +19,7 @@ from meddl.inference.run import Cancelled, Log, Progress, Run, never, silent, un
 from meddl.inference.stage import Stage
 from meddl.inference.tasks import make_task
 from meddl.models import ModelBundle, TrustStore
+from meddl.models.formats.nnunet_folder import NnUNetBundle
 
 if TYPE_CHECKING:
     from meddl.volume import Volume
@@ -80,6 +81,10 @@ class Predictor:
             loading = replace(loading, engine="torch")
 
         def make_stage(name: str) -> Stage:
+            if isinstance(bundle, NnUNetBundle):
+                from meddl.inference.nnunet import NnUNetStage
+
+                return NnUNetStage(bundle, self.device, loading, random_weights=random_weights)
             return Stage(bundle, name, self.device, trust, loading, random_weights=random_weights)
 
         self._task = make_task(bundle, make_stage)

@@ -86,6 +86,7 @@ class SegmentationTask:
             interpolation=post.interpolation,
             activate=post.activate,
             multilabel=self._multilabel,
+            nearest_axes=prepared.nearest_axes,
         )
         with run.watch.step("network"):
             self._fine.run(prepared.image, sink, run.windows(0.05, 0.9, "Segmenting"), run.cancelled)
@@ -150,7 +151,12 @@ class SegmentationTask:
         post = self._fine.post
         if not self._multilabel:
             labels = restore_labels(
-                scores, prepared.affine, image.grid, threshold=post.threshold, interpolation=post.interpolation
+                scores,
+                prepared.affine,
+                image.grid,
+                threshold=post.threshold,
+                interpolation=post.interpolation,
+                nearest_axes=prepared.nearest_axes,
             )[None]
         else:
             layers = [
@@ -160,6 +166,7 @@ class SegmentationTask:
                     image.grid,
                     threshold=post.threshold,
                     interpolation=post.interpolation,
+                    nearest_axes=prepared.nearest_axes,
                 )
                 for index in range(scores.shape[0])
             ]
