@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+from meddl.cli import models_transport
 from meddl.cli.progress import ProgressBar
 from meddl.errors import ModelError, UsageError
 
@@ -24,27 +26,44 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         return command
 
     anything = "a model of the catalog, or a bundle's folder or zip file"
-    verb("list", _list, "list the models of the catalog")
-    verb("add", _add, "download a model and check it", "a model of the catalog")
+    command = verb("list", _list, "list the models of the catalog, or search them")
+    command.add_argument("words", nargs="*", metavar="WORD", help="show only models of which all these words are said")
+    command.add_argument("--organ", default="", help="show only models for it")
+    command.add_argument("--modality", default="", help="show only models for it, such as CT or MR")
+    command.add_argument("--task", default="", help="show only models that do it, such as segmentation")
+    command = verb("add", _add, "download a model and check it", "a model of the catalog, or a name for one of yours")
+    command.add_argument(
+        "--from", dest="place", type=Path, metavar="PLACE",
+        help="do not download: take it from this folder, zip file, pack or package, or from the cache folder of "
+        "another computer",
+    )  # fmt: skip
     verb("show", _show, "tell what a model is for, where it comes from and what it needs", anything)
     verb("verify", _verify, "check that a model is complete and unchanged", anything)
     trust = verb("trust", _trust, "allow a model to run code of its own", anything)
     trust.add_argument("--yes", action="store_true", help="do not ask")
     trust.add_argument("--revoke", action="store_true", help="take the consent back")
     verb("remove", _remove, "remove a model from this computer", "a model of the catalog")
+    models_transport.add_verbs(verb)
 
 
 def _list(options: argparse.Namespace) -> int:
     from meddl.models import Catalog
 
     catalog = Catalog.default()
-    entries = catalog.entries()
+    words = " ".join(options.words)
+    entries = catalog.search(words, organ=options.organ, modality=options.modality, task=options.task)
     if options.json:
         print(json.dumps([_entry(entry) for entry in entries], indent=2))
         return 0
     for entry in entries:
         state = "installed" if entry.installed else f"{entry.size_mb:.0f} MB to download"
-        print(f"{entry.id:24} {entry.name}: {entry.task}, {entry.organ}, {entry.modality}; {entry.license}; {state}")
+        what = ", ".join(filter(None, (entry.task, entry.organ, entry.modality)))
+        origin = "" if entry.built_in else f"; {entry.origin}"
+        print(f"{entry.id:24} {entry.name}: {what}; {entry.license}; {state}{origin}")
+    if not entries:
+        print("No model fits. 'models list' without words shows all of them.")
+    for problem in catalog.problems():
+        print(problem, file=sys.stderr)
     return 0
 
 
@@ -53,7 +72,7 @@ def _add(options: argparse.Namespace) -> int:
 
     catalog = Catalog.default()
     with ProgressBar(shown=not options.json) as bar:
-        bundle = catalog.add(options.model, progress=bar)
+        bundle = catalog.add(options.model, progress=bar, place=options.place)
     if options.json:
         print(json.dumps(_facts(bundle), indent=2))
     else:
@@ -146,7 +165,7 @@ def _tell(options: argparse.Namespace, text: str, **facts: Any) -> None:
 
 
 def _entry(entry: Any) -> dict[str, Any]:
-    names = ("id", "name", "task", "organ", "modality", "license", "size_mb", "installed")
+    names = ("id", "name", "description", "task", "organ", "modality", "license", "size_mb", "installed", "origin")
     return {name: getattr(entry, name) for name in names}
 
 

@@ -1,0 +1,108 @@
+"""``meddl models pack``, ``unpack`` and ``network``: how models get to this computer, and from it to others."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from meddl.cli.progress import ProgressBar
+from meddl.errors import UsageError
+
+
+def add_verbs(verb: Any) -> None:
+    """Add the verbs; ``verb(name, run, help)`` makes a parser."""
+    command = verb("pack", _pack, "write models into one file, for a computer without a network")
+    command.add_argument("models", nargs="+", metavar="ID", help="a model that is on this computer")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="the pack to write (.meddlpack)")
+    command = verb("unpack", _unpack, "install all models of a pack, after comparing every file")
+    command.add_argument("file", type=Path, metavar="FILE", help="the pack")
+    command.add_argument("--sha256", default="", metavar="HEX", help="what 'models pack' printed, to compare with")
+    command = verb("network", _network, "show or change proxy, mirrors and further catalogs")
+    command.add_argument(
+        "--proxy", metavar="URL", help="http://host:port, 'direct' for none, 'system' for the usual one"
+    )
+    command.add_argument(
+        "--mirror", action="append", default=[], metavar="FROM=TO",
+        help="fetch addresses that begin with FROM from TO, an address or a folder; 'FROM=' forgets one",
+    )  # fmt: skip
+    command.add_argument(
+        "--catalog", action="append", default=[], type=Path, metavar="PATH",
+        help="read this catalog, too: a catalog.json or a folder that holds one",
+    )  # fmt: skip
+    command.add_argument(
+        "--forget-catalog", action="append", default=[], type=Path, metavar="PATH", help="read it no more"
+    )
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from meddl.models import Catalog, pack
+
+    output = options.output if options.output.suffix else options.output.with_suffix(pack.SUFFIX)
+    if output.is_dir():
+        raise UsageError(f"'{output.name}' is a folder. Name the file to write.")
+    with ProgressBar(shown=not options.json) as bar:
+        sha256 = pack.write_pack(Catalog.default(), options.models, output, progress=bar)
+    facts = {"file": str(output), "sha256": sha256, "bytes": output.stat().st_size, "models": options.models}
+    text = f"{output} holds {len(set(options.models))} model(s), {facts['bytes'] / 1e6:.1f} MB, read back and compared."
+    print(json.dumps(facts, indent=2) if options.json else f"{text}\nSHA-256 {sha256}")
+    return 0
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    from meddl.models import Catalog, pack
+
+    if not options.file.is_file():
+        raise UsageError(f"There is no file '{options.file.name}'.")
+    with ProgressBar(shown=not options.json) as bar:
+        models = pack.unpack(Catalog.default(), options.file, progress=bar, sha256=options.sha256)
+    if options.json:
+        rows = [
+            {name: getattr(model, name) for name in ("id", "name", "version", "license", "new")} for model in models
+        ]
+        print(json.dumps({"models": rows}, indent=2))
+    for model in models if not options.json else ():
+        state = "is on this computer and verified" if model.new else "was there already"
+        print(f"{model.id:24} {model.name} {model.version} {state} ({model.license})")
+    return 0
+
+
+def _network(options: argparse.Namespace) -> int:
+    from meddl.models import Catalog, network_settings
+
+    settings = network_settings.stored_settings()
+    changed = settings
+    if options.proxy is not None:
+        changed = replace(changed, proxy="" if options.proxy == "system" else options.proxy)
+    for text in options.mirror:
+        start = text.removesuffix("=").strip()
+        mirrors = {key: goal for key, goal in changed.mirrors.items() if key != start}
+        if not text.endswith("="):
+            mirrors = {**changed.mirrors, **dict([network_settings.parse_mirror(text)])}
+        changed = replace(changed, mirrors=mirrors)
+    catalogs = [*changed.catalogs, *(str(path.expanduser().absolute()) for path in options.catalog)]
+    forgotten = {str(path.expanduser().absolute()) for path in options.forget_catalog}
+    changed = replace(changed, catalogs=tuple(path for path in dict.fromkeys(catalogs) if path not in forgotten))
+    if changed != settings:
+        network_settings.save(changed)
+    active = network_settings.load()
+    problems = Catalog.default().problems()
+    facts = {
+        "proxy": active.shown_proxy,
+        "mirrors": dict(active.mirrors),
+        "catalogs": list(active.catalogs),
+        "problems": list(problems),
+    }
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    print(f"proxy:    {active.shown_proxy or 'that of the environment or the system'}")
+    for start, goal in active.mirrors.items():
+        print(f"mirror:   {start} is fetched from {goal}")
+    for catalog in active.catalogs:
+        print(f"catalog:  {catalog}")
+    for problem in problems:
+        print(f"problem:  {problem}")
+    return 0
