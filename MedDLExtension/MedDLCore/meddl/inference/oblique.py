@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meddl.inference.tiles import ROUNDING, extremes
+from meddl.inference.engines.compare import winner
+from meddl.inference.tiles import contenders
 
 if TYPE_CHECKING:
     import torch
@@ -38,32 +39,22 @@ def oblique_labels(kept: torch.Tensor, index_map: np.ndarray, interpolation: str
         if kept.shape[0] == labels.shape[0]:
             for layer, channel in zip(labels, block, strict=True):
                 if float(channel.amax()) > 0:
-                    layer[target] = inside & (_sampled(channel, where) > 0).cpu().numpy()
+                    layer[target] = inside & (_sampled(channel[None], where)[0] > 0).cpu().numpy()
         else:
             labels[0][target] = np.where(inside, _winner(block, where), 0)
 
 
 def _winner(block: torch.Tensor, where: torch.Tensor) -> np.ndarray:
-    import torch
-
-    least, most = extremes(block)
-    bar = least.max()
-    kept = torch.nonzero(most >= bar - ROUNDING * (bar.abs() + most.abs()))[:, 0].tolist()
+    kept = contenders(block)
     if len(kept) == 1:
         return np.full(where.shape[1:4], kept[0], dtype=np.int16)
-    best = _sampled(block[kept[0]], where)
-    winner = torch.full(best.shape, kept[0], dtype=torch.int16, device=block.device)
-    for channel in kept[1:]:
-        value = _sampled(block[channel], where)
-        winner.masked_fill_(value > best, channel)
-        best = torch.maximum(best, value)
-    return winner.cpu().numpy()
+    return np.asarray(kept)[winner(_sampled(block[kept], where)[None])[0].cpu().numpy()]
 
 
-def _sampled(channel: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+def _sampled(block: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     from torch.nn.functional import grid_sample
 
-    return grid_sample(channel[None, None].float(), where, "bilinear", "border", align_corners=False)[0, 0]
+    return grid_sample(block[None].float(), where, "bilinear", "border", align_corners=False)[0]
 
 
 def block_of(

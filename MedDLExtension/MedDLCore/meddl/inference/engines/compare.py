@@ -57,13 +57,17 @@ def agreement(reference: torch.Tensor, answer: torch.Tensor, precision: str) -> 
 
 
 def winner(scores: torch.Tensor) -> torch.Tensor:
-    """Return the largest channel of ``(B, C, ...)`` by a running maximum: many times faster than ``argmax`` there."""
+    """Return the largest channel of ``(B, C, ...)``, the first on a tie, int16.
+
+    By a running maximum, which is many times faster than ``argmax`` along that axis on a processor.
+    """
     import torch
 
-    best = scores[:, 0].clone()
+    best = scores[:, 0]
     index = torch.zeros(best.shape, dtype=torch.int16, device=scores.device)
     for channel in range(1, scores.shape[1]):
-        larger = scores[:, channel] > best
-        index[larger] = channel
-        torch.maximum(best, scores[:, channel], out=best)
+        candidate = scores[:, channel]
+        index.masked_fill_(candidate > best, channel)
+        # Not in place: the first is the caller's.
+        best = torch.maximum(best, candidate)
     return index

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from meddl.errors import MedDLError
-from meddl.inference.engines.compare import agreement
 from meddl.inference.engines.engine import Engine
 from meddl.inference.engines.torch_engine import TorchEngine
-from meddl.inference.memory import ran_out
 
 if TYPE_CHECKING:
     import torch
