@@ -11,9 +11,10 @@ import pytest
 import torch
 from core.hostile_bundles import INFERENCE, write_bundle
 from meddl.errors import ModelError, UntrustedModelError
-from meddl.models import INFERENCE_IDS, IO_TRANSFORMS, ModelBundle, RestrictedConfig, load_weights
+from meddl.models import IO_TRANSFORMS, ModelBundle, RestrictedConfig, load_weights
 from meddl.models.allowed_targets import _TABLE, REFUSED_ARGUMENTS, find_target
 from meddl.models.expressions import CONSTANTS, NAMES
+from meddl.models.inference_parts import find_parts
 from monai.bundle import ConfigParser
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -167,7 +168,7 @@ def test_a_preprocessed_image_is_that_of_monai(tmp_path: Path) -> None:
 
 def test_only_what_inference_needs_decides_about_trust(tmp_path: Path) -> None:
     restricted, _ = both(zoo_config(NETWORKS["UNet"]), tmp_path)
-    assert restricted.reasons(INFERENCE_IDS) == ()
+    assert restricted.reasons(find_parts(restricted).ids) == ()
     everything = "\n".join(restricted.reasons())
     for part in ("imports::0", "datalist", "dataset", "evaluator", "evaluating::0"):
         assert f"'{part}" in everything

@@ -10,7 +10,7 @@ from meddl.models.allowed_targets import IO_TRANSFORMS, LOADING_TRANSFORMS, SAVI
 from meddl.models.bundle import Cascade, ModelBundle
 from meddl.models.catalog import Catalog, CatalogEntry, resolve_model
 from meddl.models.channels import Channel
-from meddl.models.check import INFERENCE_IDS, CheckReport
+from meddl.models.check import CheckReport
 from meddl.models.classes import class_names, output_channels
 from meddl.models.config_files import ConfigTree
 from meddl.models.inference_parts import InferenceParts, inference_parts
@@ -22,7 +22,6 @@ from meddl.models.trusted_config import TrustedConfig, open_config, open_trusted
 from meddl.models.weights import WeightsFacts, WeightsKind, inspect_weights, load_weights
 
 __all__ = [
-    "INFERENCE_IDS",
     "IO_TRANSFORMS",
     "LOADING_TRANSFORMS",
     "SAVING_TRANSFORMS",

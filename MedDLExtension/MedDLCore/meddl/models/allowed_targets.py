@@ -205,10 +205,12 @@ def _build_table() -> dict[str, AllowedTarget]:
     ):
         for module, names in modules.items():
             for name in names.split():
-                allowed = AllowedTarget(module, name, is_network=package.endswith((".networks", ".nets")))
+                allowed = AllowedTarget(module, name, is_network=package in ("monai.networks.nets", "meddl.networks"))
                 spellings = _dictionary_aliases(name) if module.endswith(".dictionary") else [name]
                 for spelling in spellings:
-                    for prefix in ("", f"{package}.", f"{module}."):
+                    # Short names are MONAI's: its own parser knows no others.
+                    prefixes = [""] if package.startswith("monai.") else []
+                    for prefix in (*prefixes, f"{package}.", f"{module}."):
                         table[prefix + spelling] = allowed
     for name in _LAYERS.split():
         table[f"torch.nn.{name}"] = AllowedTarget("torch.nn", name, is_network=True)

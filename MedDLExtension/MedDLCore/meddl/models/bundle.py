@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from meddl.models import content
 from meddl.models.archive import extract_zip
 from meddl.models.channels import Channel, channels_from_metadata
 from meddl.models.config_files import ConfigTree, read_config
+from meddl.models.inference_parts import find_parts
 from meddl.models.places import cache_dir
+from meddl.models.recognition import recognize_task, refusal, uses_retinanet
 from meddl.models.restricted_config import RestrictedConfig
 from meddl.models.segments import printable, segments_from_metadata
 from meddl.volume import Segment
@@ -31,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 WEIGHTS_NAMES = ("model.safetensors", "model.pt", "model.pth", "model.ckpt")
-KNOWN_TASKS = ("segmentation", "classification", "detection", "regression", "registration", "generation", "denoising")
 
 _CONFIG_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
@@ -135,7 +137,9 @@ class ModelBundle:
     @property
     def required_packages(self) -> tuple[str, ...]:
         """Optional Python packages that running the model takes, whether they are installed or not."""
-        return ()
+        from meddl.models.requirements import required_packages
+
+        return required_packages(self)
 
     @property
     def metadata(self) -> ConfigTree:
@@ -172,14 +176,19 @@ class ModelBundle:
 
     @property
     def task(self) -> str:
-        """``segmentation``, ``classification``, ...: from ``meddl.task``, the output's format or the task's text."""
-        own = _text(_mapping(self._metadata.get("meddl")).get("task"))
-        output = _mapping(next(iter(self._formats("outputs").values()), None))
-        for text in (own, _text(output.get("format")), _text(self._metadata.get("task"))):
-            for known in KNOWN_TASKS:
-                if known in text.lower():
-                    return known
-        return own or _text(self._metadata.get("task"))
+        """``segmentation``, ``classification``, ``detection``, ``landmarks``, ``reconstruction``, ``registration``,
+        ``generation``, ...: from ``meddl.task``, else as :mod:`meddl.models.recognition` tells."""
+        return self._recognition[0]
+
+    @property
+    def refusal(self) -> str | None:
+        """Why this model is not for running here (it wants clicks, makes images out of noise, ...), or None."""
+        return self._recognition[1]
+
+    @property
+    def uses_retinanet(self) -> bool:
+        """Whether the network is MONAI's RetinaNet."""
+        return self._recognition[2]
 
     @property
     def input_channels(self) -> int | None:
@@ -288,11 +297,14 @@ class ModelBundle:
 
     @property
     def weights_path(self) -> Path | None:
-        """The file of the network's state dictionary: what the config's ``ckpt_path`` names or ``models/model.*``."""
+        """The file of the network's state dictionary: what the config loads, or ``models/model.*``."""
         with contextlib.suppress(ModelError):
-            named = self.restricted_config().text("ckpt_path")
-            if named is not None:
-                return content.inside(self._path, named)
+            config = self.restricted_config()
+            for id in find_parts(config, self._metadata).weights_ids:
+                with contextlib.suppress(ModelError):
+                    named = config.text(id)
+                    if named is not None:
+                        return content.inside(self._path, named)
         for name in WEIGHTS_NAMES:
             if (self._path / "models" / name).exists():
                 return content.inside(self._path, f"models/{name}")
@@ -303,6 +315,17 @@ class ModelBundle:
         from meddl.models.check import check_bundle
 
         return check_bundle(self)
+
+    @cached_property
+    def _recognition(self) -> tuple[str, str | None, bool]:
+        tree = None
+        with contextlib.suppress(ModelError):  # told by check()
+            tree = self.config()
+        return (
+            recognize_task(self._metadata, tree),
+            refusal(self.name, self._metadata, tree),
+            uses_retinanet(tree),
+        )
 
     def _formats(self, side: str) -> Mapping[str, Any]:
         return _mapping(_mapping(self._metadata.get("network_data_format")).get(side))

@@ -13,15 +13,15 @@ from meddl.errors import ModelError, UntrustedModelError
 from meddl.models import content
 from meddl.models.allowed_targets import ONNX_TARGET, TORCHSCRIPT_TARGET
 from meddl.models.bundle import is_config_file
+from meddl.models.config_tree import is_component
+from meddl.models.inference_parts import find_parts
 from meddl.models.metadata_schema import metadata_problems, metadata_warnings
+from meddl.models.requirements import large_files, missing_packages
 from meddl.models.weights import WEIGHTS_SUFFIXES, WeightsKind, inspect_weights
 
 if TYPE_CHECKING:
     from meddl.models.bundle import ModelBundle
     from meddl.models.restricted_config import RestrictedConfig
-
-INFERENCE_IDS = ("network_def", "preprocessing", "inferer", "postprocessing")
-"""The parts of a config that running a model reads. The rest (data loaders, engines, training) is never looked at."""
 
 _CODE_SUFFIXES = frozenset(
     {".py", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".pth", ".egg", ".whl", ".sh", ".bat", ".exe"}
@@ -37,15 +37,23 @@ class CheckReport:
         warnings: what a user should know.
         needs_trust: why running it takes the user's consent, one line per place; empty: it runs without.
         code: everything in the bundle that could run once it is trusted, also what running the model does not need.
+        refusal: why it is not for running here, "" when it is.
+        packages: optional Python packages that running it takes and that are not installed, by the names to install.
+        downloads: files that are to be downloaded before it is whole.
     """
 
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     needs_trust: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    refusal: str = ""
+    packages: tuple[str, ...] = ()
+    downloads: tuple[str, ...] = ()
 
     def raise_if_broken(self) -> None:
-        """Raise a :class:`ModelError` with the first problem, if there is one."""
+        """Raise a :class:`ModelError` with the reason for refusing it, or the first problem, if there is one."""
+        if self.refusal:
+            raise ModelError(self.refusal, "\n".join(self.problems))
         if self.problems:
             raise ModelError(self.problems[0], "\n".join(self.problems))
 
@@ -64,12 +72,24 @@ def check_bundle(bundle: ModelBundle) -> CheckReport:
             pass
         except ModelError as error:
             checker.problems.append(error.message)
-    return CheckReport(
-        *(
-            tuple(dict.fromkeys(lines))
-            for lines in (checker.problems, checker.warnings, checker.needs_trust, checker.code)
+    missing = missing_packages(bundle.required_packages)
+    if missing:
+        checker.warnings.append(
+            f"Running this model takes Python packages that are not installed: {', '.join(missing)}."
         )
+    return CheckReport(
+        problems=_once(checker.problems),
+        warnings=_once(checker.warnings),
+        needs_trust=_once(checker.needs_trust),
+        code=_once(checker.code),
+        refusal=bundle.refusal or "",
+        packages=missing,
+        downloads=tuple(file.path for file in large_files(bundle) if not file.present),
     )
+
+
+def _once(lines: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lines))
 
 
 class _Checker:
@@ -120,23 +140,27 @@ class _Checker:
 
     def _check_stage(self, config_name: str) -> None:
         config = self._bundle.restricted_config(config_name)
-        self.needs_trust += config.reasons(INFERENCE_IDS)
-        where = f"configs/{self._bundle.config_path(config_name).name}"
-        if "network_def" not in config:
-            self.problems.append(f"{where} does not tell the network ('network_def').")
+        parts = find_parts(config, self._bundle.metadata)
+        self.needs_trust += config.reasons(parts.ids, drop=parts.drop)
+        self.warnings += [f"The step '{id}' is left out: it makes the numbers of a file." for id in parts.file_steps]
+        where = self._bundle.config_source(config_name)
+        if not parts.network_id:
+            told = "is not the description of a network" if "network_def" in config else ""
+            self.problems.append(
+                f"In {where} 'network_def' {told}." if told else f"{where} does not tell the network ('network_def')."
+            )
             return
-        network = config.get("network_def", raw=True)
-        if not isinstance(network, dict) or "_target_" not in network:
-            self.problems.append(f"In {where} 'network_def' is not the description of a network.")
-        elif network["_target_"] == TORCHSCRIPT_TARGET:
-            self._check_program(config, where)
-        elif network["_target_"] == ONNX_TARGET:
-            self._check_onnx(config, where)
+        network = config.get(parts.network_id, raw=True)
+        target = network["_target_"] if is_component(network) else ""
+        if target == TORCHSCRIPT_TARGET:
+            self._check_program(config, f"{parts.network_id}::f", where)
+        elif target == ONNX_TARGET:
+            self._check_onnx(config, f"{parts.network_id}::f", where)
         elif config_name == "inference":
             self._check_weights()
 
-    def _check_program(self, config: RestrictedConfig, where: str) -> None:
-        file = config.text("network_def::f")
+    def _check_program(self, config: RestrictedConfig, id: str, where: str) -> None:
+        file = config.text(id)
         if file is None:
             self.problems.append(f"In {where} 'network_def' does not name its TorchScript file ('f').")
             return
@@ -145,10 +169,10 @@ class _Checker:
         if facts.kind is not WeightsKind.TORCHSCRIPT:
             self.problems.append(f"The file '{path.name}' that {where} loads is not a TorchScript program.")
 
-    def _check_onnx(self, config: RestrictedConfig, where: str) -> None:
+    def _check_onnx(self, config: RestrictedConfig, id: str, where: str) -> None:
         from meddl.networks.onnx_graph import inspect_onnx
 
-        file = config.text("network_def::f")
+        file = config.text(id)
         if file is None:
             self.problems.append(f"In {where} 'network_def' does not name its ONNX file ('f').")
             return

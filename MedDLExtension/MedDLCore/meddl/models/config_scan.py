@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from builtins import id as identity
 from collections.abc import Iterable
 from typing import Any
@@ -31,6 +32,7 @@ from meddl.models.expressions import ExpressionFailed, ExpressionRefused, parse_
 
 META_KEYS = frozenset({"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"})
 MAX_REASONS = 200
+_CALLED = re.compile(r"(?<![\w.@])[A-Za-z_]\w*(?:\.\w+)+(?=\s*\()")
 
 
 def scan(tree: ConfigTree, source: str, ids: Iterable[str] | None, drop: frozenset[str]) -> tuple[str, ...]:
@@ -48,6 +50,13 @@ def scan(tree: ConfigTree, source: str, ids: Iterable[str] | None, drop: frozens
     else:
         scanner.follow(ids)
     return tuple(dict.fromkeys(scanner.reasons))[:MAX_REASONS]
+
+
+def scan_targets(tree: ConfigTree, ids: Iterable[str], drop: frozenset[str]) -> tuple[str, ...]:
+    """Return the names of all that would be called to make these ids, known or not, as far as they are written out."""
+    scanner = _Scanner(tree, "", drop)
+    scanner.follow(ids)
+    return tuple(dict.fromkeys(scanner.targets))
 
 
 def is_dropped(node: Any, drop: frozenset[str], id: str = "") -> bool:
@@ -104,6 +113,7 @@ class _Scanner:
         # One part may go by many ids ("@l::0" and "@l::00"); it is read once.
         self._read: set[int] = set()
         self.reasons: list[str] = []
+        self.targets: list[str] = []
 
     def follow(self, ids: Iterable[str]) -> None:
         self._queue = list(ids)
@@ -133,6 +143,8 @@ class _Scanner:
                 stack.append((sub_id, value))
 
     def _component(self, id: str, node: dict[Any, Any]) -> None:
+        if isinstance(node["_target_"], str):
+            self.targets.append(node["_target_"])
         refused = target_refusal(node)
         if refused:
             self._add(id, refused)
@@ -151,6 +163,7 @@ class _Scanner:
         if reference is not None:
             self._queue.append(reference)
         if is_expression(text):
+            self.targets.extend(_CALLED.findall(text))
             try:
                 self._queue.extend(parse_expression(text[1:]).references.values())
             except ExpressionRefused as error:

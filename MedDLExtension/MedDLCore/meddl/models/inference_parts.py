@@ -319,7 +319,7 @@ class _Finder:
         return tuple([*named[:1], *loaders, *named[1:]] if "ckpt_path" in named else [*loaders, *named])
 
     def _spatial_dims(self, network: str, inferer: str) -> int:
-        node = self._node(inferer) if inferer else None
+        node: Any = self._node(inferer) if inferer else None
         if is_component(node) and _SLICEWISE.search(short_name(str(node["_target_"]))):
             return 3
         written = None

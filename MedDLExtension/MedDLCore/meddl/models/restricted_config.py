@@ -163,6 +163,11 @@ class RestrictedConfig:
         dropped = frozenset(canonical_name(name) for name in drop)
         return config_scan.scan(self._tree, self._source, wanted, dropped)
 
+    def targets(self, ids: Collection[str], *, drop: Collection[str] = IO_TRANSFORMS) -> tuple[str, ...]:
+        """Return the names of the classes and functions that making these ids would call; nothing is made."""
+        dropped = frozenset(canonical_name(name) for name in drop)
+        return config_scan.scan_targets(self._tree, [normalize_id(id) for id in ids], dropped)
+
     def _spend(self, amount: int = 1) -> None:
         self._work -= amount
         if self._work < 0:

@@ -15,9 +15,9 @@ from typing import Any
 from meddl.errors import ModelError, UntrustedModelError
 from meddl.models.allowed_targets import canonical_name
 from meddl.models.bundle import ModelBundle
-from meddl.models.check import INFERENCE_IDS
 from meddl.models.config_scan import is_dropped
 from meddl.models.config_tree import MISSING, children, normalize_id
+from meddl.models.inference_parts import find_parts
 from meddl.models.restricted_config import RestrictedConfig
 from meddl.models.trust import TrustStore
 
@@ -39,8 +39,10 @@ def open_config(
     trusted = trust.is_trusted(bundle)
     restricted = bundle.restricted_config(name, overrides=overrides, trusted=trusted)
     # TorchScript alone the restricted config can load by itself, once trusted.
-    reasons = [reason for reason in restricted.reasons(INFERENCE_IDS) if "runs a TorchScript program" not in reason]
-    return open_trusted_config(bundle, name, overrides=overrides, trust=trust) if reasons and trusted else restricted
+    parts = find_parts(restricted, bundle.metadata)
+    reasons = restricted.reasons(parts.ids, drop=parts.drop)
+    enough = all("runs a TorchScript program" in reason for reason in reasons)
+    return restricted if enough or not trusted else open_trusted_config(bundle, name, overrides=overrides, trust=trust)
 
 
 def open_trusted_config(

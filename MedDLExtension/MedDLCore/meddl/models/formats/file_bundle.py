@@ -102,10 +102,14 @@ class FileBundle(ModelBundle):
 
     def check(self) -> CheckReport:
         """Look for everything that would keep the model from running, without running any of it."""
-        from meddl.models.check import INFERENCE_IDS, CheckReport
+        from meddl.models.check import CheckReport
+        from meddl.models.inference_parts import find_parts
         from meddl.models.metadata_schema import metadata_problems
 
-        problems, warnings, needs_trust, code = [], [], [], []
+        problems: list[str] = []
+        warnings: list[str] = []
+        needs_trust: list[str] = []
+        code: list[str] = []
         # The sidecar's fields keep their names in the metadata, but for the place.
         for sentence in metadata_problems(self._metadata):
             problems.append(sentence.replace("metadata.json", self._sidecar_name).replace("'meddl.", "'"))
@@ -115,7 +119,8 @@ class FileBundle(ModelBundle):
                 facts = inspect_weights(self._file)
                 if facts.kind is not WeightsKind.TORCHSCRIPT:
                     problems.append(f"The file '{self._file.name}' is not a TorchScript program.")
-                needs_trust += self.restricted_config().reasons(INFERENCE_IDS)
+                config = self.restricted_config()
+                needs_trust += config.reasons(find_parts(config, self._metadata).ids)
                 code.append(f"'{ascii(self._file.name)[1:-1]}' is a TorchScript program")
             _ = self.files
         except ModelError as error:
