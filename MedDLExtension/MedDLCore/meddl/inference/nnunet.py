@@ -178,7 +178,7 @@ class NnUNetStage(Stage):
     def _load(self, folds: Sequence[Checkpoint], mirror_axes: tuple[int, ...]) -> Any:
         import torch
 
-        networks = [self._build() for _ in folds or [None]]
+        networks = [self._build() for _ in range(max(1, len(folds)))]
         for network, fold in zip(networks, folds, strict=False):
             try:
                 network.load_state_dict(fold.weights)
@@ -248,11 +248,11 @@ class _NnUNetPostprocessing(Postprocessing):
         object.__setattr__(self, "_regions", regions)
 
     @property
-    def keeps_every_channel(self) -> bool:  # type: ignore[override]
+    def keeps_every_channel(self) -> bool:
         return cast(bool, self.__dict__["_regions"])
 
     @property
-    def activation(self) -> Activation:  # type: ignore[override]
+    def activation(self) -> Activation:
         return "none"
 
     def activate(self, scores: torch.Tensor) -> torch.Tensor:
@@ -320,7 +320,7 @@ def _as_read(volume: Volume, reader: str) -> tuple[np.ndarray, list[float], np.n
         order = _nearest_axes(linear)
         flips = [bool(linear[world, axis] < 0) for world, axis in enumerate(order)]
     array = volume.array.transpose(0, *(1 + axis for axis in order))
-    array = np.flip(array, [1 + world for world, flip in enumerate(flips) if flip])
+    array = np.flip(array, tuple(1 + world for world, flip in enumerate(flips) if flip))
     data = np.ascontiguousarray(array.transpose(0, 3, 2, 1), dtype=np.float32)
     to_ijk = np.zeros((4, 4))
     to_ijk[3, 3] = 1
