@@ -219,3 +219,19 @@ def test_config_names_are_names_only(tmp_path: Path) -> None:
     for name in ("../inference", "a/b", "", "/etc/passwd", "inference.json"):
         with pytest.raises(ModelError):
             bundle.config_path(name)
+
+
+def test_a_safetensors_file_is_known_whatever_its_header_is_long(tmp_path: Path) -> None:
+    from meddl.models import WeightsKind, inspect_weights, load_weights
+    from safetensors.torch import save_file
+    from torch import ones
+
+    kinds = set()
+    for length in range(1, 40):  # headers of 128 bytes begin as a pickle does
+        path = tmp_path / f"{length}.safetensors"
+        save_file({"w" * length: ones(2), "b": ones(1)}, path)
+        facts = inspect_weights(path)
+        assert facts.kind is WeightsKind.SAFETENSORS and not facts.problem, path.read_bytes()[:16]
+        assert set(load_weights(path, trusted=False)) == {"w" * length, "b"}
+        kinds.add(path.read_bytes()[0])
+    assert 0x80 in kinds

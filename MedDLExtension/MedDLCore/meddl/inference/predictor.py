@@ -145,7 +145,7 @@ class Predictor:
         try:  # INTERIM
             from meddl.inference.domain import check_domain
         except ImportError:
-            def check_domain(bundle, volumes): return ()  # noqa
+            def check_domain(bundle, volumes): return ()
 
         domain = check_domain(self.bundle, volumes)
         image = self._one_image(volumes, run)

@@ -69,7 +69,8 @@ def inspect_weights(path: Path) -> WeightsFacts:
             # A zip may begin with anything: its directory is at the end.
             if zipfile.is_zipfile(file):
                 return _inspect_zip(path, size)
-            if head[:1] == b"\x80":
+            # A pickle begins with this byte, but so does a safetensors file whose header is 128 bytes long.
+            if head[:1] == b"\x80" and head[8:9] != b"{":
                 file.seek(0)
                 return _inspect_pickle(file.read(_MAX_PICKLE_BYTES))
             return _inspect_safetensors(head, path, size)
