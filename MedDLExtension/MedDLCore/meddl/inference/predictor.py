@@ -12,6 +12,7 @@ import numpy as np
 from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelError, UsageError, is_out_of_memory
 from meddl.inference.channels import combine_channels
 from meddl.inference.device import resolve_device
+from meddl.inference.domain import check_domain
 from meddl.inference.options import RunOptions
 from meddl.inference.prediction import Prediction, ReconstructionPrediction
 from meddl.inference.provenance import record
@@ -66,7 +67,7 @@ class Predictor:
         report = bundle.check()
         if not random_weights:
             report.raise_if_broken()
-        if getattr(bundle, "refusal", None):  # INTERIM
+        if bundle.refusal:
             raise ModelError(bundle.refusal)
         if report.needs_trust and not trust.is_trusted(bundle):
             raise UntrustedModelError(
@@ -142,11 +143,6 @@ class Predictor:
     def _predict(
         self, volumes: list[Volume], frames: tuple[Volume, ...], reference: Volume | None, run: Run
     ) -> Prediction:
-        try:  # INTERIM
-            from meddl.inference.domain import check_domain
-        except ImportError:
-            def check_domain(bundle, volumes): return ()
-
         domain = check_domain(self.bundle, volumes)
         image = self._one_image(volumes, run)
         rest = tuple(self._one_image([frame], run) for frame in frames)
