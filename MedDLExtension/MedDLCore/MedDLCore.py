@@ -13,7 +13,7 @@ from slicer.ScriptedLoadableModule import *
 logger = logging.getLogger(__name__)
 
 #: What of the cache folder is downloaded and may go.
-_DOWNLOADED = ("models", "bundles", "packages", "samples")
+_DOWNLOADED = ("models", "bundles", "packages", "downloads", "samples")
 
 #: Readable on a white and on a dark table.
 _STATE_COLORS = {"ok": "#2e7d32", "warning": "#b26a00", "missing": "#c62828"}
@@ -45,6 +45,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         self.jobPanel = None
         self._findings = []
         self._models = []
+        self._entries = {}
         self._consents = []
         # Last, since without a parent it calls setup().
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -75,6 +76,11 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         self.ui.modelsTable.connect("itemSelectionChanged()", self._showModel)
         self.ui.addModelButton.connect("clicked(bool)", self.onAddModel)
         self.ui.removeModelButton.connect("clicked(bool)", self.onRemoveModel)
+        self.ui.searchLineEdit.connect("textChanged(QString)", self.onSearch)
+        self.ui.addFromButton.connect("clicked(bool)", self.onAddFrom)
+        self.ui.packButton.connect("clicked(bool)", self.onPack)
+        self.ui.unpackButton.connect("clicked(bool)", self.onUnpack)
+        self.ui.saveNetworkButton.connect("clicked(bool)", self.onSaveNetwork)
         self.ui.trustTable.connect("itemSelectionChanged()", self._showConsent)
         self.ui.revokeButton.connect("clicked(bool)", self.onRevoke)
         self.ui.openCacheButton.connect("clicked(bool)", self.onOpenCache)
@@ -91,6 +97,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
     def refresh(self):
         """Look at everything again."""
         self._showHealth()
+        self._showNetwork()
         self._showModels()
         self._showTrust()
         self._showCache()
@@ -173,25 +180,30 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
 
     # Models
 
+    def onSearch(self, text):
+        self._showModels()
+
     def onAddModel(self):
         model = self._selectedModel()
-        with slicer.util.tryWithErrorDisplay(_("The model could not be downloaded.")):
-            self.jobPanel.addLog(_("Downloading {model}").format(model=model.name))
-            self.jobPanel.run(*self.logic.download(model.id), onFinished=self._onDownloaded)
-        self._showModel()
+        self._run(*self.logic.download(model.id), _("Downloading {model}").format(model=model.name), self._showAdded)
 
-    def _onDownloaded(self, job):
-        from meddl.errors import JobCancelled
+    def onAddFrom(self):
+        model = self._selectedModel()
+        folder = self.askForFolder()
+        if folder:
+            started = _("Adding {model} from a folder").format(model=model.name)
+            self._run(*self.logic.download(model.id, folder), started, self._showAdded)
 
-        self.refresh()
-        if job.error is None:
-            self.jobPanel.showIdle(_("The model is ready."), 1.0)
-        elif isinstance(job.error, JobCancelled):
-            self.jobPanel.showIdle(_("Cancelled."))
-        else:
-            self.jobPanel.showIdle(job.error.message)
-            self.jobPanel.addLog(f"{job.error.message}\n{job.error.details}")
-            self._showError(job.error.message)
+    def onPack(self):
+        models = [model.id for model in self._selectedModels() if self._canPack(model)]
+        file = self.askForNewPack()
+        if file:
+            self._run(*self.logic.pack(models, file), _("Writing a pack"), self._showPacked)
+
+    def onUnpack(self):
+        file = self.askForPack()
+        if file:
+            self._run(*self.logic.unpack(file), _("Unpacking"), self._showUnpacked)
 
     def onRemoveModel(self):
         model = self._selectedModel()
@@ -202,38 +214,148 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
             self.logic.remove(model.id)
         self.refresh()
 
+    def askForFolder(self):
+        """Return the folder a model is to be taken from, or "". Tests answer for the user."""
+        return qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder that holds the model"))
+
+    def askForNewPack(self):
+        """Return the file to write a pack to, or "". Tests answer for the user."""
+        filters = _("Pack of models") + " (*.meddlpack)"
+        return qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Pack models"), "models.meddlpack", filters)
+
+    def askForPack(self):
+        """Return the pack to install, or "". Tests answer for the user."""
+        filters = _("Pack of models") + " (*.meddlpack *.zip)"
+        return qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Unpack models"), "", filters)
+
+    def _run(self, task, params, started, showDone):
+        """Start a job; ``showDone(result)`` returns what to say when it went well."""
+        with slicer.util.tryWithErrorDisplay(_("This could not be started.")):
+            self.jobPanel.addLog(started)
+            self.jobPanel.run(task, params, onFinished=lambda job: self._onFinished(job, showDone))
+        self._showModel()
+
+    def _onFinished(self, job, showDone):
+        from meddl.errors import JobCancelled
+
+        self.refresh()
+        if job.error is None:
+            self.jobPanel.showIdle(showDone(job.result), 1.0)
+            self.jobPanel.addLog(self.ui.statusLabel.text)
+        elif isinstance(job.error, JobCancelled):
+            self.jobPanel.showIdle(_("Cancelled."))
+        else:
+            self.jobPanel.showIdle(job.error.message)
+            self.jobPanel.addLog(f"{job.error.message}\n{job.error.details}")
+            self._showError(job.error.message)
+
+    def _showAdded(self, result):
+        return _("The model is ready.")
+
+    def _showPacked(self, result):
+        return _("The pack is written and verified. Its SHA-256 is {sha256}.").format(sha256=result["sha256"])
+
+    def _showUnpacked(self, result):
+        names = ", ".join(result["models"])
+        if result["new"]:
+            return _("Ready: {names}.").format(names=names)
+        return _("All of the pack was there already: {names}.").format(names=names)
+
     def _showModels(self):
         selected = self._selectedModel()
-        self._models = self.logic.models()
+        text = self.ui.searchLineEdit.text
+        self._entries = self.logic.entries()
+        self._models = [model for model in self.logic.models() if self._fits(model, text)]
         rows = []
         for model in self._models:
+            own, entry = self.logic.isOwn(model.id), self._entries.get(model.id)
             if model.problem:
                 state, size = _("cannot be used"), ""
-            elif self.logic.isOwn(model.id):
+            elif own:
                 state, size = _("yours"), ""
             elif model.installed:
                 state, size = _("yes"), self.logic.sizeOnDisk(model.id)
             else:
                 state, size = _("no"), model.sizeText
-            rows.append((model.name, model.facts.get("license", ""), size, state))
+            origin = entry.origin if entry is not None else _("folder")
+            rows.append((model.name, model.facts.get("license", ""), size, origin, state))
+        wasBlocked = self.ui.modelsTable.blockSignals(True)
         _fill(self.ui.modelsTable, rows)
         ids = [model.id for model in self._models]
         self.ui.modelsTable.selectRow(ids.index(selected.id) if selected and selected.id in ids else 0)
+        self.ui.modelsTable.blockSignals(wasBlocked)
         self._showModel()
 
+    def _fits(self, model, text):
+        entry = self._entries.get(model.id)
+        return entry.matches(text) if entry is not None else model.matches(text)
+
+    def _selectedModels(self):
+        rows = sorted({index.row() for index in self.ui.modelsTable.selectionModel().selectedRows()})
+        return [self._models[row] for row in rows if row < len(self._models)]
+
     def _selectedModel(self):
-        row = self.ui.modelsTable.currentRow()
-        return self._models[row] if 0 <= row < len(self._models) else None
+        """Return the model if one is selected, and only one."""
+        selected = self._selectedModels()
+        return selected[0] if len(selected) == 1 else None
+
+    def _canPack(self, model):
+        entry = self._entries.get(model.id)
+        return entry is not None and entry.installed and not (entry.in_place and entry.built_in)
 
     def _showModel(self):
         from meddl_slicer.model_selector import description_html
 
         model = self._selectedModel()
+        ui = self.ui
         running = self.jobPanel.isRunning
         own = model is not None and self.logic.isOwn(model.id)
-        self.ui.modelDescription.text = description_html(model) if model is not None else ""
-        self.ui.addModelButton.enabled = model is not None and not model.installed and not running
-        self.ui.removeModelButton.enabled = model is not None and (model.installed or own) and not running
+        entry = self._entries.get(model.id) if model is not None else None
+        ui.modelDescription.text = description_html(model) if model is not None else ""
+        missing = model is not None and not model.installed
+        ui.addModelButton.enabled = missing and not running
+        ui.addFromButton.enabled = missing and not running
+        inPlace = entry is not None and entry.in_place
+        ui.removeModelButton.enabled = model is not None and (model.installed or own) and not inPlace and not running
+        if inPlace:
+            ui.removeModelButton.toolTip = _("This model comes with {origin}.").format(origin=entry.origin)
+        else:
+            ui.removeModelButton.toolTip = _(
+                "Delete the files of the selected model from this computer. It can be downloaded again."
+            )
+        ui.packButton.enabled = any(self._canPack(one) for one in self._selectedModels()) and not running
+        ui.unpackButton.enabled = not running
+
+    # Network and catalogs
+
+    def onSaveNetwork(self):
+        from meddl.errors import MedDLError
+
+        ui = self.ui
+        try:
+            self.logic.saveNetwork(
+                ui.proxyLineEdit.text.strip(),
+                _lines(ui.mirrorsTextEdit.plainText),
+                _lines(ui.catalogsTextEdit.plainText),
+            )
+        except MedDLError as error:
+            self._showError(error.message)
+            return
+        self.refresh()
+
+    def _showNetwork(self):
+        from meddl.errors import MedDLError
+
+        try:
+            settings = self.logic.network()
+        except MedDLError as error:
+            self.ui.networkLabel.text = error.message
+            return
+        self.ui.proxyLineEdit.text = settings.shown_proxy
+        self.ui.mirrorsTextEdit.plainText = "\n".join(f"{start}={goal}" for start, goal in settings.mirrors.items())
+        self.ui.catalogsTextEdit.plainText = "\n".join(settings.catalogs)
+        self.ui.networkLabel.text = "\n".join(self.logic.catalogProblems())
+        self.ui.networkLabel.visible = bool(self.ui.networkLabel.text)
 
     # Trust
 
@@ -285,6 +407,10 @@ def _fill(table, rows):
             table.setItem(index, column, qt.QTableWidgetItem(text))
     if 0 <= row < len(rows):
         table.selectRow(row)
+
+
+def _lines(text):
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 class MedDLCoreLogic(ScriptedLoadableModuleLogic):
@@ -343,7 +469,13 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
         """Return all models as :class:`meddl_slicer.model_selector.ModelChoice`."""
         from meddl_slicer.model_selector import available_models
 
-        return available_models("segmentation")
+        return available_models()
+
+    def entries(self):
+        """Return what the catalogs say of their models, by id, as :class:`meddl.models.CatalogEntry`."""
+        from meddl.models import Catalog
+
+        return {entry.id: entry for entry in Catalog.default().entries()}
 
     def isOwn(self, model):
         """Whether the user has added this model, which is then a folder and not in the catalog."""
@@ -351,14 +483,52 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
 
         return model in own_models()
 
-    def download(self, model):
-        """Return task and params of the job that fetches a catalog model."""
+    def download(self, model, place=""):
+        """Return task and params of the job that fetches a catalog model, or takes it from a folder or file."""
         from meddl_slicer.download_task import ADD_MODEL
 
-        return ADD_MODEL, {"model": model}
+        return ADD_MODEL, {"model": model, "place": str(place)}
+
+    def pack(self, models, file):
+        """Return task and params of the job that writes models into one file."""
+        from meddl_slicer.download_task import PACK_MODELS
+
+        return PACK_MODELS, {"models": list(models), "file": str(file)}
+
+    def unpack(self, file):
+        """Return task and params of the job that installs the models of a pack."""
+        from meddl_slicer.download_task import UNPACK_MODELS
+
+        return UNPACK_MODELS, {"file": str(file)}
+
+    def network(self):
+        """Return proxy, mirrors and catalogs as :class:`meddl.models.network_settings.NetworkSettings`."""
+        from meddl.models import network_settings
+
+        return network_settings.stored_settings()
+
+    def saveNetwork(self, proxy, mirrors, catalogs):
+        """Keep proxy, mirrors (``FROM=TO``) and catalogs; a proxy shown without its password keeps it.
+
+        Raises:
+            meddl.errors.MedDLError: one of them is not what it should be; nothing was changed.
+        """
+        from meddl.models import network_settings
+
+        stored = network_settings.stored_settings()
+        if proxy and proxy == stored.shown_proxy:
+            proxy = stored.proxy
+        parsed = dict(network_settings.parse_mirror(mirror) for mirror in mirrors)
+        network_settings.save(network_settings.NetworkSettings(proxy, parsed, tuple(catalogs)))
+
+    def catalogProblems(self):
+        """Return one sentence for each catalog or entry that was left out."""
+        from meddl.models import Catalog
+
+        return Catalog.default().problems()
 
     def remove(self, model):
-        """Delete a catalog model from the cache; one of the user's own is only taken off the list."""
+        """Delete a model from the cache; one of the user's own folders is only taken off the list."""
         from meddl.models import Catalog
         from meddl_slicer.model_selector import forget_own_model
 
@@ -421,6 +591,10 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
             self.test_reportIsCopied,
             self.test_installationIsAskedForFirst,
             self.test_modelIsAddedAndRemoved,
+            self.test_modelsAreSearched,
+            self.test_modelIsAddedFromFolder,
+            self.test_modelIsPackedAndUnpacked,
+            self.test_networkSettingsAreKept,
             self.test_ownModelIsTakenOffTheList,
             self.test_consentIsRevoked,
             self.test_cacheIsDeletedButNotConsents,
@@ -498,15 +672,91 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
     def test_modelIsAddedAndRemoved(self):
         ui = self.widget.ui
         self.assertEqual(ui.modelsTable.rowCount, 1)
-        self.assertEqual(ui.modelsTable.item(0, 3).text(), "no")
+        self.assertEqual(ui.modelsTable.item(0, 4).text(), "no")
         self.assertFalse(ui.removeModelButton.enabled)
         ui.addModelButton.click()
         self.waitForEnd()
-        self.assertEqual(ui.modelsTable.item(0, 3).text(), "yes", ui.statusLabel.text)
+        self.assertEqual(ui.modelsTable.item(0, 4).text(), "yes", ui.statusLabel.text)
         self.assertFalse(ui.addModelButton.enabled)
         self.widget.confirm = lambda question: True
         ui.removeModelButton.click()
-        self.assertEqual(ui.modelsTable.item(0, 3).text(), "no")
+        self.assertEqual(ui.modelsTable.item(0, 4).text(), "no")
+
+    def test_modelsAreSearched(self):
+        ui = self.widget.ui
+        self.assertEqual(ui.modelsTable.item(0, 3).text(), "MedDL")
+        ui.searchLineEdit.text = "threshold mri"
+        self.assertEqual(ui.modelsTable.rowCount, 1)
+        ui.searchLineEdit.text = "liver"
+        self.assertEqual(ui.modelsTable.rowCount, 0)
+        self.assertEqual(ui.modelDescription.text, "")
+        self.assertFalse(ui.addModelButton.enabled or ui.removeModelButton.enabled or ui.packButton.enabled)
+        ui.searchLineEdit.text = ""
+        self.assertEqual(ui.modelsTable.rowCount, 1)
+        self.assertTrue(ui.addModelButton.enabled)
+
+    def test_modelIsAddedFromFolder(self):
+        ui = self.widget.ui
+        self.widget.askForFolder = lambda: ""
+        ui.addFromButton.click()
+        self.assertFalse(self.widget.jobPanel.isRunning)
+        told = []
+        self.widget._showError = told.append
+        self.widget.askForFolder = lambda: str(self.folder)
+        ui.addFromButton.click()
+        self.waitForEnd()
+        self.assertEqual(len(told), 1)
+        self.assertEqual(ui.modelsTable.item(0, 4).text(), "no")
+        self.widget.askForFolder = lambda: str(self.folder / "catalog")
+        ui.addFromButton.click()
+        self.waitForEnd()
+        self.assertEqual(ui.modelsTable.item(0, 4).text(), "yes", ui.statusLabel.text)
+
+    def test_modelIsPackedAndUnpacked(self):
+        ui = self.widget.ui
+        self.assertFalse(ui.packButton.enabled)
+        ui.addModelButton.click()
+        self.waitForEnd()
+        pack = self.folder / "one.meddlpack"
+        self.widget.askForNewPack = lambda: str(pack)
+        ui.packButton.click()
+        self.waitForEnd()
+        self.assertTrue(pack.is_file(), ui.statusLabel.text)
+        self.assertIn("SHA-256", ui.statusLabel.text)
+        self.widget.confirm = lambda question: True
+        ui.removeModelButton.click()
+        self.widget.askForPack = lambda: str(pack)
+        ui.unpackButton.click()
+        self.waitForEnd()
+        self.assertEqual(ui.modelsTable.item(0, 4).text(), "yes", ui.statusLabel.text)
+        ui.unpackButton.click()
+        self.waitForEnd()
+        self.assertIn("already", ui.statusLabel.text)
+        pack.write_bytes(pack.read_bytes()[:-100])
+        told = []
+        self.widget._showError = told.append
+        ui.unpackButton.click()
+        self.waitForEnd()
+        self.assertEqual(len(told), 1)
+
+    def test_networkSettingsAreKept(self):
+        ui = self.widget.ui
+        ui.proxyLineEdit.text = "http://me:secret@proxy:3128"
+        ui.mirrorsTextEdit.plainText = "https://example.org=/mnt/mirror\n\n"
+        ui.catalogsTextEdit.plainText = str(self.folder / "share")
+        ui.saveNetworkButton.click()
+        self.assertNotIn("secret", ui.proxyLineEdit.text)
+        self.assertIn("share", ui.networkLabel.text)
+        self.assertEqual(ui.mirrorsTextEdit.plainText, "https://example.org=/mnt/mirror")
+        told = []
+        self.widget._showError = told.append
+        ui.mirrorsTextEdit.plainText = "nonsense"
+        ui.saveNetworkButton.click()
+        self.assertEqual(len(told), 1)
+        ui.mirrorsTextEdit.plainText = ""
+        ui.saveNetworkButton.click()
+        settings = self.widget.logic.network()
+        self.assertEqual((settings.proxy, dict(settings.mirrors)), ("http://me:secret@proxy:3128", {}))
 
     def test_ownModelIsTakenOffTheList(self):
         from meddl_slicer.known_model import write_threshold_bundle
@@ -543,10 +793,10 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         others.mkdir()
         self.widget.confirm = lambda question: False
         self.widget.ui.deleteCacheButton.click()
-        self.assertEqual(self.widget.ui.modelsTable.item(0, 3).text(), "yes")
+        self.assertEqual(self.widget.ui.modelsTable.item(0, 4).text(), "yes")
         self.widget.confirm = lambda question: True
         self.widget.ui.deleteCacheButton.click()
-        self.assertEqual(self.widget.ui.modelsTable.item(0, 3).text(), "no")
+        self.assertEqual(self.widget.ui.modelsTable.item(0, 4).text(), "no")
         self.assertTrue(others.is_dir())
         self.assertEqual(len(self.widget.logic.consents()), 1)
 

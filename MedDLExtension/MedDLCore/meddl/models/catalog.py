@@ -276,6 +276,10 @@ class Catalog:
 
 def own_entry(id: str, bundle: ModelBundle) -> CatalogEntry:
     """Return the entry of a model that no catalog has, from what it says of itself."""
+    if bundle.format != "monai":
+        raise ModelError(
+            f"'{bundle.name}' is no MONAI Bundle. It needs no adding: use it from where it is, by its path."
+        )
     if bundle.task not in TASKS:
         raise ModelError(
             f"The model '{bundle.name}' is made for {bundle.task or 'nothing it names'}; MedDL does not do that."
