@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelErro
 from meddl.inference.channels import combine_channels
 from meddl.inference.device import resolve_device
 from meddl.inference.domain import check_domain
+from meddl.inference.features import FeatureMonitor, ReferenceStatistics
 from meddl.inference.options import RunOptions
 from meddl.inference.prediction import Prediction, ReconstructionPrediction
 from meddl.inference.provenance import record
@@ -78,7 +79,9 @@ class Predictor:
         self.bundle = bundle
         self.device = resolve_device(self.options.device)
         loading = self.options
-        if _must_be_torch(bundle, loading):
+        self._statistics = ReferenceStatistics.from_metadata(bundle.metadata)
+        if loading.engine == "auto" and (self._statistics or bundle.metadata.get("meddl", {}).get("sequence")):
+            # What is asked of a layer, and what a network tells beside its answer, only PyTorch can tell.
             loading = replace(loading, engine="torch")
 
         def make_stage(name: str) -> Stage:
@@ -143,16 +146,26 @@ class Predictor:
     def _predict(
         self, volumes: list[Volume], frames: tuple[Volume, ...], reference: Volume | None, run: Run
     ) -> Prediction:
-        domain = check_domain(self.bundle, volumes)
+        domain = list(check_domain(self.bundle, volumes))
         image = self._one_image(volumes, run)
         rest = tuple(self._one_image([frame], run) for frame in frames)
         self._check_sequence(rest)
-        prediction = self._task.predict(image, run, frames=rest)
+        prediction = self._watched(domain, lambda: self._task.predict(image, run, frames=rest))
         if reference is not None:
             prediction = _with_quality(prediction, reference, run)
         provenance = record(self.bundle, volumes, self.device, run, self._execution(), domain)
         run.tell(1.0, "Done")
         return replace(prediction, provenance=provenance)
+
+    def _watched(self, domain: list[str], predict: Callable[[], Prediction]) -> Prediction:
+        """Run, and add to ``domain`` whether the image looks strange to the network, where the bundle lets us know."""
+        if self._statistics is None:
+            return predict()
+        with FeatureMonitor(self._task.stages[-1].network, self._statistics.layer) as monitor:
+            prediction = predict()
+        sentence = self._statistics.sentence(monitor.features())
+        domain += [sentence] if sentence else []
+        return prediction
 
     def _one_image(self, volumes: list[Volume], run: Run) -> Volume:
         """Return the image with all channels, of numbers only."""
@@ -234,11 +247,6 @@ def numbers_only(volume: Volume) -> tuple[Volume, int]:
         return volume, 0
     least = array.min(axis=(1, 2, 3), keepdims=True, where=finite, initial=np.inf)
     return volume.with_array(np.where(finite, array, np.where(np.isfinite(least), least, 0))), lacking
-
-
-def _must_be_torch(bundle: ModelBundle, options: RunOptions) -> bool:
-    """Whether only PyTorch will do: dropout and what a network tells beside its answer are lost in other engines."""
-    return options.uncertainty == "dropout" or bool(bundle.metadata.get("meddl", {}).get("sequence"))
 
 
 def _with_quality(prediction: Prediction, reference: Volume, run: Run) -> Prediction:

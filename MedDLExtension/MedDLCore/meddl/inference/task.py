@@ -70,7 +70,6 @@ def loaded(
         "predictor",
         tuple((bundle.path, bundle.digest, trust.is_trusted(bundle)) for bundle in bundles),
         tuple(getattr(options, name) for name in LOADING_OPTIONS),
-        options.uncertainty == "dropout",
     )
 
     def make() -> Any:
