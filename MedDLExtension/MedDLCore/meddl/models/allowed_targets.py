@@ -108,6 +108,31 @@ _TRANSFORMS = {
     ),
 }
 
+_DETECTION = {
+    "monai.apps.detection.networks.retinanet_detector": "RetinaNetDetector",
+    "monai.apps.detection.networks.retinanet_network": "RetinaNet",
+    "monai.apps.detection.utils.anchor_utils": "AnchorGenerator AnchorGeneratorWithAnchorShape",
+}
+
+SUBSTITUTES = {
+    "monai.apps.detection.networks.retinanet_network.resnet_fpn_feature_extractor": (
+        "meddl.networks.feature_pyramid",
+        "resnet_fpn_feature_extractor",
+    ),
+}
+"""Names of MONAI that stand for something of our own: the same tensors, without torchvision."""
+
+POSITIONAL_ARGUMENTS = {
+    "monai.apps.detection.networks.retinanet_network.resnet_fpn_feature_extractor": (
+        "backbone",
+        "spatial_dims",
+        "pretrained_backbone",
+        "returned_layers",
+        "trainable_backbone_layers",
+    ),
+}
+"""What unnamed arguments in an expression are called. Others must be named, so that they can be looked over."""
+
 _INFERERS = {
     "monai.inferers.inferer": "SimpleInferer SliceInferer SlidingWindowInferer SlidingWindowInfererAdapt",
 }
@@ -123,10 +148,10 @@ REFUSED_ARGUMENTS = frozenset(
     {
         # fetch or read weights
         "pretrained", "pretrained_url", "pretrained_state_dict_key", "adapt_standard_resnet", "model_path", "url",
-        "path", "filename", "file", "ckpt_path",
+        "path", "filename", "file", "ckpt_path", "pretrained_backbone",
         # call what they are given
         "func", "inv_func", "post_func", "select_fn", "other", "collate_fn", "norm_layer", "act_layer", "merger_cls",
-        "splitter", "preprocess", "network_wrapper",
+        "splitter", "preprocess", "network_wrapper", "box_overlap_metric",
         # write, print or look a logger up
         "output_dir", "output_path", "writer", "reader", "log_stats", "logger", "logger_handler", "progress_logger",
         # a pattern may take forever to match
@@ -212,6 +237,12 @@ def _build_table() -> dict[str, AllowedTarget]:
                     prefixes = [""] if package.startswith("monai.") else []
                     for prefix in (*prefixes, f"{package}.", f"{module}."):
                         table[prefix + spelling] = allowed
+    for module, names in _DETECTION.items():
+        for name in names.split():
+            for spelling in (name, f"{module}.{name}"):
+                table[spelling] = AllowedTarget(module, name, is_network=name == "RetinaNet")
+    for spelling, (module, name) in SUBSTITUTES.items():
+        table[spelling] = AllowedTarget(module, name, is_network=True)
     for name in _LAYERS.split():
         table[f"torch.nn.{name}"] = AllowedTarget("torch.nn", name, is_network=True)
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from builtins import id as identity
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from meddl.models.allowed_targets import (
@@ -57,6 +57,17 @@ def scan_targets(tree: ConfigTree, ids: Iterable[str], drop: frozenset[str]) -> 
     scanner = _Scanner(tree, "", drop)
     scanner.follow(ids)
     return tuple(dict.fromkeys(scanner.targets))
+
+
+def expressions(tree: ConfigTree) -> Iterator[tuple[str, str]]:
+    """Yield (id, text with its ``$``) of all expressions of a config, in order."""
+    stack: list[tuple[str, Any]] = [(ROOT, tree)]
+    while stack:
+        id, node = stack.pop()
+        if isinstance(node, str) and is_expression(node):
+            yield id, node
+        elif isinstance(node, dict | list):
+            stack.extend((sub_id, value) for _, sub_id, value in reversed(list(children(id, node))))
 
 
 def is_dropped(node: Any, drop: frozenset[str], id: str = "") -> bool:

@@ -1,8 +1,9 @@
 """A small calculator for the ``$`` expressions of bundle configs.
 
 MONAI hands these strings to ``eval``. Here they are parsed, each node is held against a list of harmless ones, and the
-tree is walked by an interpreter of our own that knows numbers, text, lists and a few named functions: there is no
-attribute access, no call of a value, no loop, no comprehension, and every result has a bounded size.
+tree is walked by an interpreter of our own that knows numbers, text, lists, a few named functions and the classes of
+:mod:`meddl.models.allowed_targets`: there is no attribute access, no call of a value, no loop, no comprehension, and
+every result has a bounded size.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from meddl.models.allowed_targets import POSITIONAL_ARGUMENTS, REFUSED_ARGUMENTS, find_target
 from meddl.models.expression_values import (
     BINARY,
     COMPARE,
@@ -44,6 +46,19 @@ MAX_NESTING = 40
 _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 
 
+Make = Callable[[str, dict[str, Any]], Any]
+"""Makes an object of a known class: (its dotted name, arguments)."""
+
+
+@dataclass(frozen=True, eq=False)
+class MethodCall:
+    """``@target.name(argument=...)``, with its arguments still to be calculated."""
+
+    target: str
+    name: str
+    arguments: dict[str, Expression]
+
+
 @dataclass(frozen=True, eq=False)
 class Expression:
     """A checked expression: its syntax tree, and which names in it stand for which ids of the config."""
@@ -59,6 +74,42 @@ def parse_expression(text: str) -> Expression:
         ExpressionRefused: it is more than a calculation.
         ExpressionFailed: it is no expression at all.
     """
+    body, references, stem = _parse(text)
+    _check(body, references, stem, 0, [MAX_NODES])
+    return Expression(body, references)
+
+
+def parse_method_call(text: str) -> MethodCall | None:
+    """Return a call of a method with named arguments, or None where ``text`` (without its ``$``) is something else.
+
+    Nothing calls the method: what it would do is up to the caller.
+
+    Raises:
+        ExpressionRefused: an argument is more than a calculation.
+    """
+    try:
+        body, references, stem = _parse(text)
+    except ExpressionFailed:
+        return None
+    if (
+        not isinstance(body, ast.Call)
+        or not isinstance(body.func, ast.Attribute)
+        or not isinstance(body.func.value, ast.Name)
+        or body.func.value.id not in references
+        or body.args
+        or any(keyword.arg is None for keyword in body.keywords)
+    ):
+        return None
+    arguments = {}
+    left = [MAX_NODES]
+    for keyword in body.keywords:
+        _check(keyword.value, references, stem, 0, left)
+        arguments[str(keyword.arg)] = Expression(keyword.value, references)
+    return MethodCall(references[body.func.value.id], body.func.attr, arguments)
+
+
+def _parse(text: str) -> tuple[ast.expr, dict[str, str], str]:
+    """Return the syntax tree, what its made-up names refer to, and how those begin."""
     if len(text) > MAX_TEXT:
         raise ExpressionRefused(f"is longer than {MAX_TEXT} characters")
     stem = "ref_"
@@ -85,16 +136,16 @@ def parse_expression(text: str) -> Expression:
         raise ExpressionFailed(f"is not an expression ({error.msg})") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise ExpressionRefused("is too complicated") from error
-    _check(body, references, stem, 0, [MAX_NODES])
-    return Expression(body, references)
+    return body, references, stem
 
 
-def evaluate_expression(expression: Expression, resolve: Callable[[str], Any]) -> Any:
+def evaluate_expression(expression: Expression, resolve: Callable[[str], Any], make: Make | None = None) -> Any:
     """Return the value of a checked expression.
 
     Args:
         expression: from :func:`parse_expression`.
         resolve: gives the value of an id.
+        make: makes objects of known classes; without it expressions that call them are refused.
 
     Raises:
         ExpressionRefused: a value is of a kind, or of a size, that is not calculated with.
@@ -102,7 +153,7 @@ def evaluate_expression(expression: Expression, resolve: Callable[[str], Any]) -
     """
 
     def value(node: ast.expr) -> Any:
-        return _evaluate(node, value, lambda name: resolve(expression.references[name]), expression.references)
+        return _evaluate(node, value, lambda name: resolve(expression.references[name]), make)
 
     try:
         return value(expression.body)
@@ -146,6 +197,8 @@ def _check(node: ast.AST, references: dict[str, str], stem: str, depth: int, lef
         if dotted not in CONSTANTS and dotted not in NAMES:
             named = dotted and dotted.partition(".")[0] not in references
             raise ExpressionRefused(f"uses {dotted!r}" if named else f"reaches for the attribute {node.attr!r}")
+    elif isinstance(node, ast.Call) and find_target(_dotted(node.func)) is not None:
+        children = list(_known_arguments(node).values())
     elif isinstance(node, ast.Call):
         if node.keywords:
             raise ExpressionRefused("calls something with named arguments")
@@ -176,6 +229,28 @@ def _check(node: ast.AST, references: dict[str, str], stem: str, depth: int, lef
     for child in children:
         if child is not None:
             _check(child, references, stem, depth + 1, left)
+
+
+def _known_arguments(node: ast.Call) -> dict[str, ast.expr]:
+    """Return the arguments of a known class or function by name.
+
+    Raises:
+        ExpressionRefused: their names cannot be told, or one of them could do harm.
+    """
+    dotted = _dotted(node.func)
+    names = POSITIONAL_ARGUMENTS.get(dotted, ())
+    if len(node.args) > len(names):
+        raise ExpressionRefused(f"calls {dotted!r} with arguments that are not named")
+    arguments = dict(zip(names, node.args, strict=False))
+    for keyword in node.keywords:
+        if keyword.arg is None or keyword.arg.startswith("_") or keyword.arg in arguments:
+            raise ExpressionRefused(f"calls {dotted!r} with arguments in an unusual way")
+        arguments[keyword.arg] = keyword.value
+    for name in REFUSED_ARGUMENTS & arguments.keys():
+        given = arguments[name]
+        if not isinstance(given, ast.Constant) or given.value not in (None, False, "", 0):
+            raise ExpressionRefused(f"gives {dotted} the argument '{name}'")
+    return arguments
 
 
 def _check_constant(value: object, stem: str) -> None:
@@ -215,7 +290,7 @@ def _evaluate(
     node: ast.expr,
     value: Callable[[ast.expr], Any],
     reference: Callable[[str], Any],
-    references: dict[str, str],
+    make: Make | None,
 ) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
@@ -246,11 +321,15 @@ def _evaluate(
     if isinstance(node, ast.Subscript):
         return _subscript(node, value)
     if isinstance(node, ast.Call):
-        return _call(node, value)
+        return _call(node, value, make)
     raise ExpressionRefused(f"uses {type(node).__name__}")
 
 
-def _call(node: ast.Call, value: Callable[[ast.expr], Any]) -> Any:
+def _call(node: ast.Call, value: Callable[[ast.expr], Any], make: Make | None) -> Any:
+    if find_target(_dotted(node.func)) is not None:
+        if make is None:
+            raise ExpressionRefused("makes an object")
+        return make(_dotted(node.func), {name: value(given) for name, given in _known_arguments(node).items()})
     moved = _moved(node)
     if moved is not None:
         return move(value(moved), value(node.args[0]))

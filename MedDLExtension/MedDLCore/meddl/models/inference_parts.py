@@ -72,10 +72,10 @@ class InferenceParts:
     def ids(self) -> tuple[str, ...]:
         """The ids of all that is made to run the model. The rest (data loaders, engines, training) is never looked at.
 
-        A RetinaNet's steps round the network are replaced by our own.
+        A RetinaNet's steps round the network are replaced by our own, so it has no inferer and postprocessing here.
         """
-        own = () if self.detector_id else (self.inferer_id, self.postprocessing_id)
-        return tuple(dict.fromkeys(id for id in (self.network_id, self.preprocessing_id, *own) if id))
+        ids = (self.network_id, self.preprocessing_id, self.inferer_id, self.postprocessing_id, self.detector_id)
+        return tuple(dict.fromkeys(id for id in ids if id))
 
     @property
     def drop(self) -> frozenset[str]:
@@ -124,8 +124,8 @@ class _Finder:
         return InferenceParts(
             network,
             preprocessing,
-            inferer,
-            postprocessing,
+            "" if detector else inferer,
+            "" if detector else postprocessing,
             detector,
             inputs,
             self._image_key(preprocessing, inputs),

@@ -46,10 +46,13 @@ from meddl.models.config_tree import (
 )
 from meddl.models.content import inside
 from meddl.models.expressions import (
+    Expression,
     ExpressionFailed,
     ExpressionRefused,
+    MethodCall,
     evaluate_expression,
     parse_expression,
+    parse_method_call,
 )
 
 MAX_REFERENCE_DEPTH = 60
@@ -163,6 +166,25 @@ class RestrictedConfig:
         dropped = frozenset(canonical_name(name) for name in drop)
         return config_scan.scan(self._tree, self._source, wanted, dropped)
 
+    def method_calls(self, id: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return (method, arguments) of each ``$@id.method(name=value)`` in the config, in order. None is called.
+
+        Raises:
+            UntrustedModelError: an argument would take more than known classes and harmless expressions.
+            ModelError: an argument has no value.
+        """
+        calls = []
+        for place, text in config_scan.expressions(self._tree):
+            try:
+                call = parse_method_call(text[1:])
+            except ExpressionRefused:
+                continue
+            if call is None or call.target != normalize_id(id):
+                continue
+            resolution = _Resolution(self, NO_DROP, self._resolved.setdefault(NO_DROP, {}))
+            calls.append((call.name, resolution.arguments(place, text, call)))
+        return calls
+
     def targets(self, ids: Collection[str], *, drop: Collection[str] = IO_TRANSFORMS) -> tuple[str, ...]:
         """Return the names of the classes and functions that making these ids would call; nothing is made."""
         dropped = frozenset(canonical_name(name) for name in drop)
@@ -207,6 +229,10 @@ class _Resolution:
         self._done[id] = value
         return value
 
+    def arguments(self, id: str, text: str, call: MethodCall) -> dict[str, Any]:
+        """Return the values of a method call's arguments."""
+        return {name: self._evaluated(id, text[1:], given) for name, given in call.arguments.items()}
+
     def _build(self, id: str, node: Any) -> Any:
         if is_component(node):
             return self._component(id, node)
@@ -245,8 +271,13 @@ class _Resolution:
         return text if reference is None else self.resolve(reference)
 
     def _expression(self, id: str, text: str) -> Any:
+        return self._evaluated(id, text, None)
+
+    def _evaluated(self, id: str, text: str, expression: Expression | None) -> Any:
+        """Return the value of an expression: that of ``text``, or a part of it that is parsed already."""
         try:
-            return evaluate_expression(parse_expression(text), self.resolve)
+            expression = expression or parse_expression(text)
+            return evaluate_expression(expression, self.resolve, lambda target, given: self._called(id, target, given))
         except ExpressionRefused as error:
             raise self._untrusted(id, config_scan.expression_reason(text, str(error))) from error
         except ExpressionFailed as error:
@@ -267,6 +298,11 @@ class _Resolution:
             key: value
             for key, value in self._items(id, {key: value for key, value in node.items() if not _is_meta(key)})
         }
+        return self._called(id, target, arguments)
+
+    def _called(self, id: str, target: str, arguments: dict[str, Any]) -> Any:
+        if not self._may_make:
+            raise ModelError(f"{self._place(id)} should be a text, and is something to be made.")
         self._config._spend(_expanded_size(arguments))
         for name in REFUSED_ARGUMENTS & arguments.keys():
             if not _is_off(arguments[name]):

@@ -57,6 +57,8 @@ def make_task(bundle: ModelBundle, make_stage: StageMaker) -> TaskRunner:
     if home is None:
         known = ", ".join(_HOMES)
         raise ModelError(f"The model '{bundle.name}' is made for {bundle.task or 'no known task'}; {known} can be run.")
+    if bundle.uses_retinanet:
+        home = ("meddl.inference.tasks.detection_retinanet", "RetinaNetTask")
     module, name = home
     task: TaskRunner = getattr(import_module(module), name)(bundle, make_stage)
     return task
