@@ -17,7 +17,11 @@ from meddl.networks.onnx_graph import FLOAT_TYPES, inspect_onnx_bytes
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("onnxruntime", "openvino")
-"""What can run an ONNX file, in the order of preference."""
+"""What can run an ONNX file, in the order of preference.
+
+ONNX Runtime holds a graph to the standard before it does anything with it. OpenVINO's reader does not: a node without
+its inputs makes it crash, so that it is given graphs of trusted models only.
+"""
 
 _Run = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -36,6 +40,7 @@ class OnnxNetwork(torch.nn.Module):
     Args:
         f: the file. It is read once, here.
         device: where to compute.
+        trusted: whether the user trusts the model it is from: then OpenVINO will do where ONNX Runtime is missing.
 
     Raises:
         ModelError: not an ONNX file, one that needs more than standard operators, or nothing here can run it.
@@ -44,8 +49,9 @@ class OnnxNetwork(torch.nn.Module):
     brings_weights = True
     """Its weights are in its file: none are loaded into it."""
 
-    def __init__(self, f: Path | str, device: torch.device | str = "cpu") -> None:
+    def __init__(self, f: Path | str, device: torch.device | str = "cpu", *, trusted: bool = False) -> None:
         super().__init__()
+        self._packages = PACKAGES if trusted else PACKAGES[:1]
         self._path = Path(f)
         self._device = torch.device(device)
         try:
@@ -119,7 +125,7 @@ class OnnxNetwork(torch.nn.Module):
     def _open(self) -> tuple[_Run, str]:
         starters = {"onnxruntime": self._open_onnxruntime, "openvino": self._open_openvino}
         failed: Exception | None = None
-        for package in PACKAGES:
+        for package in self._packages:
             if importlib.util.find_spec(package) is None:
                 continue
             try:
@@ -130,17 +136,14 @@ class OnnxNetwork(torch.nn.Module):
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                logger.warning("%s does not open the network: %s", package, _first_line(error))
-                failed = error
-        if failed is None or isinstance(failed, ImportError):
-            raise ModelError(
-                "Running ONNX files takes the Python package onnxruntime (or openvino), which is not installed. "
-                "Install it in the panel MedDL Setup, or with 'pip install onnxruntime'.",
-                str(failed or ""),
-            )
+                raise ModelError(
+                    f"The network in '{self._path.name}' cannot be opened: {_first_line(error)}.", str(error)
+                ) from error
         raise ModelError(
-            f"The network in '{self._path.name}' cannot be opened: {_first_line(failed)}.", str(failed)
-        ) from failed
+            "Running ONNX files takes the Python package onnxruntime, which is not installed (openvino will do for "
+            "models that you trust). Install it in the panel MedDL Setup, or with 'pip install onnxruntime'.",
+            str(failed or ""),
+        )
 
     def _source(self) -> str | bytes:
         # What was looked over is what is opened; only weights in other files have to be found by the path.
@@ -154,10 +157,18 @@ class OnnxNetwork(torch.nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that wait by spinning take the processor from everything else.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers: list[Any] = ["CPUExecutionProvider"]
+        session = None
         if self._device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": self._device.index or 0}))
-        session = onnxruntime.InferenceSession(self._source(), options, providers=providers)
+            providers = [("CUDAExecutionProvider", {"device_id": self._device.index or 0}), "CPUExecutionProvider"]
+            try:
+                session = onnxruntime.InferenceSession(self._source(), options, providers=providers, enable_fallback=0)
+            except Exception as error:
+                logger.warning("ONNX Runtime does not take the GPU, so it computes on the CPU: %s", _first_line(error))
+        if session is None:
+            # Its own way of falling back prints and tries the same again.
+            session = onnxruntime.InferenceSession(
+                self._source(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         name = session.get_inputs()[0].name
         where = session.get_providers()[0].removesuffix("ExecutionProvider")
         return lambda array: session.run(None, {name: array}), f"ONNX Runtime {onnxruntime.__version__} ({where})"

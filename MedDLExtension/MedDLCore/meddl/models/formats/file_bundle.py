@@ -74,10 +74,7 @@ class FileBundle(ModelBundle):
 
     @property
     def required_packages(self) -> tuple[str, ...]:
-        # ONNX Runtime is what to install, but OpenVINO does as well.
-        if self.format != "onnx" or importlib.util.find_spec("openvino") is not None:
-            return ()
-        return ("onnxruntime",)
+        return ("onnxruntime",) if self.format == "onnx" else ()
 
     @property
     def weights_path(self) -> Path | None:
@@ -130,8 +127,13 @@ class FileBundle(ModelBundle):
         for field in ("description", "intended_use"):
             if not self._metadata.get(field):
                 warnings.append(f"{self._sidecar_name} does not tell its '{field}'.")
-        if self.required_packages and importlib.util.find_spec(self.required_packages[0]) is None:
-            warnings.append(f"Running this model takes the Python package {self.required_packages[0]}.")
+        if self.required_packages and importlib.util.find_spec("onnxruntime") is None:
+            warnings.append("Running this model takes the Python package onnxruntime.")
+            if importlib.util.find_spec("openvino") is not None:
+                needs_trust.append(
+                    f"'{ascii(self._file.name)[1:-1]}' would be opened by OpenVINO, which crashes on malformed files; "
+                    "with the package onnxruntime no consent is needed"
+                )
         return CheckReport(tuple(problems), tuple(warnings), tuple(needs_trust), tuple(code))
 
     def _names_now(self) -> tuple[str, ...]:
