@@ -59,10 +59,11 @@ class Session:
 
     def volumes_ml(self) -> dict[str, float]:
         """Milliliters of each structure, as in the scene's table."""
-        from meddl_slicer.segmentation_run import resultRows
+        from meddl_slicer.runs import table_of
+        from meddl_slicer.table import values
 
-        rows, _ = resultRows(self.segmentation)
-        return {name: round(volume, 3) for name, volume in rows}
+        _, rows = values(table_of(self.segmentation))
+        return {row[0]: round(row[1], 3) for row in rows}
 
     def provenance(self) -> dict[str, Any]:
         """What the segmentation node tells about where it comes from."""

@@ -1,7 +1,7 @@
-"""A tiny model whose right answer is known: the voxels above a threshold. For self-tests, which need no network.
+"""Tiny models whose right answers are known, one per task. For self-tests, which need no network.
 
-It is an ordinary MONAI Bundle with a real network (one convolution of a single voxel), so that a test runs the same way
-as a user's model does, from the panel to the worker process and back.
+They are ordinary MONAI Bundles with a real network (one convolution), so that a test runs the same way as a model of a
+user does, from the panel to the worker process and back.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import uuid
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,26 @@ def write_threshold_bundle(folder: Path, threshold: float, *, window: int | None
         "weight": np.array([-1.0, 1.0], np.float32).reshape(2, 1, 1, 1, 1),
         "bias": np.array([threshold, -threshold], np.float32),
     }
+    _write_safetensors(folder / "models" / "model.safetensors", weights)
+    return folder
+
+
+def write_known_bundle(folder: Path, task: str, channels: int = 1) -> Path:
+    """Write a bundle for ``task`` and return its folder. All look at one thing: how bright a voxel is.
+
+    - classification: "Bright" where the image's mean is above 100, else "Dark";
+    - detection: a "Spot", a box of 10 mm, round each place that is brighter than 150 and than all round it;
+    - landmarks: the "Brightest" and the "Darkest" place;
+    - reconstruction: the image, half as bright;
+    - segmentation: what is above 100 in the sum of all channels, named "A", "B" in the metadata, is "Brain".
+    """
+    metadata, config, weights = _KNOWN[task](channels)
+    for name in ("configs", "models"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    metadata = {**_METADATA, "name": f"{task.capitalize()} (self-test)", "task": task, **metadata}
+    metadata["changelog"] = {"0.1.0": f"made for a self-test ({uuid.uuid4()})"}
+    _write_json(folder / "configs" / "metadata.json", metadata)
+    _write_json(folder / "configs" / "inference.json", config)
     _write_safetensors(folder / "models" / "model.safetensors", weights)
     return folder
 
@@ -121,6 +142,103 @@ def _inference(window: int | None, code: bool) -> dict:
             {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: image"}
         )
     return config
+
+
+def _formats(kind: str, names: Sequence[str], channels: int = 1) -> dict:
+    inputs = {"type": "image", "format": "magnitude", "num_channels": channels}
+    defined = {str(index): name for index, name in enumerate(names)}
+    outputs = {"type": "image", "format": kind, "num_channels": len(names), "channel_def": defined}
+    return {"inputs": {"image": inputs}, "outputs": {"pred": outputs}}
+
+
+def _convolution(channels: int, outputs: int, size: int = 1) -> dict:
+    return {
+        "_target_": "torch.nn.Conv3d",
+        "in_channels": channels,
+        "out_channels": outputs,
+        "kernel_size": size,
+    }
+
+
+def _weights(weight: Sequence[Sequence[float]], bias: Sequence[float], size: int = 1) -> dict[str, np.ndarray]:
+    grid = np.array(weight, np.float32)[..., None, None, None]
+    return {
+        "weight": np.ascontiguousarray(np.broadcast_to(grid, (*grid.shape[:2], size, size, size))),
+        "bias": np.array(bias, np.float32),
+    }
+
+
+def _classifier(channels: int) -> tuple[dict, dict, dict[str, np.ndarray]]:
+    config = _inference(None, False)
+    config["network_def"] = _convolution(1, 2, 4)
+    config["preprocessing"]["transforms"].append(
+        {"_target_": "Resized", "keys": "image", "spatial_size": [4, 4, 4], "mode": "area"}
+    )
+    config["postprocessing"]["transforms"] = [{"_target_": "Activationsd", "keys": "pred", "softmax": True}]
+    metadata = {
+        "network_data_format": _formats("classification", ["Dark", "Bright"]),
+        "meddl": {"task": "classification", "classes": [{"name": "Dark"}, {"name": "Bright"}]},
+    }
+    return metadata, config, _weights([[-1 / 640], [1 / 640]], [10.0, -10.0], 4)
+
+
+def _detector(channels: int) -> tuple[dict, dict, dict[str, np.ndarray]]:
+    config = _inference(None, False)
+    config["network_def"] = _convolution(1, 7)
+    config["postprocessing"]["transforms"] = []
+    metadata = {
+        "network_data_format": _formats("detection", ["Spot"]),
+        "meddl": {
+            "task": "detection",
+            "classes": [{"name": "Spot"}],
+            "detection": {"kind": "center_heatmap", "score_threshold": 0.3, "nms_iou": 0.2, "max_boxes": 5},
+        },
+    }
+    size = float(np.log(10.0))
+    return metadata, config, _weights([[0.1], *[[0.0]] * 6], [-15.0, 0.0, 0.0, 0.0, size, size, size])
+
+
+def _pointer(channels: int) -> tuple[dict, dict, dict[str, np.ndarray]]:
+    config = _inference(None, False)
+    config["network_def"] = _convolution(1, 2)
+    config["postprocessing"]["transforms"] = []
+    metadata = {
+        "network_data_format": _formats("heatmap", ["Brightest", "Darkest"]),
+        "meddl": {"task": "landmarks"},
+    }
+    return metadata, config, _weights([[0.1], [-0.1]], [-15.0, -1.0])
+
+
+def _dimmer(channels: int) -> tuple[dict, dict, dict[str, np.ndarray]]:
+    config = _inference(None, False)
+    config["network_def"] = _convolution(1, 1)
+    config["postprocessing"]["transforms"] = []
+    metadata = {
+        "network_data_format": _formats("image", ["image"]),
+        "meddl": {"task": "reconstruction", "reconstruction": {"kind": "denoising", "residual": False}},
+    }
+    return metadata, config, _weights([[0.5]], [0.0])
+
+
+def _adder(channels: int) -> tuple[dict, dict, dict[str, np.ndarray]]:
+    config = _inference(None, False)
+    config["network_def"] = _convolution(channels, 2)
+    formats = _formats("segmentation", ["background", "Brain"], channels)
+    names = [{"name": "ABCDEFGH"[index], "hints": ["abcdefgh"[index]]} for index in range(channels)]
+    metadata = {
+        "network_data_format": formats,
+        "meddl": {"task": "segmentation", "channels": names, "segments": _METADATA["meddl"]["segments"]},
+    }
+    return metadata, config, _weights([[-1.0] * channels, [1.0] * channels], [100.0, -100.0])
+
+
+_KNOWN = {
+    "classification": _classifier,
+    "detection": _detector,
+    "landmarks": _pointer,
+    "reconstruction": _dimmer,
+    "segmentation": _adder,
+}
 
 
 def _write_json(path: Path, content: dict) -> None:

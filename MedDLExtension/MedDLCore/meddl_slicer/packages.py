@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,24 @@ def packages(requirements: Path = REQUIREMENTS) -> list[Package]:
 def missing(requirements: Path = REQUIREMENTS) -> list[Package]:
     """Return what has to be installed before a model can run, PyTorch first."""
     return [package for package in [torch_package(), *packages(requirements)] if not package.usable]
+
+
+def missing_of(requirements: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some requirements (``name`` or ``name>=version``) that are not met."""
+    from packaging.requirements import Requirement
+
+    found = []
+    for text in requirements:
+        requirement = Requirement(text)
+        version = _installed_version(requirement.name)
+        if not version or not _satisfies(version, str(requirement.specifier)):
+            found.append(text)
+    return tuple(found)
+
+
+def plan_for(requirements: Sequence[str]) -> InstallPlan:
+    """Return the plan to install optional packages that a model takes."""
+    return InstallPlan("", missing_of(requirements), importlib.util.find_spec("PyTorchUtils") is not None)
 
 
 def plan_installation(requirements: Path = REQUIREMENTS) -> InstallPlan:

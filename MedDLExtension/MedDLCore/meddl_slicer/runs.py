@@ -16,12 +16,12 @@ from meddl_slicer import (
     landmarks,
     maps,
     nodes,
-    provenance,
     reconstruction,
     segmentation,
     sequences,
     table,
 )
+from meddl_slicer.evaluation_run import EVALUATION_ROLE
 from meddl_slicer.frames_task import RUN_EACH_FRAME
 from meddl_slicer.scene_guard import alive, all_or_nothing
 
@@ -245,7 +245,7 @@ def companions(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLNode]:
     """Return what belongs to a result's main node and means nothing without it: tables, plots and boxes."""
     roles = (
         table.TABLE_ROLE,
-        provenance.PREFIX + "evaluation",
+        EVALUATION_ROLE,
         boxes.BOX_ROLE,
         classification.EVIDENCE_ROLE,
         classification.PLOT_ROLE,

@@ -1,0 +1,104 @@
+"""The panel's part for many images at once: a list or folder, models, an output folder, and a summary as a table."""
+
+from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
+
+
+class BatchSection:
+    """Starts a batch and shows how it goes; the panel's progress bar, Cancel button and log are used for it.
+
+    Args:
+        ui: the panel's widgets.
+        jobPanel: follows the job.
+        options: returns the options of a run as plain data.
+        showError: called with an error that ended the batch.
+    """
+
+    def __init__(self, ui, jobPanel, options, showError):
+        self.ui = ui
+        self._jobPanel = jobPanel
+        self._options = options
+        self._showError = showError
+        for line in (ui.batchCasesPathLineEdit, ui.batchOutputPathLineEdit):
+            line.retrieveHistory()
+            line.connect("currentPathChanged(QString)", lambda path: self.update())
+        ui.batchModelsListWidget.connect("itemChanged(QListWidgetItem*)", lambda item: self.update())
+        ui.batchStartButton.connect("clicked(bool)", self.start)
+        ui.batchSummaryLabel.visible = False
+
+    def setModels(self, choices):
+        """Offer these models; those that are checked stay so."""
+        checked = self.models()
+        self.ui.batchModelsListWidget.clear()
+        for choice in choices:
+            if choice.problem or not choice.installed:
+                continue
+            item = qt.QListWidgetItem(choice.name)
+            item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
+            item.setData(qt.Qt.UserRole, choice.id)
+            item.setCheckState(qt.Qt.Checked if choice.id in checked else qt.Qt.Unchecked)
+            self.ui.batchModelsListWidget.addItem(item)
+        self.update()
+
+    def models(self):
+        """Return the ids of the models that are checked."""
+        rows = [self.ui.batchModelsListWidget.item(row) for row in range(self.ui.batchModelsListWidget.count)]
+        return [item.data(qt.Qt.UserRole) for item in rows if item.checkState() == qt.Qt.Checked]
+
+    def missing(self):
+        """Return what keeps the batch from starting, each as a few words."""
+        found = []
+        if not self._path(self.ui.batchCasesPathLineEdit):
+            found.append(_("a list or a folder of images"))
+        if not self.models():
+            found.append(_("a model that is on this computer"))
+        if not self._path(self.ui.batchOutputPathLineEdit):
+            found.append(_("an output folder"))
+        return found
+
+    def update(self):
+        """Bring the button in line with what is chosen."""
+        missing = self.missing()
+        running = self._jobPanel.isRunning
+        self.ui.batchStartButton.enabled = not missing and not running
+        if running:
+            tip = _("A run is under way.")
+        elif missing:
+            tip = _("Still needed: {missing}.").format(missing=", ".join(missing))
+        else:
+            tip = _("Run the models on all images. Images that are done already, with the same model, are skipped.")
+        self.ui.batchStartButton.toolTip = tip
+
+    def start(self):
+        """Start the batch."""
+        from meddl_slicer import batch_run
+
+        for line in (self.ui.batchCasesPathLineEdit, self.ui.batchOutputPathLineEdit):
+            line.addCurrentPathToHistory()
+        cases, output = self._path(self.ui.batchCasesPathLineEdit), self._path(self.ui.batchOutputPathLineEdit)
+        task, params = batch_run.job(cases, self.models(), output, self._options())
+        self.ui.batchSummaryLabel.visible = False
+        self._jobPanel.addLog(_("Batch started."))
+        self._jobPanel.run(task, params, onFinished=self._onFinished)
+        self.update()
+
+    def _onFinished(self, job):
+        from meddl_slicer import batch_run
+
+        if job.error is not None:
+            self._showError(job.error)
+            self.update()
+            return
+        summary = batch_run.apply(job.result)
+        self._jobPanel.showIdle(summary.sentence, 1.0)
+        self._jobPanel.addLog(summary.sentence)
+        for line in summary.errors:
+            self._jobPanel.addLog(line)
+        self.ui.batchSummaryLabel.text = "\n".join([summary.sentence, *summary.errors[:10]])
+        self.ui.batchSummaryLabel.visible = True
+        self.update()
+
+    def _path(self, line):
+        return Path(line.currentPath) if line.currentPath.strip() else None

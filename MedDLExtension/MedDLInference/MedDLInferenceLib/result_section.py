@@ -1,0 +1,147 @@
+"""The panel's part for the result: table, sentence, overlay, surfaces, text in the views, comparison."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+_ROW_HEIGHT = 24
+_MOST_ROWS = 12
+
+
+class ResultSection:
+    """Shows one result, read from its nodes. Clicking on a row goes to what it is about.
+
+    Args:
+        ui: the panel's widgets.
+    """
+
+    def __init__(self, ui):
+        self.ui = ui
+        self.result = None
+        self._shownText = ""
+        ui.resultTable.connect("cellClicked(int,int)", self._onRow)
+        ui.show3DButton.connect("toggled(bool)", self._onShow3D)
+        ui.viewTextButton.connect("toggled(bool)", self._onViewText)
+        ui.chartButton.connect("clicked(bool)", self._onChart)
+        ui.overlayComboBox.connect("currentIndexChanged(int)", self._onOverlay)
+        ui.viewTextButton.checked = True
+
+    def cleanup(self):
+        """Take away what was put into the views."""
+        self.show(None)
+
+    def show(self, node):
+        """Show the result whose main node this is; None, or a node that no run has written, for nothing."""
+        from meddl_slicer import results, table
+
+        self.result = result = results.result_of(node)
+        self.ui.resultsCollapsibleButton.visible = result is not None
+        rows = result.rows if result is not None else ()
+        headings = result.headings if result is not None else ()
+        _fill(self.ui.resultTable, headings, rows)
+        evaluation = result.evaluation if result is not None else None
+        self.ui.evaluationLabel.visible = self.ui.evaluationTable.visible = evaluation is not None
+        if evaluation is not None:
+            titles, cells = table.values(evaluation)
+            _fill(self.ui.evaluationTable, titles, [[results.text_of(value) for value in row] for row in cells])
+        self.ui.resultModelLabel.text = result.title if result is not None else ""
+        self.ui.resultSentenceLabel.text = "\n".join(result.sentences) if result is not None else ""
+        self.ui.resultSentenceLabel.visible = bool(self.ui.resultSentenceLabel.text)
+        self._showOverlays()
+        self._showButtons()
+        self._showText()
+
+    def _showButtons(self):
+        from meddl_slicer import segmentation
+
+        node = self.result.node if self.result is not None else None
+        isSegmentation = isinstance(node, slicer.vtkMRMLSegmentationNode)
+        button = self.ui.show3DButton
+        button.visible = button.enabled = isSegmentation
+        wasBlocked = button.blockSignals(True)
+        button.checked = isSegmentation and segmentation.is_shown_in_3d(node)
+        button.blockSignals(wasBlocked)
+        self.ui.viewTextButton.visible = self.result is not None and bool(self.result.viewText)
+        self.ui.chartButton.visible = self.result is not None and self.result.chart is not None
+
+    def _showOverlays(self):
+        combo = self.ui.overlayComboBox
+        volumes = self.result.maps if self.result is not None else ()
+        self.ui.overlayLabel.visible = combo.visible = bool(volumes)
+        wanted = [_("None"), *(volume.GetName() for volume in volumes)]
+        ids = ["", *(volume.GetID() for volume in volumes)]
+        if ids == [combo.itemData(index) for index in range(combo.count)]:
+            return
+        selected = combo.currentData
+        wasBlocked = combo.blockSignals(True)
+        combo.clear()
+        for name, identifier in zip(wanted, ids, strict=True):
+            combo.addItem(name, identifier)
+        combo.setCurrentIndex(max(combo.findData(selected), 0))
+        combo.blockSignals(wasBlocked)
+
+    def _showText(self):
+        from meddl_slicer import view_text
+
+        text = self.result.viewText if self.result is not None and self.ui.viewTextButton.checked else ""
+        if text != self._shownText:
+            self._shownText = text
+            view_text.show(text)
+
+    def _onRow(self, row, column):
+        from meddl_slicer import results
+
+        if self.result is not None:
+            results.show_row(self.result, row)
+
+    def _onShow3D(self, checked):
+        from meddl_slicer import segmentation
+
+        node = self.result.node if self.result is not None else None
+        if isinstance(node, slicer.vtkMRMLSegmentationNode) and checked != segmentation.is_shown_in_3d(node):
+            with slicer.util.tryWithErrorDisplay(_("The surfaces could not be made."), waitCursor=True):
+                segmentation.show_in_3d(node, checked)
+
+    def _onViewText(self, checked):
+        self._showText()
+
+    def _onChart(self):
+        from meddl_slicer import results
+
+        if self.result is not None and self.result.chart is not None:
+            results.show_chart(self.result.chart)
+
+    def _onOverlay(self, index):
+        from meddl_slicer import results
+
+        identifier = self.ui.overlayComboBox.itemData(index)
+        results.show_map(slicer.mrmlScene.GetNodeByID(identifier) if identifier else None)
+
+
+def _fill(table, headings, rows):
+    """Write headings and rows into a table widget, as high as it needs to be, up to a dozen rows."""
+    table.visible = bool(headings)
+    if table.columnCount != len(headings):
+        table.setColumnCount(len(headings))
+    table.setHorizontalHeaderLabels(list(headings))
+    table.setRowCount(len(rows))
+    for line, row in enumerate(rows):
+        for column, text in enumerate(row):
+            item = qt.QTableWidgetItem(text)
+            if column and _isNumber(text):
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            table.setItem(line, column, item)
+    header = table.horizontalHeader()
+    if headings:
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+    shown = min(max(len(rows), 1), _MOST_ROWS)
+    table.setFixedHeight(header.height + _ROW_HEIGHT * shown + 2 * table.frameWidth)
+
+
+def _isNumber(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
