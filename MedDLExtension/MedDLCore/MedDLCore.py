@@ -44,8 +44,11 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         self.logic = None
         self.jobPanel = None
         self._findings = []
+        self._allModels = []
         self._models = []
         self._entries = {}
+        self._problems = ()
+        self._sizes = {}
         self._consents = []
         # Last, since without a parent it calls setup().
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -97,8 +100,9 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
     def refresh(self):
         """Look at everything again."""
         self._showHealth()
-        self._showNetwork()
+        self._lookForModels()
         self._showModels()
+        self._showNetwork()
         self._showTrust()
         self._showCache()
 
@@ -261,30 +265,43 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
             return _("Ready: {names}.").format(names=names)
         return _("All of the pack was there already: {names}.").format(names=names)
 
+    def _lookForModels(self):
+        self._entries, self._problems = self.logic.catalog()
+        self._allModels = self.logic.models()
+        there = [entry for entry in self._entries.values() if entry.installed]
+        self._sizes = {entry.id: self.logic.sizeOnDisk(entry) for entry in there}
+
     def _showModels(self):
         selected = self._selectedModel()
         text = self.ui.searchLineEdit.text
-        self._entries = self.logic.entries()
-        self._models = [model for model in self.logic.models() if self._fits(model, text)]
-        rows = []
-        for model in self._models:
-            own, entry = self.logic.isOwn(model.id), self._entries.get(model.id)
-            if model.problem:
-                state, size = _("cannot be used"), ""
-            elif own:
-                state, size = _("yours"), ""
-            elif model.installed:
-                state, size = _("yes"), self.logic.sizeOnDisk(model.id)
-            else:
-                state, size = _("no"), model.sizeText
-            origin = entry.origin if entry is not None else _("folder")
-            rows.append((model.name, model.facts.get("license", ""), size, origin, state))
+        self._models = [model for model in self._allModels if self._fits(model, text)]
         wasBlocked = self.ui.modelsTable.blockSignals(True)
-        _fill(self.ui.modelsTable, rows)
+        _fill(self.ui.modelsTable, [self._rowOf(model) for model in self._models])
+        for row, model in enumerate(self._models):
+            entry = self._entries.get(model.id)
+            for column in range(self.ui.modelsTable.columnCount):
+                told = (model.name, entry.task, entry.organ, entry.modality, entry.origin) if entry else (model.id,)
+                self.ui.modelsTable.item(row, column).setToolTip(" \N{MIDDLE DOT} ".join(filter(None, told)))
         ids = [model.id for model in self._models]
         self.ui.modelsTable.selectRow(ids.index(selected.id) if selected and selected.id in ids else 0)
         self.ui.modelsTable.blockSignals(wasBlocked)
         self._showModel()
+
+    def _rowOf(self, model):
+        entry = self._entries.get(model.id)
+        size = self._sizes.get(model.id, "")
+        if model.problem:
+            state = _("cannot be used")
+        elif entry is None:
+            state = _("yours")
+        elif model.installed:
+            state = _("yes")
+        else:
+            state, size = _("no"), model.sizeText
+        origin = entry.origin if entry is not None else _("folder")
+        if len(origin) > 18:  # all of it is in the tooltip
+            origin = f"{origin[:17]}\N{HORIZONTAL ELLIPSIS}"
+        return model.name, model.facts.get("license", ""), size, origin, state
 
     def _fits(self, model, text):
         entry = self._entries.get(model.id)
@@ -354,7 +371,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         self.ui.proxyLineEdit.text = settings.shown_proxy
         self.ui.mirrorsTextEdit.plainText = "\n".join(f"{start}={goal}" for start, goal in settings.mirrors.items())
         self.ui.catalogsTextEdit.plainText = "\n".join(settings.catalogs)
-        self.ui.networkLabel.text = "\n".join(self.logic.catalogProblems())
+        self.ui.networkLabel.text = "\n".join(self._problems)
         self.ui.networkLabel.visible = bool(self.ui.networkLabel.text)
 
     # Trust
@@ -471,11 +488,13 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
 
         return available_models()
 
-    def entries(self):
-        """Return what the catalogs say of their models, by id, as :class:`meddl.models.CatalogEntry`."""
+    def catalog(self):
+        """Return what the catalogs say of their models, by id, as :class:`meddl.models.CatalogEntry`; and what of them
+        could not be read, as sentences."""
         from meddl.models import Catalog
 
-        return {entry.id: entry for entry in Catalog.default().entries()}
+        catalogs = Catalog.default().read()
+        return {entry.id: entry for entry in catalogs.entries}, catalogs.problems
 
     def isOwn(self, model):
         """Whether the user has added this model, which is then a folder and not in the catalog."""
@@ -521,12 +540,6 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
         parsed = dict(network_settings.parse_mirror(mirror) for mirror in mirrors)
         network_settings.save(network_settings.NetworkSettings(proxy, parsed, tuple(catalogs)))
 
-    def catalogProblems(self):
-        """Return one sentence for each catalog or entry that was left out."""
-        from meddl.models import Catalog
-
-        return Catalog.default().problems()
-
     def remove(self, model):
         """Delete a model from the cache; one of the user's own folders is only taken off the list."""
         from meddl.models import Catalog
@@ -537,11 +550,9 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
         else:
             Catalog.default().remove(model)
 
-    def sizeOnDisk(self, model):
+    def sizeOnDisk(self, entry):
         """Return the size of an installed catalog model, for people."""
-        from meddl.models import Catalog
-
-        return _size_of(Catalog.default().installed_path(model))
+        return _size_of(entry.path)
 
     def consents(self):
         """Return the models that were agreed to, newest first, as :class:`meddl.models.TrustEntry`."""

@@ -548,3 +548,24 @@ def test_two_processes_add_a_model_once(shop: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0]
     assert outputs == {bundle_digest(shop / "whole")} and manners.sent == source["size"]
     assert sorted(path.name for path in (cache_dir() / "models").iterdir()) == ["net", "net.json"]
+
+
+RECORD = """
+import sys
+from pathlib import Path
+from meddl.models import ModelBundle, TrustStore
+for folder in sys.argv[1:]:
+    TrustStore().record(ModelBundle.open(folder), origin="test")
+"""
+
+
+def test_of_two_consents_at_once_none_is_lost(shop: Path) -> None:
+    folders = [
+        str(write_bundle(shop / f"m{number}", metadata={**METADATA, "name": f"M{number}"})) for number in range(20)
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(CORE)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", RECORD, *folders[start::2]], env=environment) for start in (0, 1)
+    ]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert len(TrustStore().entries()) == 20

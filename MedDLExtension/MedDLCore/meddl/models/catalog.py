@@ -70,11 +70,11 @@ class Catalog:
 
     def entries(self) -> tuple[CatalogEntry, ...]:
         """Return all models, installed or not: those of the catalogs in their order, then those added by hand."""
-        return self._read().entries
+        return self.read().entries
 
     def problems(self) -> tuple[str, ...]:
         """Return one sentence for each catalog or entry that was left out."""
-        return self._read().problems
+        return self.read().problems
 
     def search(
         self, text: str = "", *, organ: str = "", modality: str = "", task: str = ""
@@ -229,7 +229,8 @@ class Catalog:
                 if bundle.digest == arrival.record["digest"]:
                     self._record_trust(bundle)
 
-    def _read(self) -> Catalogs:
+    def read(self) -> Catalogs:
+        """Return :meth:`entries` and :meth:`problems` of one look at the catalogs."""
         catalogs = read_catalogs(self._definitions, self._others)
         known = {entry.id for entry in catalogs.entries}
         by_hand = (self._entry_of_record(id) for id in self.installed.ids() if id not in known)

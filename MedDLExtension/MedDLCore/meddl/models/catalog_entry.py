@@ -126,7 +126,7 @@ class CatalogEntry:
              self.license, *self.keywords)
         )  # fmt: skip
         wanted = ((text, all_of_it), (organ, self.organ), (modality, self.modality), (task, self.task))
-        return all(_has_word(place.casefold(), word) for words, place in wanted for word in words.casefold().split())
+        return all(says(place, words) for words, place in wanted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts that travel with a model: all but its source and its places on this computer."""
@@ -278,6 +278,11 @@ def _is_path(text: object) -> bool:
     except ModelError:
         return False
     return True
+
+
+def says(place: str, words: str) -> bool:
+    """Tell whether all ``words`` are in the text ``place``, whatever their case and order."""
+    return all(_has_word(place.casefold(), word) for word in words.casefold().split())
 
 
 def _has_word(place: str, word: str) -> bool:

@@ -114,6 +114,12 @@ def extract_members(archive: Path, members: Mapping[str, Path]) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
+            needed = sum(zipped.getinfo(member).file_size for member in members)
+            place = next(
+                (parent for goal in members.values() for parent in goal.parents if parent.exists()), archive.parent
+            )
+            if shutil.disk_usage(place).free < needed:
+                raise DownloadError(f"There is not enough free disk space for the {needed >> 20} MB in {archive.name}.")
             for member, goal in members.items():
                 goal.parent.mkdir(parents=True, exist_ok=True)
                 part = goal.with_name(goal.name + ".part")

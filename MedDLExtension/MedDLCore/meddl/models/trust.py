@@ -8,12 +8,14 @@ import logging
 import os
 import re
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddl.errors import ModelError
+from meddl.models.file_lock import locked
 from meddl.models.places import cache_dir
 
 if TYPE_CHECKING:
@@ -62,20 +64,30 @@ class TrustStore:
         """Remember the user's consent to this bundle as it is now."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = TrustEntry(bundle.digest, bundle.name, bundle.version, origin, now)
-        self._write({**self._read(), entry.digest: entry})
+        with self._changing():
+            self._write({**self._read(), entry.digest: entry})
         return entry
 
     def revoke(self, bundle: ModelBundle | str) -> bool:
         """Forget the consent to a bundle (or to a digest); returns whether there was one."""
-        entries = self._read()
-        if entries.pop(bundle if isinstance(bundle, str) else bundle.digest, None) is None:
+        digest = bundle if isinstance(bundle, str) else bundle.digest
+        if digest not in self._read():
             return False
-        self._write(entries)
+        with self._changing():
+            self._write({key: entry for key, entry in self._read().items() if key != digest})
         return True
 
     def entries(self) -> tuple[TrustEntry, ...]:
         """Return all consents, oldest first."""
         return tuple(sorted(self._read().values(), key=lambda entry: (entry.recorded, entry.digest)))
+
+    def _changing(self) -> AbstractContextManager[None]:
+        """Keep other processes from writing, so that of two consents at once none is lost."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return locked(self.path.with_name(f".{self.path.name}.lock"))
+        except OSError as error:
+            raise ModelError(f"The consent could not be saved: {error.strerror}.") from error
 
     def _read(self) -> dict[str, TrustEntry]:
         try:
