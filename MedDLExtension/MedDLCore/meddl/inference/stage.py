@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -98,10 +98,14 @@ class Stage:
         self.post = self._find_postprocessing()
         self._inferer = self._get(self._parts.inferer_id)
         facts = _mapping(bundle.metadata.get("meddl"))
+        options = options or RunOptions()
+        if getattr(self.network, "brings_weights", False):
+            # It has an engine and a precision of its own.
+            options = replace(options, engine="torch", precision="float32")
         self.executor = Executor(
             self.network,
             device,
-            options or RunOptions(),
+            options,
             inferer=self._inferer,
             digest=f"{bundle.digest}-{config_name}",
             air_below=_mapping(facts.get("air")).get("below"),

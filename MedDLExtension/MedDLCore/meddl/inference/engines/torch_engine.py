@@ -29,7 +29,9 @@ class TorchEngine:
     ) -> None:
         import torch
 
-        self.name = "torch (compiled)" if compiled else "torch"
+        # Networks out of ONNX files are computed by something else behind torch's face, and say what it is.
+        own = getattr(network, "engine", None)
+        self.name = "torch (compiled)" if compiled else own if isinstance(own, str) else "torch"
         self.precision = precision
         self._device = device
         self._network = network.to(device) if hasattr(network, "to") else network
