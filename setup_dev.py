@@ -6,6 +6,7 @@
     python3 setup_dev.py test --slow           with the tests that take minutes
     python3 setup_dev.py test --slicer PATH    the panels' self-tests in a real Slicer
     python3 setup_dev.py bench [NAME ...]      the benchmarks, all or by name; --list tells what there is
+    python3 setup_dev.py train [ID ...]        the demo models anew, all or by id; --list tells what there is
     python3 setup_dev.py python [ARGS ...]     Python with everything installed, e.g. `python -m meddl doctor`
 
 Standard library only; Python 3.11 to 3.13 on Linux, macOS and Windows. Interrupted, it continues where it was.
@@ -359,6 +360,11 @@ def bench(options: argparse.Namespace) -> int:
     return run("Testing/benchmarks", *options.arguments)
 
 
+def train(options: argparse.Namespace) -> int:
+    prepare()
+    return run("Testing/demo_models", *options.arguments)
+
+
 def python(options: argparse.Namespace) -> int:
     prepare(test_tools=False)
     return run(*options.arguments)
@@ -369,7 +375,7 @@ def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="setup_dev.py", description=summary, epilog=usage, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = main_parser.add_subparsers(required=True, metavar="demo|test|bench|python")
+    commands = main_parser.add_subparsers(required=True, metavar="demo|test|bench|train|python")
     commands.add_parser("demo", help="segment a real head; results in demo/").set_defaults(command=demo)
     everything = "everything CI runs, or pytest with the arguments given"
     test_parser = commands.add_parser("test", allow_abbrev=False, help=everything)
@@ -377,6 +383,7 @@ def parser() -> argparse.ArgumentParser:
     test_parser.add_argument("--slicer", metavar="PATH", help="the panels' self-tests in this real Slicer")
     test_parser.set_defaults(command=test)
     commands.add_parser("bench", help="the benchmarks, all or by name").set_defaults(command=bench)
+    commands.add_parser("train", help="the demo models anew, all or by id").set_defaults(command=train)
     commands.add_parser("python", help="Python with everything installed", add_help=False).set_defaults(command=python)
     return main_parser
 

@@ -1,0 +1,100 @@
+"""The demo models: their weights reach the figures their metadata tells, on people they never saw; and they say so."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+
+import pytest
+from demo_models import recipes
+from demo_models.bundle import CPU, MODELS, NOT_CLINICAL
+from meddl.inference import Predictor
+from meddl.models import Catalog, ModelBundle
+
+IDS = tuple(recipes())
+
+
+def tolerance(name: str) -> float:
+    """How far a figure may be from the one that was told: processors round differently."""
+    if "PSNR" in name:
+        return 0.1
+    if name.endswith("mm"):
+        return 1.0
+    return 0.03
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_the_weights_reach_the_figures_that_the_metadata_tells(id: str) -> None:
+    bundle = ModelBundle.open(MODELS / id)
+    told = bundle.metadata["meddl"]["held_out"]
+
+    found = recipes()[id].held_out(bundle)
+
+    assert set(found) == set(told)
+    off = {name: (value, told[name]) for name, value in found.items() if abs(value - told[name]) > tolerance(name)}
+    assert not off
+    assert recipes()[id].tell(told) in bundle.metadata["meddl"]["performance"]
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_what_a_bundle_says_of_itself(id: str) -> None:
+    """The size of the training data comes first, and nobody may take a demonstration for a medical device."""
+    bundle = ModelBundle.open(MODELS / id)
+    metadata = bundle.metadata
+
+    assert re.match(r"Trained on \d+ (CT |MR )?images?( of \d+ (people|person)|:)", bundle.description)
+    assert NOT_CLINICAL in bundle.description and NOT_CLINICAL in metadata["meddl"]["performance"]
+    assert "other" in metadata["meddl"]["performance"], "figures are of other people than those of the training"
+    for part in ("intended_use", "limits", "data_source"):
+        assert len(metadata[part]) > 40
+    assert metadata["meddl"]["expected"]["modality"]
+    readme = (MODELS / id / "docs" / "README.md").read_text(encoding="utf-8")
+    assert metadata["meddl"]["performance"] in readme and f"setup_dev.py train {id}" in readme
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_bundles_are_small_and_run_untrusted(id: str) -> None:
+    bundle = ModelBundle.open(MODELS / id)
+
+    report = bundle.check()
+
+    assert not report.problems and not report.needs_trust and not report.code
+    assert (MODELS / id / "models" / "model.safetensors").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_committed_configs_are_those_of_the_recipe(id: str) -> None:
+    recipe = recipes()[id]
+    written = json.loads((MODELS / id / "configs" / "inference.json").read_text(encoding="utf-8"))
+
+    assert written == json.loads(json.dumps(recipe.DEFINITION.inference))
+    assert ModelBundle.open(MODELS / id).task == recipe.DEFINITION.metadata["task"]
+    assert next(entry for entry in Catalog.default().entries() if entry.id == id).source is None
+
+
+def test_nobody_is_both_trained_and_tested_on() -> None:
+    region, order = (importlib.import_module(f"demo_models.{name}") for name in ("body_region", "slice_order"))
+    for recipe in (region, order):
+        groups = (set(recipe.TRAINING), set(recipe.CALIBRATION), set(recipe.TEST))
+        assert sum(map(len, groups)) == len(set.union(*groups))
+
+
+def test_the_region_of_a_volume_is_that_of_its_middle_slice() -> None:
+    from demo_models import images
+
+    prediction = Predictor(ModelBundle.open(MODELS / "demo_body_region"), CPU).predict(images.chest_b())
+
+    assert prediction.best.name == "Chest"
+    assert math.isclose(sum(each.probability for each in prediction.classes), 1.0, abs_tol=1e-4)
+    assert prediction.calibrated
+
+
+def test_the_recurrent_model_tells_which_slices_it_went_by() -> None:
+    from demo_models import images
+
+    prediction = Predictor(ModelBundle.open(MODELS / "demo_slice_order"), CPU).predict(images.itk_subject())
+
+    assert len(prediction.evidence) == 24
+    assert math.isclose(sum(prediction.evidence), 1.0, abs_tol=1e-3)
