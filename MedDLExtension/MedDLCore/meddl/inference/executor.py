@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from meddl.errors import JobCancelled, ModelError, OutOfMemory
 from meddl.inference.air import AirWindows
-from meddl.inference.engines import EngineSelector, first_output
+from meddl.inference.engines import Engine, EngineSelector, first_output
 from meddl.inference.memory import Allowed, Settings, next_rung, ran_out, window_limits
 from meddl.inference.precision import starting_precision
 from meddl.inference.sliding_window import (
@@ -105,7 +105,7 @@ class Executor:
         self._settings = self._first
         self._rungs: list[str] = []
         self._given_up_at = 0
-        self._engine_used: tuple[str, str] = ("torch", precision)
+        self._engine: Engine | None = None
         self._windows = self._skipped = 0
         self._air_sentence = ""
         self._coverage: tuple[Any, Coverage] | None = None
@@ -145,18 +145,17 @@ class Executor:
         window = tuple(batch.shape[2:])
 
         def attempt() -> torch.Tensor:
-            engine, answer = self._select(lambda: batch, tuple(batch.shape), 1)
+            engine, answer = self._select(lambda: batch, tuple(batch.shape[1:]), 1)
             return (engine(batch) if answer is None else answer).float().cpu()
 
         return self._climb_down(attempt, window)
 
     def report(self) -> dict[str, Any]:
         """Return how the last image was run, JSON-able."""
-        engine, precision = self._engine_used
         remarks = [*self._remarks, *self._engines.notes, *([self._air_sentence] if self._air_sentence else [])]
         return {
-            "engine": engine,
-            "precision": precision,
+            "engine": self._engine.name if self._engine else "torch",
+            "precision": self._engine.precision if self._engine else self._settings.precision,
             "device": self._settings.device,
             "windows": self._windows,
             "skipped_windows": self._skipped,
@@ -239,7 +238,7 @@ class Executor:
             return window if squeeze is None else window.squeeze(1 + squeeze)
 
         middle = _middle(plan)
-        shape = (1, *cut(middle).shape)
+        shape = tuple(cut(middle).shape)
         engine, answer = self._select(lambda: cut(middle)[None].contiguous(), shape, plan.count)
         if answer is not None:
             kept[middle] = answer[0] if squeeze is None else answer[0].unsqueeze(1 + squeeze)
@@ -327,7 +326,7 @@ class Executor:
                 answer = first_output(self._network(window, *args, **kwargs))
             else:
                 if engine is None:
-                    engine, _ = self._select(lambda: window, tuple(window.shape), 1)
+                    engine, _ = self._select(lambda: window, tuple(window.shape[1:]), 1)
                 answer = engine(window)
             done += 1
             # How many there will be is not known: never quite all.
@@ -342,10 +341,12 @@ class Executor:
         answer_scale(tuple(answer.shape[2:]), expected)
         self._hand_over(answer[0], sink)
 
-    def _select(self, window: Callable[[], torch.Tensor], shape: tuple[int, ...], windows: int) -> Any:
+    def _select(
+        self, window: Callable[[], torch.Tensor], shape: tuple[int, ...], windows: int
+    ) -> tuple[Engine, torch.Tensor | None]:
         device = self._place(self._settings.device)
         engine, answer = self._engines.select(self._settings, device, window, shape, windows)
-        self._engine_used = (engine.name, engine.precision)
+        self._engine = engine
         return engine, answer
 
     def _place(self, name: str) -> torch.device:

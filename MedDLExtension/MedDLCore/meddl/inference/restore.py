@@ -97,7 +97,12 @@ class RestoreLabels:
         self._activate = activate
         self._multilabel = multilabel
         self._nearest_axes = nearest_axes
+        self._source = (0, 0, 0)
+        self._axes: tuple[AxisMap, ...] | None = None
         self._labels: np.ndarray | None = None
+        self._last: torch.Tensor | None = None
+        self._collected: torch.Tensor | None = None
+        self._arrived = 0
 
     @property
     def labels(self) -> np.ndarray:
@@ -112,9 +117,7 @@ class RestoreLabels:
     def begin(self, channels: int, shape: tuple[int, ...]) -> None:
         self._source = (int(shape[0]), int(shape[1]), int(shape[2]))
         self._axes = axis_maps(self._index_map, self._source, self._shape, nearest_axes=self._nearest_axes)
-        self._labels = None
-        self._last: torch.Tensor | None = None
-        self._collected: torch.Tensor | None = None
+        self._labels = self._last = self._collected = None
         self._arrived = 0
 
     def add(self, start: int, scores: torch.Tensor) -> None:

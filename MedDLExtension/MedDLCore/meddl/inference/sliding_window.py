@@ -101,7 +101,9 @@ class WindowRule:
             wanted * (1 - share) if self.even else max(1, int(wanted * (1 - share)))
             for wanted, share in zip(window, self.overlap, strict=True)
         )
-        counts = [1 + math.ceil((size - wanted) / step) for size, wanted, step in zip(padded, window, steps, strict=True)]
+        counts = [
+            1 + math.ceil((size - wanted) / step) for size, wanted, step in zip(padded, window, steps, strict=True)
+        ]
         if math.prod(counts) > MAX_WINDOWS:
             raise ModelError(
                 f"The model looks at an image of this size in {math.prod(counts)} windows, which would take days. "

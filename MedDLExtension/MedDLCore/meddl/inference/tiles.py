@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +55,7 @@ class Along:
             return
         numbers = self.low // size
         edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(numbers)]
-        for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        for begin, end in pairwise(edges):
             part = Along(self.low[begin:end], self.high[begin:end], self.weight[begin:end])
             first = int(part.low.min())
             # A neighbor that does not count need not be there.

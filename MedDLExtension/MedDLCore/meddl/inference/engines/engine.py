@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """Computes the answer of one network."""
 
-    name: str
-    """As the report tells it, for instance ``torch`` or ``openvino``."""
-    precision: str
-    """``float32``, ``bfloat16`` or ``float16``."""
+    @property
+    def name(self) -> str:
+        """As the report tells it, for instance ``torch`` or ``openvino``."""
+
+    @property
+    def precision(self) -> str:
+        """``float32``, ``bfloat16`` or ``float16``."""
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the answer to ``(B, C, ...)``, on the engine's device."""
