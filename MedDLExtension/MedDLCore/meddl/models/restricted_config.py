@@ -392,7 +392,7 @@ class _Resolution:
             raise self._untrusted(id, f"calls {ONNX_TARGET} with more than a file of the bundle")
         from meddl.networks.onnx_network import OnnxNetwork
 
-        return OnnxNetwork(inside(self._root, file), device or "cpu", trusted=self._trusted)
+        return OnnxNetwork(inside(self._root, file), device or "cpu", trusted=self._config._trusted)
 
     def _device(self, id: str, arguments: dict[str, Any]) -> Any:
         values = list(arguments.values())
