@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -47,6 +49,19 @@ class Manners:
 class _Handler(BaseHTTPRequestHandler):
     manners: Manners
     protocol_version = "HTTP/1.1"
+
+    def do_CONNECT(self) -> None:
+        """Be a proxy for https: pass on what both sides say without understanding it."""
+        self.close_connection = True
+        self.manners.requests.append({**dict(self.headers.items()), "path": self.path})
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port)), 5) as there:
+            self.send_response(200)
+            self.end_headers()
+            back = threading.Thread(target=_relay, args=(there, self.connection), daemon=True)
+            back.start()
+            _relay(self.connection, there)
+            back.join(5)
 
     def do_GET(self) -> None:
         self.close_connection = True
@@ -110,16 +125,33 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def _relay(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
 @contextlib.contextmanager
-def serving(manners: Manners) -> Iterator[str]:
-    """Serve until the block ends; gives the address of the file."""
+def serving(manners: Manners, certificate: Path | None = None) -> Iterator[str]:
+    """Serve until the block ends; gives the address of the file.
+
+    Args:
+        manners: what and how.
+        certificate: with it over https; a file with certificate and key.
+    """
     handler = type("Handler", (_Handler,), {"manners": manners})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/models/net.bin"
+        yield f"{scheme}://127.0.0.1:{server.server_address[1]}/models/net.bin"
     finally:
         server.shutdown()
         server.server_close()

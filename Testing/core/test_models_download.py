@@ -365,3 +365,40 @@ def test_what_was_left_long_ago_is_swept(folder: Path) -> None:
         os.utime(folder / name, (time.time() - age,) * 2)
     url_source.sweep(folder)
     assert left(folder) == ["b.part", "whole"]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of this computer that nobody has signed, with its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("makes its certificate with openssl, which is not here")
+    path = tmp_path / "certificate.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(tmp_path / "key.pem"), "-out", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "key.pem").read_text())
+    return path
+
+
+def test_https_goes_through_a_proxy_and_only_with_a_known_certificate(
+    certificate: Path, folder: Path, manners: Manners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    between = Manners(b"")
+    with serving(manners, certificate) as url, serving(between) as proxy:
+        settings = NetworkSettings(proxy=proxy.removesuffix("/models/net.bin"))
+        with pytest.raises(DownloadError, match="certificate"):
+            get(url, folder, settings=settings)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert get(url, folder, settings=settings).read_bytes() == DATA
+    assert len(between.requests) == 2 and all(url.split("/")[2] == one["path"] for one in between.requests)
+
+
+def test_https_leads_to_no_http(
+    certificate: Path, url: str, folder: Path, manners: Manners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving(Manners(DATA, location=url), certificate) as safe, pytest.raises(DownloadError, match="not followed"):
+        get(safe, folder)
+    assert manners.requests == []

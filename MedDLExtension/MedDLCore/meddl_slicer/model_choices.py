@@ -67,7 +67,9 @@ class ModelChoice:
 
     def matches(self, text: str) -> bool:
         """Tell whether all words of ``text`` are said of the model."""
-        return all(word in self.words for word in text.casefold().split())
+        from meddl.models.catalog_entry import says
+
+        return says(self.words, text)
 
 
 def available_models(task: str = "") -> list[ModelChoice]:
