@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import sys
+import importlib
+import logging
+import re
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from meddl.errors import ModelError, UntrustedModelError
 from meddl.models.allowed_targets import canonical_name
 from meddl.models.bundle import ModelBundle
+from meddl.models.bundle_modules import modules_of
 from meddl.models.config_scan import is_dropped
-from meddl.models.config_tree import MISSING, children, normalize_id
+from meddl.models.config_tree import MISSING, children, is_expression, normalize_id
 from meddl.models.inference_parts import find_parts
 from meddl.models.restricted_config import RestrictedConfig
 from meddl.models.trust import TrustStore
+
+logger = logging.getLogger(__name__)
 
 
 def open_config(
@@ -65,17 +69,19 @@ def open_trusted_config(
     return TrustedConfig(bundle, name, overrides or {})
 
 
-_HOME = "__meddl_bundle__"
-"""Attribute of a module that came out of a bundle: that bundle's folder."""
+_IMPORT = re.compile(r"\$\s*(?:import\s+([\w.]+)(?:\s+as\s+\w+)?|from\s+([\w.]+)\s+import\s+.*)\s*")
+_ANY_GPU = re.compile(r"""torch\.device\(\s*["']cuda(?::0)?["']\s*\)""")
 
 
 class TrustedConfig:
     """A config in the hands of MONAI's parser. Made by :func:`open_trusted_config` only."""
 
     def __init__(self, bundle: ModelBundle, name: str, overrides: Mapping[str, Any]) -> None:
-        self._root = bundle.path
-        self._tree = bundle.config(name)
+        self._modules = modules_of(bundle.path, bundle.digest)
+        self._source = bundle.config_source(name)
+        self._missing: list[str] = []
         self._overrides = {"bundle_root": str(bundle.path), **overrides}
+        self._tree = self._runnable(bundle.config(name))
         self._parsers: dict[frozenset[str], Any] = {}
 
     def get(self, id: str, default: Any = MISSING, *, raw: bool = False, drop: Collection[str] = ()) -> Any:
@@ -88,12 +94,42 @@ class TrustedConfig:
         if raw:
             return copy.deepcopy(parser[normalize_id(id)])
         try:
-            with _importable(self._root):
+            with self._modules.importable(), _arrays_in_files():
                 return parser.get_parsed_content(normalize_id(id))
         except Exception as error:
+            hint = f" Packages that it imports are not installed: {', '.join(self._missing)}." if self._missing else ""
             raise ModelError(
-                f"The model's own code failed at '{ascii(id[:160])[1:-1]}': {error}.", repr(error)
+                f"The model's own code failed at '{ascii(id[:160])[1:-1]}' of {self._source}: "
+                f"{_first_line(error)}.{hint}",
+                repr(error),
             ) from error
+
+    def _runnable(self, node: Any) -> Any:
+        """Return the config for this machine: without imports that fail, and on the device that was chosen.
+
+        MONAI runs every ``$import`` before anything else, also those that only the runner or a plot needs.
+        """
+        if isinstance(node, dict):
+            return {key: self._runnable(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self._runnable(item) for item in node if not self._fails(item)]
+        if isinstance(node, str) and is_expression(node) and "device" in self._overrides:
+            return _ANY_GPU.sub("@device", node)
+        return node
+
+    def _fails(self, item: Any) -> bool:
+        statement = _IMPORT.fullmatch(item) if isinstance(item, str) else None
+        if statement is None:
+            return False
+        name = statement.group(1) or statement.group(2)
+        try:
+            with self._modules.importable():
+                importlib.import_module(name)
+        except ImportError as error:
+            logger.debug("left out %r: %s", item, error)
+            self._missing.append(name.partition(".")[0])
+            return True
+        return False
 
     def _parser(self, drop: frozenset[str]) -> Any:
         if drop not in self._parsers:
@@ -115,28 +151,20 @@ def _without(node: Any, drop: frozenset[str], id: str = "") -> Any:
 
 
 @contextlib.contextmanager
-def _importable(root: Path) -> Iterator[None]:
-    """Let the bundle import its own modules, and only for now.
+def _arrays_in_files() -> Iterator[None]:
+    """Let ``torch.load`` read NumPy arrays beside tensors, as the codes of searched architectures are kept."""
+    import numpy as np
+    import torch
 
-    No bytecode is written: a new ``__pycache__`` would change the bundle's digest and with it lose the consent. Modules
-    of an earlier bundle (all call theirs ``scripts``) are forgotten first.
-    """
-    for name, module in list(sys.modules.items()):
-        home = getattr(module, _HOME, None)
-        if home is not None and home != str(root):
-            del sys.modules[name]
-    before = set(sys.modules)
-    quiet = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    sys.path.insert(0, str(root))
-    try:
+    kinds = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
+    safe: list[Any] = [np.ndarray, np.dtype, np.empty(0).__reduce__()[0], *kinds]
+    with torch.serialization.safe_globals(safe):
         yield
-    finally:
-        sys.dont_write_bytecode = quiet
-        with contextlib.suppress(ValueError):
-            sys.path.remove(str(root))
-        for name in set(sys.modules) - before:
-            loaded = sys.modules.get(name)
-            file = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", [])), None)
-            if file and Path(file).is_relative_to(root):
-                setattr(loaded, _HOME, str(root))
+
+
+def _first_line(error: Exception) -> str:
+    """Return what went wrong first, in a line: MONAI wraps errors in errors."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = str(error).strip().splitlines()
+    return ascii(text[0][:200])[1:-1].rstrip(".") if text else type(error).__name__
