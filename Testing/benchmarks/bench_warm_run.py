@@ -50,9 +50,9 @@ def measure(repeats: int) -> list[harness.Table]:
 def bare_passes(predictor: Predictor, volume: Volume, parameters: dict[str, Any]) -> Any:
     """Return a function that runs both networks on inputs that are ready, and does nothing else."""
     box = Box(tuple(parameters["roi_start"]), tuple(parameters["roi_end"]))
-    stages = predictor._localizer, predictor._fine
+    stages = predictor.stages
     inputs = (stages[0].prepare(volume), stages[1].prepare(volume, lambda affine, shape: box))
-    pairs = [(stage.network, each.as_tensor()[None]) for stage, each in zip(stages, inputs, strict=True)]
+    pairs = [(stage.network, each.image[None]) for stage, each in zip(stages, inputs, strict=True)]
 
     def passes() -> None:
         with torch.inference_mode():

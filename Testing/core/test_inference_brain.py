@@ -87,12 +87,12 @@ def test_the_readmes_example_segments_the_demo_head_as_the_reference_does(
 
 def test_the_network_sees_the_same_head_in_all_48_axis_orders(predictor: Predictor, colin: Volume) -> None:
     # With the very same input the network gives the very same answer; the way back is tested with the restoration.
-    stage: Stage = predictor._localizer  # type: ignore[assignment]
+    stage: Stage = predictor.stages[0]
     expected = stage.prepare(colin)
     for permutation, signs in axis_orders():
         seen = stage.prepare(reordered(colin, permutation, signs))
-        np.testing.assert_array_equal(np.asarray(seen), np.asarray(expected))
-        np.testing.assert_allclose(np.asarray(seen.affine), np.asarray(expected.affine), atol=1e-6)
+        np.testing.assert_array_equal(np.asarray(seen.image), np.asarray(expected.image))
+        np.testing.assert_allclose(seen.affine, expected.affine, atol=1e-6)
 
 
 @pytest.mark.parametrize(("permutation", "signs"), [((2, 0, 1), (-1, 1, -1)), ((1, 2, 0), (1, -1, -1))])

@@ -224,6 +224,11 @@ class Predictor:
         if reads and not frames:
             raise ModelError(f"The model '{self.bundle.name}' reads a sequence of time frames; this is a single one.")
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The networks it consists of, the model's own last."""
+        return self._task.stages
+
     def _execution(self) -> dict[str, Any]:
         """Return how the model's own network ran, with what the stages before it gave up."""
         reports = [stage.executor.report() for stage in self._task.stages]
