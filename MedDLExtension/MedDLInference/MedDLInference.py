@@ -220,12 +220,16 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._installPackages(self._modelPackages)
 
     def _installPackages(self, names):
-        question = _("This model takes Python packages that are not installed: {names}.\n\nInstall them now?")
-        if not slicer.util.confirmOkCancelDisplay(question.format(names=", ".join(names)), _("Install packages?")):
+        if not self.askToInstall(names):
             return
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
             self.logic.install(names)
         self._updateGUI()
+
+    def askToInstall(self, names):
+        """Ask whether packages may be installed. Tests answer for the user."""
+        question = _("This model takes Python packages that are not installed: {names}.\n\nInstall them now?")
+        return slicer.util.confirmOkCancelDisplay(question.format(names=", ".join(names)), _("Install packages?"))
 
     # Running
 

@@ -29,7 +29,7 @@ class BatchSummary:
 def job(cases: Path, models: Sequence[str], output: Path, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return task and params of the job that runs ``models`` on all images in the list or folder ``cases``."""
     return RUN_BATCH, {
-        "source": str(cases),
+        "cases": str(cases),
         "models": [str(model) for model in models],
         "output": str(output),
         "options": dict(options),
@@ -38,10 +38,9 @@ def job(cases: Path, models: Sequence[str], output: Path, options: Mapping[str, 
 
 def apply(result: Mapping[str, Any]) -> BatchSummary:
     """Show the summary of a batch that is over as a table node."""
-    errors = tuple(f"{row['case']}: {row['error']}" for row in result["rows"] if row.get("error"))
-    counts = result["counts"]
+    errors = tuple(f"{error['case']}: {error['message']}" for error in result["errors"])
     sentence = _("{done} done, {skipped} were done before, {failed} failed.").format(
-        done=counts.get("done", 0), skipped=counts.get("skipped", 0), failed=counts.get("failed", 0)
+        done=result["done"], skipped=result["skipped"], failed=result["failed"]
     )
     if result.get("stopped"):
         sentence = f"{sentence} {result['stopped']}"

@@ -12,6 +12,7 @@ import uuid
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def write_threshold_bundle(folder: Path, threshold: float, *, window: int | None
     return folder
 
 
-def write_known_bundle(folder: Path, task: str, channels: int = 1) -> Path:
+def write_known_bundle(folder: Path, task: str, channels: int = 1, **facts: Any) -> Path:
     """Write a bundle for ``task`` and return its folder. All look at one thing: how bright a voxel is.
 
     - classification: "Bright" where the image's mean is above 100, else "Dark";
@@ -52,11 +53,14 @@ def write_known_bundle(folder: Path, task: str, channels: int = 1) -> Path:
     - landmarks: the "Brightest" and the "Darkest" place;
     - reconstruction: the image, half as bright;
     - segmentation: what is above 100 in the sum of all channels, named "A", "B" in the metadata, is "Brain".
+
+    ``facts`` go into the metadata's ``meddl``, for instance ``expected={...}``.
     """
     metadata, config, weights = _KNOWN[task](channels)
     for name in ("configs", "models"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     metadata = {**_METADATA, "name": f"{task.capitalize()} (self-test)", "task": task, **metadata}
+    metadata["meddl"] = {**metadata["meddl"], **facts}
     metadata["changelog"] = {"0.1.0": f"made for a self-test ({uuid.uuid4()})"}
     _write_json(folder / "configs" / "metadata.json", metadata)
     _write_json(folder / "configs" / "inference.json", config)

@@ -88,10 +88,10 @@ class MedDLInferenceTest(PanelTests, TaskTests, ScriptedLoadableModuleTest):
         name = "model" + "".join(f"_{key}{value}" for key, value in options.items())
         return str(write_threshold_bundle(self.folder / name, 100.0, **options))
 
-    def makeKnownModel(self, task, channels=1):
+    def makeKnownModel(self, task, channels=1, **facts):
         from meddl_slicer.known_model import write_known_bundle
 
-        return str(write_known_bundle(self.folder / f"{task}{channels}", task, channels))
+        return str(write_known_bundle(self.folder / f"{task}{channels}{len(list(self.folder.iterdir()))}", task, channels, **facts))
 
     def makeWidget(self):
         # Not the one in the module panel, which may be at work for the user.

@@ -4,6 +4,7 @@ import logging
 import os
 from pathlib import Path
 
+import qt
 import slicer
 import vtk
 
@@ -202,3 +203,119 @@ class PanelTests:
         self.waitFor(lambda: not widget.logic.runner.active)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)
         self.assertFalse(widget.ui.applyButton.enabled)
+
+    def test_downloadGoesOnWhenTheSceneIsClosed(self):
+        from unittest import mock
+
+        from meddl.jobs import WorkerRunner
+        from meddl.models import Catalog
+        from meddl_slicer.known_model import write_catalog
+        from meddl_slicer.pump import worker_python
+
+        (self.folder / "catalog").mkdir()
+        model = write_catalog(self.folder / "catalog", 100.0)
+        places = {"MEDDL_MODELS_DIR": str(self.folder / "catalog"), "MEDDL_CACHE": str(self.folder / "cache")}
+        with mock.patch.dict(os.environ, places), WorkerRunner(worker_python()) as runner:
+            widget = self.makeReadyWidget()
+            widget.logic = type(widget.logic)(runner)
+            widget._parameterNode.model = model
+            widget.ui.applyButton.click()
+            slicer.mrmlScene.Clear()
+            self.assertTrue(widget.jobPanel.isRunning)
+            self.waitForEnd(widget)
+            self.assertTrue(Catalog.default().find(model).installed)
+            self.assertEqual(widget.ui.statusLabel.text, "The model is ready.")
+
+    def test_removedResultTakesItsTableAlong(self):
+        widget = self.makeReadyWidget()
+        self.apply(widget)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 1)
+        slicer.mrmlScene.RemoveNode(widget._parameterNode.outputSegmentation)
+        slicer.app.processEvents()
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
+        self.assertTrue(widget.ui.resultsCollapsibleButton.isHidden())
+
+    def test_modelsAreSearched(self):
+        from meddl_slicer.model_selector import forget_own_model
+
+        widget = self.makeWidget()
+        spots = widget.models.addOwn(Path(self.makeKnownModel("detection")))
+        threshold = widget.models.addOwn(Path(self.makeModel()))
+        try:
+            widget.ui.searchLineEdit.text = "detection self-test"
+            shown = [widget.ui.modelComboBox.itemData(index) for index in range(widget.ui.modelComboBox.count)]
+            self.assertIn(spots, shown)
+            self.assertEqual(widget.models.currentModel().id, threshold)  # what is chosen stays chosen
+            widget._parameterNode.model = spots
+            widget.ui.searchLineEdit.text = "telepathy"
+            self.assertEqual(widget.models.currentModel().id, spots)
+            widget.ui.searchLineEdit.text = ""
+            self.assertGreaterEqual(widget.ui.modelComboBox.findData(threshold), 0)
+            self.assertFalse(widget.ui.outputTableSelector.isHidden())
+            self.assertTrue(widget.ui.probabilitiesCheckBox.isHidden())
+        finally:
+            forget_own_model(spots)
+            forget_own_model(threshold)
+
+    def test_modelOutsideItsDomainIsSaidInYellow(self):
+        widget = self.makeReadyWidget()
+        self.waitFor(lambda: not widget.inputs._adviceTimer.isActive())
+        self.assertIn("does not tell for which images", widget.ui.domainLabel.text)  # never silence
+        narrow, wide = ({"spacing_mm": {"min": [low] * 3, "max": [6] * 3}} for low in (5, 1))
+        widget._parameterNode.model = self.makeKnownModel("segmentation", expected=wide)
+        self.waitFor(lambda: not widget.inputs._adviceTimer.isActive())
+        self.assertTrue(widget.ui.domainFrame.isHidden(), widget.ui.domainLabel.text)
+        widget._parameterNode.model = self.makeKnownModel("segmentation", 1, expected=narrow)
+        self.waitFor(lambda: not widget.inputs._adviceTimer.isActive())
+        self.assertFalse(widget.ui.domainFrame.isHidden())
+        self.assertIn("mm", widget.ui.domainLabel.text)
+        self.assertTrue(widget.ui.applyButton.enabled)  # the run is the user's decision
+
+    def test_packagesOfAModelAreOffered(self):
+        from unittest import mock
+
+        widget = self.makeReadyWidget()
+        with mock.patch("meddl_slicer.packages.missing_of", lambda requirements: ("nnunetv2>=2.5",)):
+            widget._updateGUI()
+            self.assertIn("the Python package nnunetv2>=2.5", widget.ui.applyButton.toolTip)
+            self.assertFalse(widget.ui.setupFrame.isHidden())
+            self.assertIn("nnunetv2", widget.ui.setupLabel.text)
+            installed = []
+            widget.logic.install = installed.append
+            widget.askToInstall = lambda names: True
+            widget.ui.setupButton.click()
+            self.assertEqual(installed, [("nnunetv2>=2.5",)])
+        widget._updateGUI()
+        self.assertTrue(widget.ui.applyButton.enabled)
+        self.assertTrue(widget.ui.setupFrame.isHidden())
+
+    def test_batch(self):
+        from meddl_slicer.model_selector import forget_own_model
+
+        widget = self.makeWidget()
+        cases = self.folder / "cases"
+        cases.mkdir()
+        for name in ("first", "second"):
+            volume, _array = self.makeVolume(name)
+            slicer.util.saveNode(volume, str(cases / f"{name}.nrrd"))
+        (cases / "broken.nrrd").write_text("this is no image")
+        model = widget.models.addOwn(Path(self.makeModel()))
+        try:
+            widget.batch.setModels(widget.models.choices())
+            self.assertIn("a list or a folder", widget.ui.batchStartButton.toolTip)
+            offered = widget.ui.batchModelsListWidget
+            items = [offered.item(row) for row in range(offered.count)]
+            next(item for item in items if item.data(qt.Qt.UserRole) == model).setCheckState(qt.Qt.Checked)
+            widget.ui.batchCasesPathLineEdit.currentPath = str(cases)
+            widget.ui.batchOutputPathLineEdit.currentPath = str(self.folder / "results")
+            for expected in ("2 done, 0 were done before, 1 failed.", "0 done, 2 were done before, 1 failed."):
+                self.assertTrue(widget.ui.batchStartButton.enabled, widget.ui.batchStartButton.toolTip)
+                widget.ui.batchStartButton.click()
+                self.waitForEnd(widget)
+                self.assertIn(expected, widget.ui.batchSummaryLabel.text, widget.ui.statusLabel.text)
+                self.assertIn("broken", widget.ui.batchSummaryLabel.text)
+        finally:
+            forget_own_model(model)
+        summary = slicer.mrmlScene.GetFirstNode("Batch summary", "vtkMRMLTableNode")
+        self.assertEqual(summary.GetNumberOfRows(), 3)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 1)
