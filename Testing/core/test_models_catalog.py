@@ -28,6 +28,7 @@ from meddl.models import (
     resolve_model,
 )
 from meddl.models.catalog_entry import parse_entry
+from meddl.models.catalog_files import read_catalog
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -275,6 +276,12 @@ def test_schema_and_reader_agree_and_the_field_is_named(values: dict[str, Any], 
     with pytest.raises(ModelError) as caught:
         parse_entry(row, "catalog")
     assert f"'{field}" in caught.value.message or f"{field} should" in caught.value.message, caught.value.message
+
+
+def test_the_guides_catalog_can_be_read(tmp_path: Path) -> None:
+    guide = (REPOSITORY / "Docs" / "MedDLSetup.md").read_text()
+    (tmp_path / "catalog.json").write_text(guide.partition("```json\n")[2].partition("```")[0])
+    assert [entry.id for entry in read_catalog(tmp_path / "catalog.json")] == ["liver_ct"]
 
 
 def test_the_catalog_of_the_repository_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def test_an_own_model_is_added_packed_removed_and_unpacked(home: Path, capsys: p
     assert code == 1 and "SHA-256 differs" in err
 
 
+def test_an_entry_for_a_catalog_of_ones_own_is_printed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    share = home / "share"
+    share.mkdir()
+    archive = Path(shutil.make_archive(str(share / "Spleen CT v1"), "zip", home / "mine"))
+    archive = archive.rename(share / "spleen-ct.zip")
+    row = run_json(capsys, "entry", archive, "--organ", "spleen")
+    assert (row["id"], row["source"]["url"], row["name"]) == ("spleen_ct", "spleen-ct.zip", "Mine")
+    (share / "catalog.json").write_text(json.dumps({"version": 1, "models": [row]}))
+    run(capsys, "network", "--catalog", share)
+    assert run(capsys, "add", "spleen_ct")[0] == 0 and run(capsys, "verify", "spleen_ct")[0] == 0
+    assert [found["origin"] for found in run_json(capsys, "list", "spleen")] == ['catalog "share"']
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -80,6 +94,7 @@ def test_an_own_model_is_added_packed_removed_and_unpacked(home: Path, capsys: p
         (["unpack", "missing.meddlpack"], 2, "no file"),
         (["add", "other", "--from", "missing"], 1, "no model"),
         (["add", "other"], 1, "no model"),
+        (["entry", "missing.zip"], 2, "no file"),
         (["network", "--proxy", "ftp://x"], 2, "proxy"),
         (["network", "--mirror", "nonsense"], 2, "FROM=TO"),
     ],

@@ -1,9 +1,10 @@
-"""``meddl models pack``, ``unpack`` and ``network``: how models get to this computer, and from it to others."""
+"""``meddl models pack``, ``unpack``, ``entry`` and ``network``: how models get to computers."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ def add_verbs(verb: Any) -> None:
     command = verb("unpack", _unpack, "install all models of a pack, after comparing every file")
     command.add_argument("file", type=Path, metavar="FILE", help="the pack")
     command.add_argument("--sha256", default="", metavar="HEX", help="what 'models pack' printed, to compare with")
+    command = verb("entry", _entry, "print what a catalog of your own says of a model, with SHA-256 and size")
+    command.add_argument("file", type=Path, metavar="ZIP", help="the zip archive of a MONAI Bundle")
+    command.add_argument("--id", default="", help="the model's id; made of the file's name by default")
+    command.add_argument("--url", default="", help="where users get the file; its name, beside the catalog, by default")
+    command.add_argument("--organ", default="", help="what it is for")
+    command.add_argument("--modality", default="", help="what images it takes; from the metadata by default")
     command = verb("network", _network, "show or change proxy, mirrors and further catalogs")
     command.add_argument(
         "--proxy", metavar="URL", help="http://host:port, 'direct' for none, 'system' for the usual one"
@@ -66,6 +73,39 @@ def _unpack(options: argparse.Namespace) -> int:
     for model in models if not options.json else ():
         state = "is on this computer and verified" if model.new else "was there already"
         print(f"{model.id:24} {model.name} {model.version} {state} ({model.license})")
+    return 0
+
+
+def _entry(options: argparse.Namespace) -> int:
+    from meddl.models import ModelBundle
+    from meddl.models.catalog_entry import parse_entry
+    from meddl.models.content import file_sha256
+
+    if not options.file.is_file():
+        raise UsageError(f"There is no file '{options.file.name}'.")
+    bundle = ModelBundle.open(options.file)
+    bundle.check().raise_if_broken()
+    inputs = bundle.metadata.get("network_data_format", {}).get("inputs", {})
+    modality = next((str(facts["modality"]) for facts in inputs.values() if facts.get("modality")), "")
+    row = {
+        "id": options.id or re.sub(r"[^a-z0-9]+", "_", options.file.stem.lower()).strip("_"),
+        "name": bundle.name,
+        "description": bundle.description,
+        "task": bundle.task,
+        "organ": options.organ,
+        "modality": options.modality or modality,
+        "license": bundle.license,
+        "version": bundle.version,
+        "source": {
+            "url": options.url or options.file.name,
+            "sha256": file_sha256(options.file),
+            "size": options.file.stat().st_size,
+        },
+        "digest": bundle.digest,
+    }
+    row = {name: value for name, value in row.items() if value}
+    parse_entry(row, options.file.name)
+    print(json.dumps(row, indent=4))
     return 0
 
 
