@@ -39,6 +39,13 @@ def test_image_figures_are_those_of_scikit_image() -> None:
     assert got.voxels == a.size and got.notes == ()
 
 
+def test_large_images_are_compared_slab_by_slab_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, reference = pair((24, 37, 16), channels=2)
+    whole = evaluation.compare_images(image, reference)
+    monkeypatch.setattr("meddl.evaluation.images._SLAB_VOXELS", 3 * 24 * 16)
+    assert evaluation.compare_images(image, reference).ssim == pytest.approx(whole.ssim, abs=1e-12)
+
+
 def test_equal_images_agree_entirely() -> None:
     _, reference = pair()
     got = evaluation.compare_images(reference, reference)

@@ -159,6 +159,15 @@ def test_grid_volumes_counts_the_winner_on_an_oblique_grid() -> None:
     assert volumes["First"] == pytest.approx(int((winner == 1).sum()) * 0.03)
 
 
+def test_scores_that_are_probabilities_already_are_known() -> None:
+    logits = 4 * torch.randn(3, 5, 5, 5, generator=torch.Generator().manual_seed(0))
+    assert not uncertainty.are_probabilities(logits)
+    assert uncertainty.are_probabilities(logits.softmax(0).bfloat16())
+    assert uncertainty.are_probabilities(logits.sigmoid(), exclusive=False)
+    assert not uncertainty.are_probabilities(logits.sigmoid())
+    assert uncertainty.are_probabilities(logits[:1].sigmoid())
+
+
 def test_the_sentence_names_runs_volumes_and_uncertain_voxels() -> None:
     volumes = iter([1380.0, 1402.0, 1391.0])
     accumulator = uncertainty.UncertaintyAccumulator(lambda answer: {"Brain": next(volumes)})

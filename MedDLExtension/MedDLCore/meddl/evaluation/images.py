@@ -14,6 +14,7 @@ from meddl.volume import Volume, resample_to
 SSIM_SIGMA = 1.5
 _WINDOW = 11
 """Voxels along an axis that the Gaussian window of the structural similarity needs."""
+_SLAB_VOXELS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def compare_images(
         wide = reference.with_array(reference.array.astype(np.float32))
         reference = resample_to(wide, image.grid, default=math.nan)
         notes.append("The reference lies on another grid and was interpolated to the image's.")
-    ours, theirs = image.array.astype(np.float64), reference.array.astype(np.float64)
+    dtype = np.result_type(image.array, reference.array, np.float32)
+    ours, theirs = image.array.astype(dtype, copy=False), reference.array.astype(dtype, copy=False)
     where = np.asarray(np.isfinite(ours).all(axis=0) & np.isfinite(theirs).all(axis=0))
     if mask is not None:
         if tuple(mask.shape) != image.shape:
@@ -94,12 +96,12 @@ def compare_images(
     elif not data_range > 0:
         raise UsageError(f"The data range must be above 0, not {data_range}.")
     error = ours[:, where] - theirs[:, where]
-    squared = float(np.mean(error**2))
+    squared = float(np.mean(error**2, dtype=np.float64))
     psnr = math.inf if squared == 0 else 20 * math.log10(data_range) - 10 * math.log10(squared)
     ssim = _similarity(ours, theirs, where, data_range)
     if math.isnan(ssim):
         notes.append(f"The structural similarity needs {_WINDOW} voxels along at least two axes.")
-    return ImageAgreement(psnr, ssim, float(np.mean(np.abs(error))), data_range, count, tuple(notes))
+    return ImageAgreement(psnr, ssim, float(np.mean(np.abs(error), dtype=np.float64)), data_range, count, tuple(notes))
 
 
 def _similarity(ours: np.ndarray, theirs: np.ndarray, where: np.ndarray, data_range: float) -> float:
@@ -121,14 +123,18 @@ def _similarity(ours: np.ndarray, theirs: np.ndarray, where: np.ndarray, data_ra
             a, b, data_range=data_range, gaussian_weights=True, sigma=SSIM_SIGMA, use_sample_covariance=False, full=True
         )[1]
 
-    values = []
-    for a, b in zip(ours, theirs, strict=True):
-        # Voxels that are not compared must not differ, for they lie in the windows of others.
-        a, b = np.where(where, a, 0.0), np.where(where, b, 0.0)
-        if thin:  # a stack too thin for the window is looked at slice by slice
-            slices = zip(np.moveaxis(a, thin[0], 0), np.moveaxis(b, thin[0], 0), strict=True)
-            field = np.moveaxis(np.stack([similarity(x, y) for x, y in slices]), 0, thin[0])
-        else:
-            field = similarity(a, b)
-        values.append(float(field[inner].mean()))
-    return float(np.mean(values))
+    # A stack too thin for the window is looked at slice by slice, a thick one slab by slab: the slabs share what the
+    # window reaches over, so that the result is the same, and memory is bounded.
+    along = thin[0] if thin else int(np.argmax(where.shape))
+    where, inner = np.moveaxis(where, along, 0), np.moveaxis(inner, along, 0)
+    rows = 1 if thin else max(1, _SLAB_VOXELS // int(np.prod(where.shape[1:])))
+    total = 0.0
+    for a, b in zip(np.moveaxis(ours, along + 1, 1), np.moveaxis(theirs, along + 1, 1), strict=True):
+        for start in range(0, len(where), rows) if thin else range(edge, len(where) - edge, rows):
+            stop = min(start + rows, len(where) if thin else len(where) - edge)
+            part = slice(start, stop) if thin else slice(start - edge, stop + edge)
+            # Voxels that are not compared must not differ, for they lie in the windows of others.
+            x, y = (np.where(where[part], each[part], 0) for each in (a, b))
+            field = similarity(x[0], y[0])[None] if thin else similarity(x, y)[edge:-edge]
+            total += float(field[inner[start:stop]].sum(dtype=np.float64))
+    return total / (len(ours) * int(np.count_nonzero(inner)))

@@ -15,7 +15,7 @@ Example::
 
 from __future__ import annotations
 
-from meddl.inference.uncertainty.accumulator import UncertaintyAccumulator, grid_volumes
+from meddl.inference.uncertainty.accumulator import UncertaintyAccumulator, are_probabilities, grid_volumes
 from meddl.inference.uncertainty.augmented import AugmentedPass, FlipAxes, TestTimeAugmentation, flip_axes_for
 from meddl.inference.uncertainty.dropout import dropout_passes, has_dropout
 from meddl.inference.uncertainty.sentences import class_sentence, uncertain_fractions, volume_sentence
@@ -25,6 +25,7 @@ __all__ = [
     "FlipAxes",
     "TestTimeAugmentation",
     "UncertaintyAccumulator",
+    "are_probabilities",
     "class_sentence",
     "dropout_passes",
     "flip_axes_for",

@@ -23,6 +23,8 @@ Measure = Callable[["torch.Tensor"], Mapping[str, float]]
 """What to measure on an answer's probabilities ``(C, ...)``: for instance each structure's milliliters."""
 
 _TOLERANCE = 1e-3
+_SUM_TOLERANCE = 0.03
+"""Half precision and the blending of windows leave sums a little off one."""
 
 
 class UncertaintyAccumulator:
@@ -151,6 +153,19 @@ def grid_volumes(
         }
 
     return measure
+
+
+def are_probabilities(scores: torch.Tensor, *, exclusive: bool = True) -> bool:
+    """Tell whether scores ``(C, ...)`` are probabilities already: some networks end with their softmax or sigmoid.
+
+    Asked where a config activates nothing: a softmax of probabilities would never exceed 0.73, and everything be
+    uncertain.
+    """
+    if float(scores.min()) < -_TOLERANCE or float(scores.max()) > 1 + _TOLERANCE:
+        return False
+    if scores.shape[0] == 1 or not exclusive:
+        return True
+    return float((scores.float().sum(dim=0) - 1).abs().max()) < _SUM_TOLERANCE
 
 
 def strongest(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
