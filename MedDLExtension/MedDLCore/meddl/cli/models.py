@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from meddl.cli import models_transport
+from meddl.cli import models_check, models_transport
 from meddl.cli.progress import ProgressBar
 from meddl.errors import ModelError, UsageError
 
@@ -44,6 +44,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     trust.add_argument("--revoke", action="store_true", help="take the consent back")
     verb("remove", _remove, "remove a model from this computer", "a model of the catalog")
     models_transport.add_verbs(verb)
+    models_check.add_verb(verb)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -203,7 +203,9 @@ class Stage:
         for step in steps:
             data = self._apply(step, data, intensity)
         image = data[self._parts.image_key]
-        affine = np.asarray(getattr(image, "affine", np.eye(4)), dtype=np.float64)
+        # Where a bundle's own step joined several images to a plain array, their place is that of the first.
+        placed = image if hasattr(image, "affine") else data.get(self._parts.input_keys[0])
+        affine = np.asarray(getattr(placed, "affine", np.eye(4)), dtype=np.float64)
         # A plain tensor: MetaTensor slows every operation of the network down.
         tensor = image.as_tensor() if hasattr(image, "as_tensor") else image
         if self.flat:

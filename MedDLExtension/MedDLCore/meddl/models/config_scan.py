@@ -15,6 +15,7 @@ from meddl.models.allowed_targets import (
     TORCHSCRIPT_TARGET,
     canonical_name,
     find_target,
+    short_name,
 )
 from meddl.models.config_files import ConfigTree
 from meddl.models.config_tree import (
@@ -57,6 +58,19 @@ def scan_targets(tree: ConfigTree, ids: Iterable[str], drop: frozenset[str]) -> 
     scanner = _Scanner(tree, "", drop)
     scanner.follow(ids)
     return tuple(dict.fromkeys(scanner.targets))
+
+
+def ids_of_class(tree: ConfigTree, names: frozenset[str]) -> tuple[str, ...]:
+    """Return the ids of all components whose class has one of these short names, in order."""
+    found = []
+    stack: list[tuple[str, Any]] = [(ROOT, tree)]
+    while stack:
+        id, node = stack.pop()
+        if is_component(node) and isinstance(node["_target_"], str) and short_name(node["_target_"]) in names:
+            found.append(id)
+        if isinstance(node, dict | list):
+            stack.extend((sub_id, value) for _, sub_id, value in reversed(list(children(id, node))))
+    return tuple(found)
 
 
 def expressions(tree: ConfigTree) -> Iterator[tuple[str, str]]:

@@ -166,6 +166,10 @@ class RestrictedConfig:
         dropped = frozenset(canonical_name(name) for name in drop)
         return config_scan.scan(self._tree, self._source, wanted, dropped)
 
+    def ids_of_class(self, names: Collection[str]) -> tuple[str, ...]:
+        """Return the ids of all components whose class has one of these short names, in the config's order."""
+        return config_scan.ids_of_class(self._tree, frozenset(names))
+
     def method_calls(self, id: str) -> list[tuple[str, dict[str, Any]]]:
         """Return (method, arguments) of each ``$@id.method(name=value)`` in the config, in order. None is called.
 
