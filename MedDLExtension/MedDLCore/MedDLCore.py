@@ -1,5 +1,6 @@
 """Panel MedDL Setup: what MedDL needs, which models are there, which are trusted, and where they are kept."""
 
+import html
 import logging
 import os
 import tempfile
@@ -202,6 +203,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         models = [model.id for model in self._selectedModels() if self._canPack(model)]
         file = self.askForNewPack()
         if file:
+            file = file if Path(file).suffix else f"{file}.meddlpack"
             self._run(*self.logic.pack(models, file), _("Writing a pack"), self._showPacked)
 
     def onUnpack(self):
@@ -281,7 +283,8 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
             entry = self._entries.get(model.id)
             for column in range(self.ui.modelsTable.columnCount):
                 told = (model.name, entry.task, entry.organ, entry.modality, entry.origin) if entry else (model.id,)
-                self.ui.modelsTable.item(row, column).setToolTip(" \N{MIDDLE DOT} ".join(filter(None, told)))
+                tip = html.escape(" \N{MIDDLE DOT} ".join(filter(None, told)))
+                self.ui.modelsTable.item(row, column).setToolTip(f"<p>{tip}</p>")
         ids = [model.id for model in self._models]
         self.ui.modelsTable.selectRow(ids.index(selected.id) if selected and selected.id in ids else 0)
         self.ui.modelsTable.blockSignals(wasBlocked)
@@ -365,12 +368,12 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
 
         try:
             settings = self.logic.network()
-        except MedDLError as error:
-            self.ui.networkLabel.text = error.message
-            return
-        self.ui.proxyLineEdit.text = settings.shown_proxy
-        self.ui.mirrorsTextEdit.plainText = "\n".join(f"{start}={goal}" for start, goal in settings.mirrors.items())
-        self.ui.catalogsTextEdit.plainText = "\n".join(settings.catalogs)
+        except MedDLError:
+            settings = None  # why is among the problems
+        if settings is not None:
+            self.ui.proxyLineEdit.text = settings.shown_proxy
+            self.ui.mirrorsTextEdit.plainText = "\n".join(f"{start}={goal}" for start, goal in settings.mirrors.items())
+            self.ui.catalogsTextEdit.plainText = "\n".join(settings.catalogs)
         self.ui.networkLabel.text = "\n".join(self._problems)
         self.ui.networkLabel.visible = bool(self.ui.networkLabel.text)
 
@@ -532,9 +535,13 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
         Raises:
             meddl.errors.MedDLError: one of them is not what it should be; nothing was changed.
         """
+        from meddl.errors import MedDLError
         from meddl.models import network_settings
 
-        stored = network_settings.stored_settings()
+        try:
+            stored = network_settings.stored_settings()
+        except MedDLError:
+            stored = network_settings.NetworkSettings()  # what cannot be read is replaced
         if proxy and proxy == stored.shown_proxy:
             proxy = stored.proxy
         parsed = dict(network_settings.parse_mirror(mirror) for mirror in mirrors)
@@ -767,6 +774,13 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         ui.mirrorsTextEdit.plainText = ""
         ui.saveNetworkButton.click()
         settings = self.widget.logic.network()
+        (self.folder / "cache" / "network.json").write_text("{")
+        self.widget.refresh()
+        self.assertIn("network.json", ui.networkLabel.text)
+        self.assertEqual(ui.modelsTable.rowCount, 1)
+        ui.catalogsTextEdit.plainText = ""
+        ui.saveNetworkButton.click()
+        self.assertEqual(ui.networkLabel.text, "")
         self.assertEqual((settings.proxy, dict(settings.mirrors)), ("http://me:secret@proxy:3128", {}))
 
     def test_ownModelIsTakenOffTheList(self):

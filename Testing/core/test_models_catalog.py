@@ -394,6 +394,17 @@ def test_a_catalog_of_an_administrator_adds_models_but_no_trust(shop: Path, monk
     assert Catalog.default().find("liver").origin == 'catalog "St. Elsewhere"'
 
 
+def test_broken_settings_keep_nobody_from_what_is_there(shop: Path) -> None:
+    Catalog.default().add("organ", place=shop / "packages")
+    network_settings.settings_path().write_text("{")
+    catalog = Catalog.default()
+    assert catalog.open("organ").name == "Organ" and "network.json" in catalog.problems()[0]
+    with serving(Manners(b"x")) as url:
+        write_catalog(shop, {**GOOD, "source": {"url": url, "sha256": "0" * 64, "size": 1}})
+        with pytest.raises(ModelError, match=r"network\.json"):
+            Catalog.default().add("net")
+
+
 def test_a_catalog_cannot_take_the_place_of_another_nor_its_name(shop: Path) -> None:
     share = own_catalog(shop / "share", {**GOOD, "id": "organ", "source": FILE}, name="MedDL")
     catalog = Catalog(shop / "definitions", others=[share])

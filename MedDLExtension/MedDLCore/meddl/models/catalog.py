@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from meddl.errors import DownloadError, ModelError
+from meddl.errors import DownloadError, ModelError, UsageError
 from meddl.models import content, network_settings
 from meddl.models.bundle import ModelBundle
 from meddl.models.catalog_entry import ID, TASKS, CatalogEntry, PackageSource, UrlSource, parse_entry
@@ -59,6 +59,7 @@ class Catalog:
     ) -> None:
         self._definitions = Path(definitions)
         self._others = tuple(others)
+        self._problems: tuple[str, ...] = ()
         self._trust = TrustStore() if trust is None else trust
         self.installed = InstalledModels(cache_dir() / "models" if home is None else Path(home))
 
@@ -66,7 +67,13 @@ class Catalog:
     def default(cls) -> Catalog:
         """Return the catalog that comes with MedDL (or the one that ``$MEDDL_MODELS_DIR`` names) and those in the
         settings."""
-        return cls(definitions_dir(), others=network_settings.load().catalogs)
+        try:
+            return cls(definitions_dir(), others=network_settings.load().catalogs)
+        except (ModelError, UsageError) as error:
+            # What is on this computer works on; a download, which needs the proxy, is refused with the same sentence.
+            catalog = cls(definitions_dir())
+            catalog._problems = (error.message,)
+            return catalog
 
     def entries(self) -> tuple[CatalogEntry, ...]:
         """Return all models, installed or not: those of the catalogs in their order, then those added by hand."""
@@ -235,7 +242,7 @@ class Catalog:
         known = {entry.id for entry in catalogs.entries}
         by_hand = (self._entry_of_record(id) for id in self.installed.ids() if id not in known)
         entries = (*(self._with_state(entry) for entry in catalogs.entries), *filter(None, by_hand))
-        return Catalogs(entries, catalogs.problems)
+        return Catalogs(entries, self._problems + catalogs.problems)
 
     def _with_state(self, entry: CatalogEntry) -> CatalogEntry:
         path = entry.definition if entry.in_place else self.installed.path(entry.id)
