@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 import math
 import os
@@ -206,3 +208,9 @@ def test_importing_it_loads_nothing_heavy() -> None:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@pytest.mark.parametrize("module", ["classes", "images", "segmentations"])
+def test_examples_work(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"meddl.evaluation.{module}"))
+    assert result.attempted and not result.failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import itertools
 import os
 import subprocess
@@ -329,3 +330,10 @@ def test_a_layer_that_did_not_run_is_said() -> None:
     assert "could not be measured" in reference.sentence(monitor.features())
     with pytest.raises(ModelError, match="of 4 features"):
         reference.distance(np.zeros((2, 7)))
+
+
+def test_examples_work() -> None:
+    from meddl.inference import expectations
+
+    result = doctest.testmod(expectations)
+    assert result.attempted and not result.failed

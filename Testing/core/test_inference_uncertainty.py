@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import json
 import math
 from pathlib import Path
@@ -296,3 +297,10 @@ def test_a_model_that_tells_left_from_right_is_not_flipped_sideways(tmp_path: Pa
 
 def test_words_with_left_or_right_inside_do_not_count(tmp_path: Path) -> None:
     assert uncertainty.flip_axes_for(bundle(tmp_path, ("Bright spot", "Cleft")), np.eye(4)).axes == (0,)
+
+
+def test_examples_work() -> None:
+    from meddl.inference.uncertainty import augmented
+
+    result = doctest.testmod(augmented)
+    assert result.attempted and not result.failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,11 @@ def test_what_slicer_itself_writes_is_read(tmp_path: Path) -> None:
         world = there @ got.affine[:3, :3].T + got.affine[:3, 3]
         expected = np.argwhere(mask) * (1.5, 2.0, 3.0) + (10, 20, 30)
         np.testing.assert_allclose(world[np.lexsort(world.T)], expected[np.lexsort(expected.T)], atol=1e-6)
+
+
+def test_examples_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from meddl.volume import segmentation_reading
+
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(segmentation_reading)
+    assert result.attempted and not result.failed
