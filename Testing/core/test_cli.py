@@ -78,7 +78,7 @@ def test_infer_reads_a_dicom_folder_and_prints_json(
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
-        ({"--output": "out.png"}, 2, "Let it end in .nrrd or .nii or .nii.gz or .mha"),
+        ({"--output": "out.png"}, 2, "Let it end in .seg.nrrd or .nrrd or .nii.gz or .nii or .mha or .dcm"),
         ({"--output": "no/such/folder/out.nrrd"}, 1, "folder for out.nrrd does not exist"),
         ({"--device": "cuda:77"}, 2, "There is no GPU number 77"),
         ({"--input": "missing.nrrd"}, 1, "missing.nrrd"),
