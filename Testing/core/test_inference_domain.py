@@ -19,6 +19,7 @@ import torch
 from core import tiny_bundle
 from core.phantoms import axis_orders, reordered
 from meddl.errors import ModelError, UsageError
+from meddl.inference import Predictor, RunOptions
 from meddl.inference.domain import check_domain
 from meddl.inference.features import FeatureMonitor, ReferenceStatistics, reference_statistics
 from meddl.models import ModelBundle
@@ -330,6 +331,33 @@ def test_a_layer_that_did_not_run_is_said() -> None:
     assert "could not be measured" in reference.sentence(monitor.features())
     with pytest.raises(ModelError, match="of 4 features"):
         reference.distance(np.zeros((2, 7)))
+
+
+def test_a_run_tells_when_the_image_is_strange_to_the_network(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+
+    def noise() -> np.ndarray:  # on the grid and in the range that the preprocessing makes
+        array = random.random((1, 32, 32, 32), np.float32)
+        return (array - array.min()) / np.ptp(array)
+
+    net, collected = tiny_bundle.network(), []
+    for _ in range(6):
+        with torch.inference_mode(), FeatureMonitor(net, "model.0") as monitor:
+            net(torch.from_numpy(noise())[None])
+        collected.append(monitor.features())
+    statistics = reference_statistics(collected, "model.0", margin=2.0).to_metadata()
+    bundle = ModelBundle.open(tiny_bundle.write(tmp_path / "b", metadata={"meddl": {"reference": statistics}}))
+    predictor = Predictor(bundle, RunOptions(device="cpu", engine="torch"))
+    place = np.diag([1.5, 1.5, 1.5, 1.0])
+    stripes = np.zeros((1, 32, 32, 32), np.float32)
+    stripes[:, ::8] = 1
+
+    def told(array: np.ndarray) -> list[str]:
+        return [each for each in predictor.predict(Volume(array, place)).provenance["domain"] if "network" in each]
+
+    assert told(noise()) == []
+    (sentence,) = told(stripes)
+    assert "unlike the 6 it was compared with" in sentence
 
 
 def test_examples_work() -> None:
