@@ -68,10 +68,16 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = self.createLogic()
         self.jobPanel = JobPanel(lambda: self.logic.runner, self.ui)
-        for table, stretched in ((self.ui.healthTable, 1), (self.ui.modelsTable, 0), (self.ui.trustTable, 0)):
+        for table, stretched in ((self.ui.healthTable, 1), (self.ui.trustTable, 0)):
             header = table.horizontalHeader()
             header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
             header.setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
+
+        # The name keeps its room in a narrow panel; what is left out is in the tooltip.
+        header = self.ui.modelsTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Interactive)
+        header.resizeSection(0, 170)
 
         self.ui.checkButton.connect("clicked(bool)", self.onCheck)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
@@ -282,7 +288,11 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         for row, model in enumerate(self._models):
             entry = self._entries.get(model.id)
             for column in range(self.ui.modelsTable.columnCount):
-                told = (model.name, entry.task, entry.organ, entry.modality, entry.origin) if entry else (model.id,)
+                told = (
+                    (model.name, entry.task, entry.organ, entry.modality, entry.license, entry.origin)
+                    if entry
+                    else (model.id,)
+                )
                 tip = html.escape(" \N{MIDDLE DOT} ".join(filter(None, told)))
                 self.ui.modelsTable.item(row, column).setToolTip(f"<p>{tip}</p>")
         ids = [model.id for model in self._models]
@@ -304,7 +314,7 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         origin = entry.origin if entry is not None else _("folder")
         if len(origin) > 18:  # all of it is in the tooltip
             origin = f"{origin[:17]}\N{HORIZONTAL ELLIPSIS}"
-        return model.name, model.facts.get("license", ""), size, origin, state
+        return model.name, state, size, model.facts.get("license", ""), origin
 
     def _fits(self, model, text):
         entry = self._entries.get(model.id)
@@ -331,7 +341,10 @@ class MedDLCoreWidget(ScriptedLoadableModuleWidget):
         running = self.jobPanel.isRunning
         own = model is not None and self.logic.isOwn(model.id)
         entry = self._entries.get(model.id) if model is not None else None
-        ui.modelDescription.text = description_html(model) if model is not None else ""
+        description = description_html(model) if model is not None else ""
+        if entry is not None and not entry.built_in:
+            description += "<p>" + html.escape(_("From: {origin}").format(origin=entry.origin)) + "</p>"
+        ui.modelDescription.text = description
         missing = model is not None and not model.installed
         ui.addModelButton.enabled = missing and not running
         ui.addFromButton.enabled = missing and not running
@@ -690,19 +703,19 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
     def test_modelIsAddedAndRemoved(self):
         ui = self.widget.ui
         self.assertEqual(ui.modelsTable.rowCount, 1)
-        self.assertEqual(ui.modelsTable.item(0, 4).text(), "no")
+        self.assertEqual(ui.modelsTable.item(0, 1).text(), "no")
         self.assertFalse(ui.removeModelButton.enabled)
         ui.addModelButton.click()
         self.waitForEnd()
-        self.assertEqual(ui.modelsTable.item(0, 4).text(), "yes", ui.statusLabel.text)
+        self.assertEqual(ui.modelsTable.item(0, 1).text(), "yes", ui.statusLabel.text)
         self.assertFalse(ui.addModelButton.enabled)
         self.widget.confirm = lambda question: True
         ui.removeModelButton.click()
-        self.assertEqual(ui.modelsTable.item(0, 4).text(), "no")
+        self.assertEqual(ui.modelsTable.item(0, 1).text(), "no")
 
     def test_modelsAreSearched(self):
         ui = self.widget.ui
-        self.assertEqual(ui.modelsTable.item(0, 3).text(), "MedDL")
+        self.assertEqual(ui.modelsTable.item(0, 4).text(), "MedDL")
         ui.searchLineEdit.text = "threshold mri"
         self.assertEqual(ui.modelsTable.rowCount, 1)
         ui.searchLineEdit.text = "liver"
@@ -724,11 +737,11 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         ui.addFromButton.click()
         self.waitForEnd()
         self.assertEqual(len(told), 1)
-        self.assertEqual(ui.modelsTable.item(0, 4).text(), "no")
+        self.assertEqual(ui.modelsTable.item(0, 1).text(), "no")
         self.widget.askForFolder = lambda: str(self.folder / "catalog")
         ui.addFromButton.click()
         self.waitForEnd()
-        self.assertEqual(ui.modelsTable.item(0, 4).text(), "yes", ui.statusLabel.text)
+        self.assertEqual(ui.modelsTable.item(0, 1).text(), "yes", ui.statusLabel.text)
 
     def test_modelIsPackedAndUnpacked(self):
         ui = self.widget.ui
@@ -746,7 +759,7 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         self.widget.askForPack = lambda: str(pack)
         ui.unpackButton.click()
         self.waitForEnd()
-        self.assertEqual(ui.modelsTable.item(0, 4).text(), "yes", ui.statusLabel.text)
+        self.assertEqual(ui.modelsTable.item(0, 1).text(), "yes", ui.statusLabel.text)
         ui.unpackButton.click()
         self.waitForEnd()
         self.assertIn("already", ui.statusLabel.text)
@@ -818,10 +831,10 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         others.mkdir()
         self.widget.confirm = lambda question: False
         self.widget.ui.deleteCacheButton.click()
-        self.assertEqual(self.widget.ui.modelsTable.item(0, 4).text(), "yes")
+        self.assertEqual(self.widget.ui.modelsTable.item(0, 1).text(), "yes")
         self.widget.confirm = lambda question: True
         self.widget.ui.deleteCacheButton.click()
-        self.assertEqual(self.widget.ui.modelsTable.item(0, 4).text(), "no")
+        self.assertEqual(self.widget.ui.modelsTable.item(0, 1).text(), "no")
         self.assertTrue(others.is_dir())
         self.assertEqual(len(self.widget.logic.consents()), 1)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -566,6 +568,28 @@ def test_two_processes_add_a_model_once(shop: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0]
     assert outputs == {bundle_digest(shop / "whole")} and manners.sent == source["size"]
     assert sorted(path.name for path in (cache_dir() / "models").iterdir()) == ["net", "net.json"]
+
+
+def test_a_killed_addition_goes_on_and_leaves_nothing(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    data = random.Random(3).randbytes(600_000)
+    facts = {**GOOD, "id": "organ", "files": {"models/model.bin": _sha256(data)}}
+    manners = Manners(data, pause_s=0.2)
+    program = PROGRAM.replace("net", "organ")
+    with serving(manners) as url:
+        source = {"url": url, "sha256": _sha256(data), "size": len(data), "file": "models/model.bin"}
+        write_bundle(shop / "definitions" / "organ", metadata={**METADATA, "name": "Organ"})
+        write_catalog(shop, {**facts, "source": source})
+        process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(CORE)})
+        while manners.sent < 200_000 and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert [path.name[:11] for path in (cache_dir() / "models").iterdir()] == [".new-organ-"]
+        manners.pause_s = 0
+        Catalog.default().add("organ")
+    assert manners.requests[-1]["Range"].startswith("bytes=")
+    assert sorted(path.name for path in (cache_dir() / "models").iterdir()) == ["organ", "organ.json"]
 
 
 RECORD = """

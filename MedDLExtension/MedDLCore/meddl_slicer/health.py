@@ -171,7 +171,9 @@ def _least(package: packages.Package) -> str:
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes for people: "850 MB", "7.9 GB"."""
+    """Return a number of bytes for people: "12 kB", "850 MB", "7.9 GB"."""
+    if 0 < size < 1 << 20:
+        return f"{max(1, round(size / 1024))} kB"
     if size >= 10 * _GIB:
         return f"{size / _GIB:.0f} GB"
     if size >= _GIB:

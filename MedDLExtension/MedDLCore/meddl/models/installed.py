@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class InstalledModels:
 
     @contextlib.contextmanager
     def changing(
-        self, ids: Iterable[str], cancelled: Callable[[], bool] | None, waiting: Callable[[], None]
+        self, ids: Collection[str], cancelled: Callable[[], bool] | None, waiting: Callable[[], None]
     ) -> Iterator[Path]:
         """Keep other processes from installing these models, and give a scratch folder on the same disk."""
         try:
@@ -75,7 +75,10 @@ class InstalledModels:
         with contextlib.ExitStack() as locks:
             for id in sorted(set(ids)):  # in one order, so that no two wait for one another
                 locks.enter_context(locked(self.home.parent / "locks" / f"{id}.lock", cancelled, waiting))
-            scratch = Path(tempfile.mkdtemp(dir=self.home, prefix=".new-"))
+            # Whoever made these held the same lock and has gone without tidying up.
+            for left in (path for id in ids for path in self.home.glob(f".new-{id}-*")):
+                shutil.rmtree(left, ignore_errors=True)
+            scratch = Path(tempfile.mkdtemp(dir=self.home, prefix=f".new-{min(ids)}-"))
             try:
                 yield scratch
             finally:
