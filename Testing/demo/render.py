@@ -20,7 +20,12 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLModelSliceDisplayableManager")
+SLICE_MANAGERS = (
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLColorLegendDisplayableManager",
+)
 THREE_D_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
     "vtkMRMLViewDisplayableManager",
@@ -56,6 +61,8 @@ class _View:
         self.application_logic.SetSliceLogics(vtk.vtkCollection())
         self.application_logic.SetViewLogics(vtk.vtkCollection())
         self.application_logic.SetMRMLScene(scene)
+        if hasattr(getattr(slicer, "modules", None), "markups"):  # by which the manager of markups finds its widgets
+            self.application_logic.SetModuleLogic("Markups", slicer.modules.markups.logic())
         self.renderer = vtk.vtkRenderer()
         self.window = vtk.vtkRenderWindow()
         self.window.SetOffScreenRendering(1)
@@ -112,7 +119,7 @@ class SliceView(_View):
         # In a layer of its own below everything else: a translucent overlay drawn first would hide the slice.
         background = vtk.vtkRenderer()
         background.AddViewProp(actor)
-        self.window.SetNumberOfLayers(2)
+        self.window.SetNumberOfLayers(max(2, self.window.GetNumberOfLayers()))  # legends have one of their own
         self.renderer.SetLayer(1)
         self.window.AddRenderer(background)
 

@@ -32,8 +32,8 @@ def write(session: Session, folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def _write_segmentation(session: Session, path: Path) -> None:
-    session.segmentation.AddDefaultStorageNode(str(path))
-    if not session.segmentation.GetStorageNode().WriteData(session.segmentation):
+    session.output.AddDefaultStorageNode(str(path))
+    if not session.output.GetStorageNode().WriteData(session.output):
         raise OSError(f"{path} could not be written")
 
 
@@ -48,7 +48,7 @@ def _draw(session: Session, report: dict[str, Any], path: Path) -> None:
     model, software = provenance["model"], provenance["software"]
     picture = figure.four_up(
         session.volume,
-        session.segmentation,
+        session.output,
         f"{model['name']} {model['version']}",
         f"{report['input']}  \N{MIDDLE DOT}  {report['seconds']['apply_to_result']:.1f} s on "
         f"{provenance['device']['type'].upper()}  \N{MIDDLE DOT}  {model['license']} license",

@@ -1,4 +1,4 @@
-"""A Slicer session without Slicer's program: the host of `Testing/host`, one volume and the panel MedDL Inference."""
+"""A Slicer session without Slicer's program: the host of `Testing/host`, an image and the panel MedDL Inference."""
 
 from __future__ import annotations
 
@@ -12,21 +12,31 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Session:
-    """The panel, ready to be used on the image in a file.
+    """The panel, ready to be used on an image.
 
     Attributes:
         scene, volume, widget: the MRML scene, the image's node, the panel.
-        segmentation: the result's node, after :meth:`apply`.
+        output: the result's main node, after :meth:`apply`.
+
+    Args:
+        image: a file, or a `meddl.volume.Volume`.
+        model: name in the catalog, or where the model is.
+        name: of the image's node.
     """
 
-    def __init__(self, image: Path, model: str) -> None:
+    def __init__(self, image: Any, model: str, name: str = "T1 head") -> None:
         # In testing mode nothing opens a dialog and waits for an answer that nobody here would give.
         self.slicer = host.start(testing=True)
         for module in ("MedDLCore", "MedDLInference"):
             host.load_module(REPOSITORY / "MedDLExtension" / module / f"{module}.py")
         self.scene = self.slicer.mrmlScene
-        self.volume = self.slicer.util.loadVolume(str(image), {"name": "T1 head"})
-        self.segmentation: Any = None
+        if isinstance(image, Path):
+            self.volume = self.slicer.util.loadVolume(str(image), {"name": name})
+        else:
+            from meddl_slicer.nodes import add_volume_node
+
+            self.volume = add_volume_node(image, name)
+        self.output: Any = None
         self.widget = self.slicer.util.getModuleWidget("MedDLInference")
         self.widget.parent.show()  # as in Slicer's module panel: what is folded hides when it is first shown
         self.widget.enter()
@@ -48,8 +58,8 @@ class Session:
         while self.widget.jobPanel.isRunning and time.monotonic() < deadline:
             self.slicer.app.processEvents()
             time.sleep(0.01)
-        self.segmentation = self.widget.logic.getParameterNode().outputSegmentation
-        if self.segmentation is None:
+        self.output = self.widget.results.result.node if self.widget.results.result is not None else None
+        if self.output is None:
             raise RuntimeError(f"There is no result; the panel says: {self.widget.ui.statusLabel.text}")
 
     def show_3d(self) -> None:
@@ -62,14 +72,14 @@ class Session:
         from meddl_slicer.runs import table_of
         from meddl_slicer.table import values
 
-        _, rows = values(table_of(self.segmentation))
+        _, rows = values(table_of(self.output))
         return {row[0]: round(row[1], 3) for row in rows}
 
     def provenance(self) -> dict[str, Any]:
-        """What the segmentation node tells about where it comes from."""
+        """What the result's node tells about where it comes from."""
         from meddl_slicer import provenance
 
-        return provenance.read(self.segmentation) or {}
+        return provenance.read(self.output) or {}
 
     def grab_panel(self, path: Path, width: int) -> None:
         """Save a picture of the panel as it looks now, `width` pixels wide and as high as it needs."""

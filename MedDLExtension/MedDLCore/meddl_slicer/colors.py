@@ -68,7 +68,6 @@ def show_map(
         legend.SetTitleText(title)
         legend.SetLabelFormat(label_format)
         legend.SetNumberOfLabels(5)
-        legend.SetPosition(0.97, 0.5)
         legend.SetVisibility(True)
 
 
