@@ -376,6 +376,8 @@ def test_a_model_that_comes_with_its_catalog_is_used_in_place(shop: Path) -> Non
         catalog.remove("organ")
     (shop / "definitions" / "organ" / "models" / "model.pt").write_bytes(b"other")
     assert "damaged" in catalog.verify("organ")[0]
+    with pytest.raises(ModelError, match="installed anew"):
+        catalog.add("organ")
 
 
 def test_a_catalog_of_an_administrator_adds_models_but_no_trust(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

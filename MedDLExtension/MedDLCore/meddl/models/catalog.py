@@ -149,6 +149,9 @@ class Catalog:
         if place is not None and not any(entry.id == id for entry in self.entries()):
             return self._add_own(id, Path(place), say, cancelled)
         entry = self.find(id)
+        if entry.in_place and not self._is_whole(entry):
+            whose = "MedDL" if entry.built_in else f"the {entry.origin}"
+            raise ModelError(f"{' '.join(self.verify(id))} It comes with {whose}, which has to be installed anew.")
         if not self._is_whole(entry):
             with self.installed.changing(
                 [id], cancelled, lambda: say(0.0, f"Waiting for another MedDL that adds {entry.name}")
