@@ -218,6 +218,40 @@ def test_an_image_is_reconstructed_in_its_own_units(tmp_path: Path, trust: Trust
     assert np.allclose(made.array, image.array, atol=1e-2)
 
 
+def test_points_and_boxes_are_found_where_they_are(tmp_path: Path, trust: TrustStore) -> None:
+    import torch
+
+    class Peak(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image * 20 - 10
+
+    class Boxes(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            sizes = torch.full_like(image, 1.6094379)  # log 5 mm
+            return torch.cat([image * 20 - 10, image * 0, image * 0, image * 0, sizes, sizes, sizes], dim=1)
+
+    array = np.zeros((1, 20, 20, 20), np.float32)
+    array[0, 4, 9, 14] = 100
+    image = Volume(array, np.diag([-1.0, 1, 2, 1]))
+    facts: dict[str, Any] = {"channels": ["CT"], "orientation": "RAS", "intensity": {"scale": "0..1"}}
+    torch.jit.save(torch.jit.script(Peak()), str(tmp_path / "peak.ts"))
+    torch.jit.save(torch.jit.script(Boxes()), str(tmp_path / "boxes.ts"))
+    for name, more in (
+        ("peak.ts", {"task": "landmarks", "points": ["AC"]}),
+        ("boxes.ts", {"task": "detection", "classes": ["nodule"], "detection": {"kind": "center_heatmap"}}),
+    ):
+        bundle = ModelBundle.open(write_sidecar(tmp_path / name, {**facts, **more}))
+        assert bundle.check().problems == ()
+        trust.record(bundle, "test")
+        prediction = Predictor(bundle, "cpu", trust).predict(image)
+        if name == "peak.ts":
+            (point,) = prediction.points
+            assert point.name == "AC" and np.allclose(point.position, [-4, 9, 28], atol=0.1)
+        else:
+            best = prediction.boxes[0]
+            assert best.label == "nodule" and np.allclose(best.center, [-4, 9, 28]) and np.allclose(best.size, 5)
+
+
 def test_flat_networks_take_pictures(tmp_path: Path, trust: TrustStore) -> None:
     import torch
 

@@ -38,8 +38,9 @@ CLASS_PACKAGES = {
     "NetAdapter": "torchvision",
     "CellSamWrapper": "segment_anything",
     "Transchex": "transformers",
+    "OnnxNetwork": "onnxruntime",
 }
-"""Classes of MONAI that take an optional package to be made."""
+"""Classes of MONAI, and our own, that take an optional package to be made."""
 INSTALL_NAMES = {
     "PIL": "pillow", "cc3d": "connected-components-3d", "cv2": "opencv-python", "ignite": "pytorch-ignite",
     "segment_anything": "segment-anything", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "PyYAML",
