@@ -1,6 +1,6 @@
 """Connected components of label maps: the same answers as MONAI's transforms, all labels in one pass.
 
-``keep_largest`` is ``KeepLargestConnectedComponent`` and ``fill_holes`` is ``FillHoles``, for a label map (not one-hot).
+``keep_largest`` is ``KeepLargestConnectedComponent``, ``fill_holes`` is ``FillHoles``, for label maps (not one-hot).
 """
 
 from __future__ import annotations

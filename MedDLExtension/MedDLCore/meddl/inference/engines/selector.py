@@ -190,8 +190,8 @@ class EngineSelector:
             return Guarded(engine, plain, self._note)
         logger.info("%s disagrees: %s", candidate.title, near)
         self._note(
-            f"{candidate.title} in {candidate.precision} did not give float32 PyTorch's answer to this case's own window "
-            f"({100 * near.voxels:.2f} % of the voxels agree): it was not used."
+            f"{candidate.title} in {candidate.precision} did not answer as PyTorch in float32 to this case's own "
+            f"window ({100 * near.voxels:.2f} % of the voxels agree): it was not used."
         )
         return None
 
