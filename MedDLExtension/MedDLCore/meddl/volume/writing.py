@@ -6,11 +6,9 @@ on medical images.
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import secrets
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +25,7 @@ from .itk import storable_dtype
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
 
 _LEVEL = 1
+"""Of ISA-L, Intel's implementation of deflate: several times as fast as zlib at the same size."""
 _BLOCK = 1 << 24
 _NRRD_TYPES = {
     "i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32", "i8": "int64",
@@ -186,11 +185,13 @@ def _write_meta(volume: Volume, file: BinaryIO, facts: Mapping[str, str]) -> Non
             "The image's axes are not at right angles to each other, which .mha cannot hold. "
             "Write it as .nrrd or .nii.gz."
         )
+    from isal import isal_zlib
+
     array = volume.array.astype(storable_dtype(volume.array.dtype), copy=False)
     lps = flip_lps_ras(volume.affine)
     spacing = spacing_of(lps)
     packed = io.BytesIO()  # its size has to stand before it
-    packer = zlib.compressobj(_LEVEL)
+    packer = isal_zlib.compressobj(_LEVEL)
     for block in _blocks(array):
         packed.write(packer.compress(block))
     packed.write(packer.flush())
@@ -225,7 +226,9 @@ def _words(numbers: np.ndarray) -> str:
 
 def _write_gzip(file: BinaryIO, start: bytes, array: np.ndarray) -> None:
     # No name and no time in the gzip header: the same volume gives the same bytes.
-    with gzip.GzipFile("", "wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packer:
+    from isal import igzip
+
+    with igzip.IGzipFile("", "wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packer:
         packer.write(start)
         for block in _blocks(array):
             packer.write(block)
