@@ -92,6 +92,10 @@ class Postprocessing:
     def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
         """Return ``(C, ...)`` probabilities, also where the config decides on plain scores."""
         if self.activation == "none":
+            from meddl.inference.uncertainty import are_probabilities
+
+            if are_probabilities(scores, exclusive=not self.keeps_every_channel):
+                return scores.float()  # the network ends in a softmax or sigmoid of its own
             alone = scores.shape[0] == 1 or self.keeps_every_channel
             return scores.float().sigmoid() if alone else scores.float().softmax(dim=0)
         return self.activate(scores.float())

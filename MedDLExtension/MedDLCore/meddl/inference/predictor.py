@@ -150,16 +150,18 @@ class Predictor:
         image = self._one_image(volumes, run)
         rest = tuple(self._one_image([frame], run) for frame in frames)
         self._check_sequence(rest)
-        prediction = self._watched(domain, lambda: self._task.predict(image, run, frames=rest))
+        prediction = self._watched(domain, run, lambda: self._task.predict(image, run, frames=rest))
         if reference is not None:
             prediction = _with_quality(prediction, reference, run)
         provenance = record(self.bundle, volumes, self.device, run, self._execution(), domain)
         run.tell(1.0, "Done")
         return replace(prediction, provenance=provenance)
 
-    def _watched(self, domain: list[str], predict: Callable[[], Prediction]) -> Prediction:
+    def _watched(self, domain: list[str], run: Run, predict: Callable[[], Prediction]) -> Prediction:
         """Run, and add to ``domain`` whether the image looks strange to the network, where the bundle lets us know."""
         if self._statistics is None:
+            return predict()
+        if run.options.uncertainty == "dropout":  # what is left out by chance makes every image strange
             return predict()
         with FeatureMonitor(self._task.stages[-1].network, self._statistics.layer) as monitor:
             prediction = predict()
@@ -261,4 +263,6 @@ def _with_quality(prediction: Prediction, reference: Volume, run: Run) -> Predic
         raise UsageError("A reference image is for models that make an image.")
     with run.watch.step("quality"):
         quality = compare_images(prediction.image, reference)
-    return replace(prediction, quality={"psnr_db": quality.psnr_db, "ssim": quality.ssim})
+    # Equal images have no finite ratio of signal to noise, and JSON no infinity.
+    told = {"psnr_db": quality.psnr_db, "ssim": quality.ssim}
+    return replace(prediction, quality={name: value for name, value in told.items() if np.isfinite(value)})
