@@ -259,6 +259,9 @@ class _NnUNetPostprocessing(Postprocessing):
         # Logits are what nnU-Net interpolates. Moved so that they are decided on at 0.5, as probabilities are.
         return scores + 0.5 if self.keeps_every_channel else scores
 
+    def finish_labels(self, labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+        return labels
+
     def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
         return scores.float().sigmoid() if self.keeps_every_channel else scores.float().softmax(dim=0)
 
