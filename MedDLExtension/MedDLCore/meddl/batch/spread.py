@@ -7,20 +7,24 @@ computer, use TLS.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meddl.batch.seats import OnProgress, Work
+from meddl.batch.seats import Finished, OnProgress, Work
 from meddl.errors import JobError, UsageError, WorkerDied, from_dict, to_dict
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 30.0
-_LOST = ("KilledWorker", "WorkerDied", "CommClosedError", "CancelledError", "FutureCancelledError")
+_LOOK_AGAIN_S = 0.5
+_WORKERS_A_CASE_MAY_LOSE = 2
+_LOST = ("KilledWorker", "CommClosedError", "CancelledError", "FutureCancelledError")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,10 @@ class Spread:
             raise UsageError(
                 f"No dask scheduler answers at {address}. Check the address, and TLS if it asks for that."
             ) from error
-        self._futures: list[Any] = []
+        self._patience = patience
+        self._cases: list[_Remote] = []
+        self._workers: set[str] = set()
+        self._looked, self._seen = -math.inf, time.monotonic()
         self.notes: tuple[str, ...] = ()
         if not address.startswith(("tls://", "inproc://")) and not _is_local(address):
             self.notes = ("The connection to the workers is not encrypted. Use TLS in a network that others share.",)
@@ -80,27 +87,57 @@ class Spread:
 
     @property
     def free(self) -> bool:
-        self._futures = [future for future in self._futures if not future.done()]
-        # One more than there are processes: none of them waits for this side to notice that it is free.
-        return len(self._futures) <= self._count()
+        self._look()
+        return bool(self._idle()) or self._deserted
 
     def submit(self, params: dict[str, Any], on_progress: OnProgress) -> Work:
-        future = self._client.submit(_work, params, pure=False, retries=1)
-        self._futures.append(future)
+        if self._deserted:
+            return Finished(None, WorkerDied("All dask workers are lost. Start some, then start the batch again."))
+        case = _Remote(self._client, params)
+        case.give_to(self._idle()[0])
+        self._cases.append(case)
         on_progress(0.0, "Handed to a worker")
-        return _Remote(future)
+        return case
 
     def turn(self) -> None:
+        self._look()
+        self._cases = [case for case in self._cases if not case.done]
+        for case in self._cases:
+            if case.worker is not None and (case.failed_with_worker or case.worker not in self._workers):
+                case.take_back()
+            if case.worker is None and self._deserted:
+                case.give_up()
+            elif case.worker is None and not case.done and (idle := self._idle()):
+                case.give_to(idle[0])
         time.sleep(0.05)
 
     def close(self) -> None:
-        for future in self._futures:
-            if not future.done():
-                future.cancel()
-        self._client.close(timeout=5)
+        for case in self._cases:
+            case.take_back()
+        with contextlib.suppress(OSError, RuntimeError, TimeoutError):
+            self._client.close(timeout=5)
 
-    def _count(self) -> int:
-        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+    def _look(self) -> None:
+        """Find out which workers there are now."""
+        if time.monotonic() - self._looked < _LOOK_AGAIN_S:
+            return
+        try:
+            self._workers = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise JobError("The dask scheduler was lost. Start the batch again, and it goes on.") from error
+        self._looked = time.monotonic()
+        if self._workers:
+            self._seen = self._looked
+
+    def _idle(self) -> list[str]:
+        """Return the workers without a case, so that none of them waits behind another one and dies with it."""
+        busy = {case.worker for case in self._cases if not case.done}
+        return sorted(self._workers - busy)
+
+    @property
+    def _deserted(self) -> bool:
+        """Whether there have been no workers for so long that none will come back."""
+        return not self._workers and time.monotonic() - self._seen > self._patience
 
     def _wait_for_workers(self, patience: float) -> None:
         try:
@@ -121,27 +158,58 @@ class Spread:
 
 
 class _Remote:
-    def __init__(self, future: Any) -> None:
-        self._future = future
+    """A case that one of the workers has. A second one gets it if the first is lost."""
+
+    def __init__(self, client: Any, params: dict[str, Any]) -> None:
+        self.worker: str | None = None
+        self._client, self._params = client, params
+        self._future: Any = None
+        self._lost = 0
+        self._error: WorkerDied | None = None
 
     @property
     def done(self) -> bool:
-        return bool(self._future.done())
+        if self._error is not None:
+            return True
+        return self._future is not None and bool(self._future.done()) and not self.failed_with_worker
+
+    @property
+    def failed_with_worker(self) -> bool:
+        """Whether dask has given the case up because its worker died."""
+        if self._future is None or not self._future.done():
+            return False
+        return self._future.status in ("cancelled", "lost") or (
+            self._future.status == "error" and type(self._future.exception()).__name__ in _LOST
+        )
+
+    def give_to(self, worker: str) -> None:
+        self.worker = worker
+        self._future = self._client.submit(_work, self._params, pure=False, workers=[worker])
+
+    def take_back(self) -> None:
+        """Note that the worker is lost."""
+        if self._future is not None and not self._future.done():
+            self._future.cancel()
+        self._future, self.worker = None, None
+        self._lost += 1
+        if self._lost >= _WORKERS_A_CASE_MAY_LOSE:
+            self.give_up()
+
+    def give_up(self) -> None:
+        self._error = WorkerDied("The workers that had this case were lost. Most likely their memory did not suffice.")
 
     def result(self) -> dict[str, Any]:
+        if self._error is not None:
+            raise self._error
         try:
             answer = self._future.result()
         except Exception as error:
             logger.debug("worker: %r", error)
-            if type(error).__name__ in _LOST:
-                raise WorkerDied(
-                    "The workers that had this case were lost, one after the other. "
-                    "Most likely their memory did not suffice."
-                ) from error
             raise JobError(f"A worker failed in a way that MedDL did not foresee ({type(error).__name__}).") from error
         if "error" in answer:
             raise from_dict(answer["error"])
-        return answer["record"]
+        record: dict[str, Any] = answer["record"]
+        return record
 
 
 _one_at_a_time = threading.Lock()
