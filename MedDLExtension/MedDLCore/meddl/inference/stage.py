@@ -55,13 +55,13 @@ class Prepared:
     Attributes:
         image: ``(C, i, j, k)`` float32 on the CPU, a plain tensor; ``k`` is 1 for flat networks.
         affine: 4x4, its voxel index to RAS mm.
-        intensity: how its values follow from the input's.
+        intensity: how its values follow from the input's, where that was asked for.
         nearest_axes: axes along which scores are not interpolated on the way back, but taken from the nearest slice.
     """
 
     image: torch.Tensor
     affine: np.ndarray
-    intensity: IntensityMap
+    intensity: IntensityMap | None = None
     nearest_axes: tuple[int, ...] = ()
 
 
@@ -123,7 +123,7 @@ class Stage:
         """What a recurrent network reads one after the other: ``slices``, ``frames``, or "" for other networks."""
         return str(_mapping(_mapping(self.bundle.metadata.get("meddl")).get("sequence")).get("axis", ""))
 
-    def prepare(self, volume: Volume, box: Locate | None = None) -> Prepared:
+    def prepare(self, volume: Volume, box: Locate | None = None, *, units: bool = False) -> Prepared:
         """Return the preprocessed image.
 
         Args:
@@ -131,6 +131,8 @@ class Stage:
             box: for the fine stage of a cascade. Called with the affine and shape that the image has when it comes to
                 the config's ``SpatialCropd`` step, it returns what to crop to; passed on as the config's ``roi_start``
                 and ``roi_end``.
+            units: find out how the values change, so that the network's answer can be told in the input's units; costs
+                a copy of the image.
         """
         import torch
         from monai.data import MetaTensor
@@ -139,7 +141,7 @@ class Stage:
         array = volume.array[..., 0] if self.flat else volume.array
         image = MetaTensor(torch.from_numpy(array.astype(np.float32, order="C")), affine=torch.tensor(volume.affine))
         data = self._keyed(image)
-        intensity = IntensityMap(volume.channels)
+        intensity = IntensityMap(volume.channels) if units else None
         if box is None:
             return self._prepared(self._steps, data, intensity)
         crop = next((index for index, step in enumerate(self._steps) if step_name(step) == "SpatialCropd"), None)
@@ -199,7 +201,7 @@ class Stage:
             raise ModelError("The time frames have different sizes. All frames of a sequence must lie on one grid.")
         return self.executor.forward((torch.stack(images, dim=-1) if self.sequence == "frames" else images[0])[None])[0]
 
-    def _prepared(self, steps: Sequence[Any], data: dict[str, Any], intensity: IntensityMap) -> Prepared:
+    def _prepared(self, steps: Sequence[Any], data: dict[str, Any], intensity: IntensityMap | None) -> Prepared:
         for step in steps:
             data = self._apply(step, data, intensity)
         image = data[self._parts.image_key]
@@ -219,9 +221,9 @@ class Stage:
             )
         return Prepared(tensor.float().contiguous(), affine, intensity)
 
-    def _apply(self, step: Any, data: dict[str, Any], intensity: IntensityMap) -> dict[str, Any]:
+    def _apply(self, step: Any, data: dict[str, Any], intensity: IntensityMap | None) -> dict[str, Any]:
         before = data.get(self._parts.image_key)
-        if before is None or not type(step).__module__.startswith("monai.transforms.intensity"):
+        if intensity is None or before is None or not type(step).__module__.startswith("monai.transforms.intensity"):
             return apply([step], data, self._parts.image_key)
         kept = before.as_tensor().clone()
         data = apply([step], data, self._parts.image_key)

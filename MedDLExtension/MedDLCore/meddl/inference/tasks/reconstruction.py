@@ -59,7 +59,7 @@ class ReconstructionTask:
             run.note("The image's axes are not at right angles: the network saw it resampled to a straight grid.")
         run.tell(0.05, "Preparing the image")
         with run.watch.step("preprocess"):
-            prepared = self._stage.prepare(straight)
+            prepared = self._stage.prepare(straight, units=not self._own_units)
         with run.watch.step("network"):
             scores = self._stage.scores(
                 prepared, run.windows(0.1, 0.85, "Reconstructing"), run.cancelled, same_grid=False
@@ -103,7 +103,7 @@ class ReconstructionTask:
             raise ModelError(f"The network of '{self._bundle.name}' answered with values that are no numbers.")
         if self._own_units:
             return values.astype(np.float32)
-        if not prepared.intensity.linear:
+        if prepared.intensity is None or not prepared.intensity.linear:
             run.note("The values are the network's own: its preprocessing of intensities cannot be undone.")
             return values.astype(np.float32)
         return prepared.intensity.undo(values.astype(np.float64)).astype(np.float32)
