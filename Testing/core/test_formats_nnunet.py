@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import pickle
+import random
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from core import tiny_nnunet
+from core.fuzzing import broken
 from core.tiny_nnunet import REGIONS, write_folder
 from meddl.errors import ModelError
 from meddl.models import ModelBundle
@@ -186,6 +188,47 @@ def test_plans_that_name_what_is_not_nnunets_own_are_refused(path: str, value: A
     assert any(said in problem for problem in ModelBundle.open(folder).check().problems)
 
 
+def old_plans() -> dict[str, Any]:
+    """Return plans as nnU-Net wrote them before 2.4, with the network told by its numbers."""
+    plans = json.loads(json.dumps(tiny_nnunet.plans()))
+    configuration = plans["configurations"]["3d_fullres"]
+    del configuration["architecture"]
+    configuration.update(
+        UNet_class_name="PlainConvUNet", UNet_base_num_features=4, unet_max_num_features=8,
+        n_conv_per_stage_encoder=[1, 1], n_conv_per_stage_decoder=[1], num_pool_per_axis=[1, 1, 1],
+        pool_op_kernel_sizes=[[1, 1, 1], [2, 2, 2]], conv_kernel_sizes=[[3, 3, 3], [3, 3, 3]],
+    )  # fmt: skip
+    return plans
+
+
+def test_older_plans_are_held_to_the_same() -> None:
+    check_plans(old_plans(), "3d_fullres", 1)
+    for field, value in (
+        ("UNet_class_name", "os.system"), ("n_conv_per_stage_encoder", [1] * 1000), ("UNet_base_num_features", "4"),
+        ("unet_max_num_features", 10**9), ("conv_kernel_sizes", None),
+    ):  # fmt: skip
+        plans = old_plans()
+        plans["configurations"]["3d_fullres"][field] = value
+        if value is None:
+            del plans["configurations"]["3d_fullres"][field]
+        with pytest.raises(ModelError, match=field):
+            check_plans(plans, "3d_fullres", 1)
+
+
+def test_random_damage_to_the_descriptions_ends_in_a_sentence(folder: Path) -> None:
+    rng = random.Random(11)
+    for name in ("plans.json", "dataset.json"):
+        original = (folder / name).read_bytes()
+        for _ in range(250):
+            (folder / name).write_bytes(broken(original, rng)[1])
+            try:
+                problems = ModelBundle.open(folder).check().problems
+            except ModelError as error:
+                problems = (error.message,)
+            assert all(len(problem) < 500 for problem in problems)
+        (folder / name).write_bytes(original)
+
+
 def test_a_configuration_may_inherit_from_another() -> None:
     plans = tiny_nnunet.plans()
     plans["configurations"]["bigger"] = {"inherits_from": "3d_fullres", "batch_size": 4}
@@ -301,6 +344,7 @@ def theirs(root: Path, volume: Volume, mirror: bool, monkeypatch: pytest.MonkeyP
 
 CASES: dict[str, dict[str, Any]] = {
     "one fold": {},
+    "older plans": {"old": True},
     "three folds": {"folds": 3},
     "mirrored": {"mirror": True},
     "two channels": {"channels": 2},
@@ -326,9 +370,12 @@ def test_the_labels_are_those_of_nnunets_own_predictor(
     facts = CASES[case]
     channels, dimensions, mirror = facts.get("channels", 1), facts.get("dimensions", 3), facts.get("mirror", False)
     plans = tiny_nnunet.plans(dimensions, channels, **facts.get("plans", {}))
+    built = plans
+    if facts.get("old"):
+        plans = old_plans()
     dataset = tiny_nnunet.dataset(channels, **(REGIONS if facts.get("regions") else {}))
     heads = 2 if facts.get("regions") else 3
-    weights = tiny_nnunet.random_weights(plans, channels, heads, facts.get("folds", 1))
+    weights = tiny_nnunet.random_weights(built, channels, heads, facts.get("folds", 1))
     axes = tuple(range(dimensions))
     root = write_folder(tmp_path / "results", plans, dataset, weights, mirror=axes)
     volume = image(channels, facts.get("shape", (30, 28, 16)), facts.get("affine"))
@@ -395,6 +442,20 @@ def test_weights_of_another_network_and_huge_images_are_refused_in_a_sentence(tm
     root = write_folder(tmp_path / "b", plans, tiny_nnunet.dataset(), tiny_nnunet.random_weights(plans, 1, 3))
     with pytest.raises(ModelError, match="too many"):
         Predictor(ModelBundle.open(root), "cpu").predict(image())
+
+
+@needs_nnunet
+def test_an_image_that_nnunet_cannot_prepare_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    from meddl.inference import Predictor
+
+    plans = tiny_nnunet.plans(configuration={"normalization_schemes": ["RGBTo01Normalization"]})
+    root = write_folder(tmp_path / "a", plans, tiny_nnunet.dataset(), tiny_nnunet.random_weights(plans, 1, 3))
+    volume = image()
+    with pytest.raises(ModelError, match="cannot prepare this image"):
+        Predictor(ModelBundle.open(root), "cpu").predict(volume.with_array(volume.array * 1000))
+    thin = Volume(volume.array[..., :1], np.diag([1.0, 1, 0.5, 1]))
+    with pytest.raises(ModelError, match="nnU-Net cannot prepare this image"):
+        Predictor(ModelBundle.open(root), "cpu").predict(thin)
 
 
 @needs_nnunet

@@ -14,13 +14,14 @@ import io
 import itertools
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from meddl.errors import ModelError
+from meddl.errors import ModelError, is_out_of_memory
 from meddl.inference.executor import Executor, ScoreSink
 from meddl.inference.intensity import IntensityMap
 from meddl.inference.options import RunOptions
@@ -32,6 +33,7 @@ from meddl.models.budget import Budget
 from meddl.models.formats.nnunet_checkpoint import Checkpoint, load_checkpoint
 from meddl.models.formats.nnunet_folder import PACKAGE, NnUNetBundle
 from meddl.models.formats.nnunet_plans import check_plans, layer_name
+from meddl.models.segments import printable
 
 if TYPE_CHECKING:
     import torch
@@ -121,11 +123,20 @@ class NnUNetStage(Stage):
         order = [int(axis) for axis in self._plans.transpose_forward]
         self._check_size(data, [spacing[axis] for axis in order])
         properties: dict[str, Any] = {"spacing": list(spacing)}
-        with _quietly():
-            preprocessor = self._manager.preprocessor_class(verbose=False)
-            image, _, properties = preprocessor.run_case_npy(
-                data, None, properties, self._plans, self._manager, self._nnunet.dataset
-            )
+        try:
+            with _quietly():
+                preprocessor = self._manager.preprocessor_class(verbose=False)
+                image, _, properties = preprocessor.run_case_npy(
+                    data, None, properties, self._plans, self._manager, self._nnunet.dataset
+                )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            # It asserts and indexes its way through; what it raises has no common type.
+            raise ModelError(
+                f"nnU-Net cannot prepare this image: {first_line(error)}. Check that the model is made for such images.",
+                repr(error),
+            ) from error
         image = torch.as_tensor(np.ascontiguousarray(image), dtype=torch.float32)
         if not bool(torch.isfinite(image).all()):
             raise ModelError("nnU-Net's preprocessing makes values that are no numbers of this image.")
@@ -202,8 +213,11 @@ class NnUNetStage(Stage):
         module_name, _, class_name = str(self._manager.network_arch_class_name).rpartition(".")
         try:
             kind = getattr(importlib.import_module(module_name), class_name, None)
-        except ImportError as error:
-            raise ModelError(f"nnU-Net's network '{class_name}' is not installed.", str(error)) from error
+        except Exception as error:
+            # Some need further packages, which fail in ways of their own where they do not fit PyTorch.
+            raise ModelError(
+                f"nnU-Net's network '{class_name}' cannot be loaded: {first_line(error)}.", repr(error)
+            ) from error
         if not (
             isinstance(kind, type)
             and issubclass(kind, torch.nn.Module)
@@ -230,10 +244,7 @@ class NnUNetStage(Stage):
         except ModelError:
             raise
         except Exception as error:
-            raise ModelError(
-                f"The network of plans.json cannot be built ({str(error).strip()[:200] or type(error).__name__}).",
-                repr(error),
-            ) from error
+            raise ModelError(f"The network of plans.json cannot be built: {first_line(error)}.", repr(error)) from error
 
 
 class _NnUNetPostprocessing(Postprocessing):
@@ -284,6 +295,12 @@ def window_weights(window: Sequence[int]) -> torch.Tensor:
     return weights
 
 
+def first_line(error: Exception) -> str:
+    """Return what an error says, short enough for a sentence."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return printable(text)[:200].rstrip(".")
+
+
 def _require_package() -> None:
     if importlib.util.find_spec(PACKAGE) is None:
         raise ModelError(
@@ -295,7 +312,7 @@ def _require_package() -> None:
             importlib.import_module("nnunetv2.preprocessing.preprocessors.default_preprocessor")
     except Exception as error:
         raise ModelError(
-            f"The Python package {PACKAGE} is installed but cannot be used here: {str(error)[:200]}.", repr(error)
+            f"The Python package {PACKAGE} is installed but cannot be used here: {first_line(error)}.", repr(error)
         ) from error
 
 
@@ -390,7 +407,8 @@ def _quietly() -> Iterator[None]:
     """Keep what nnU-Net prints (about its environment variables, for instance) out of the log."""
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         if said.getvalue():

@@ -41,6 +41,10 @@ MAX_WINDOW_VOXELS = 1 << 26
 _NETWORK = re.compile(r"dynamic_network_architectures\.architectures\.[a-z0-9_]+\.[A-Za-z0-9_]+")
 _LAYER = re.compile(r"torch\.nn\.(?:modules\.[a-z]+\.)?([A-Za-z0-9]+)")
 _WORDS = {"mode": ("linear",), "aniso_axis_mode": ("nearest-exact",), "device": ("cpu",)}
+_OLD_FIELDS = (
+    "n_conv_per_stage_encoder", "n_conv_per_stage_decoder", "UNet_base_num_features", "unet_max_num_features",
+    "conv_kernel_sizes", "pool_op_kernel_sizes", "num_pool_per_axis",
+)  # fmt: skip
 _OLD_NETWORKS = frozenset({"PlainConvUNet", "ResidualEncoderUNet"})
 
 
@@ -246,6 +250,9 @@ def _check_architecture(configuration: Mapping[str, Any]) -> None:
     if architecture is None:
         if configuration.get("UNet_class_name") not in _OLD_NETWORKS:
             raise _not_own("UNet_class_name", configuration.get("UNet_class_name"))
+        for field in _OLD_FIELDS:
+            if not _is_plain(configuration.get(field, math.inf)):
+                raise ModelError(f"In plans.json '{field}' has a value that is not allowed.")
         return
     if not isinstance(architecture, dict):
         raise ModelError("In plans.json 'architecture' should be an object.")
