@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
@@ -107,8 +108,8 @@ def _numbers(labels: np.ndarray, applied: Iterable[int] | int | None) -> list[in
     return sorted({int(each) for each in numbers} - {0})
 
 
-def _neighbors(connectivity: int | None) -> int:
-    return {1: 6, 2: 18}.get(connectivity or 3, 26)
+def _neighbors(connectivity: int | None) -> Literal[6, 18, 26]:
+    return 6 if connectivity == 1 else 18 if connectivity == 2 else 26
 
 
 def _largest(own: np.ndarray, sizes: np.ndarray, flat: np.ndarray, count: int) -> np.ndarray:
