@@ -205,9 +205,7 @@ class Stage:
         for step in steps:
             data = self._apply(step, data, intensity)
         image = data[self._parts.image_key]
-        # Where a bundle's own step joined several images to a plain array, their place is that of the first.
-        placed = image if hasattr(image, "affine") else data.get(self._parts.input_keys[0])
-        affine = np.asarray(getattr(placed, "affine", np.eye(4)), dtype=np.float64)
+        affine = np.asarray(getattr(image, "affine", np.eye(4)), dtype=np.float64)
         # A plain tensor: MetaTensor slows every operation of the network down.
         tensor = image.as_tensor() if hasattr(image, "as_tensor") else image
         if self.flat:
@@ -223,19 +221,37 @@ class Stage:
 
     def _apply(self, step: Any, data: dict[str, Any], intensity: IntensityMap | None) -> dict[str, Any]:
         before = data.get(self._parts.image_key)
-        if intensity is None or before is None or not type(step).__module__.startswith("monai.transforms.intensity"):
+        if before is None:
+            return self._joined(apply([step], data, self._parts.image_key))
+        if intensity is None or not type(step).__module__.startswith("monai.transforms.intensity"):
             return apply([step], data, self._parts.image_key)
         kept = before.as_tensor().clone()
         data = apply([step], data, self._parts.image_key)
         intensity.observe(step, kept, data[self._parts.image_key].as_tensor())
         return data
 
+    def _joined(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the data; an image that a step has just joined out of several has the place of the first, if none."""
+        import torch
+        from monai.data import MetaTensor
+
+        image: Any = data.get(self._parts.image_key)
+        first: Any = data.get(self._parts.input_keys[0])
+        if image is None or hasattr(image, "affine") or not hasattr(first, "affine"):
+            return data
+        return {**data, self._parts.image_key: MetaTensor(torch.as_tensor(image), affine=first.affine)}
+
     def _keyed(self, image: Any) -> dict[str, Any]:
-        """Return the data that the steps start from: one image, or one per channel where the steps join them."""
+        """Return the data that the steps start from: one image, or one per channel where the steps join them.
+
+        Beside each lies what MONAI's loading step would have put there.
+        """
         keys = self._parts.input_keys
         if len(keys) > 1 and len(keys) == image.shape[0]:
-            return {key: image[index : index + 1] for index, key in enumerate(keys)}
-        return {self._parts.image_key: image}
+            images = {key: image[index : index + 1] for index, key in enumerate(keys)}
+        else:
+            images = {self._parts.image_key: image}
+        return {**images, **{f"{key}_meta_dict": dict(each.meta) for key, each in images.items()}}
 
     def _find_postprocessing(self) -> Postprocessing:
         # The inversion is left out by making it a mark of our own: the way back is ours.

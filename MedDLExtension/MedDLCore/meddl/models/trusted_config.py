@@ -9,8 +9,10 @@ import contextlib
 import copy
 import importlib
 import logging
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from meddl.errors import ModelError, UntrustedModelError
@@ -18,7 +20,7 @@ from meddl.models.allowed_targets import canonical_name
 from meddl.models.bundle import ModelBundle
 from meddl.models.bundle_modules import modules_of
 from meddl.models.config_scan import is_dropped
-from meddl.models.config_tree import MISSING, children, is_expression, normalize_id
+from meddl.models.config_tree import MISSING, children, is_component, is_expression, normalize_id
 from meddl.models.inference_parts import find_parts
 from meddl.models.restricted_config import RestrictedConfig
 from meddl.models.trust import TrustStore
@@ -78,6 +80,7 @@ class TrustedConfig:
 
     def __init__(self, bundle: ModelBundle, name: str, overrides: Mapping[str, Any]) -> None:
         self._modules = modules_of(bundle.path, bundle.digest)
+        self._root = bundle.path
         self._source = bundle.config_source(name)
         self._missing: list[str] = []
         self._overrides = {"bundle_root": str(bundle.path), **overrides}
@@ -100,15 +103,18 @@ class TrustedConfig:
             hint = f" Packages that it imports are not installed: {', '.join(self._missing)}." if self._missing else ""
             raise ModelError(
                 f"The model's own code failed at '{ascii(id[:160])[1:-1]}' of {self._source}: "
-                f"{_first_line(error)}.{hint}",
+                f"{_first_line(error, self._root)}.{hint}",
                 repr(error),
             ) from error
 
     def _runnable(self, node: Any) -> Any:
-        """Return the config for this machine: without imports that fail, and on the device that was chosen.
+        """Return the config for this machine: without imports that fail, on the device that was chosen, and without
+        downloads of weights that the bundle's own replace.
 
         MONAI runs every ``$import`` before anything else, also those that only the runner or a plot needs.
         """
+        if is_component(node) and node.get("pretrained") is True:
+            node = {**node, "pretrained": False}
         if isinstance(node, dict):
             return {key: self._runnable(value) for key, value in node.items()}
         if isinstance(node, list):
@@ -162,9 +168,13 @@ def _arrays_in_files() -> Iterator[None]:
         yield
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception, root: Path) -> str:
     """Return what went wrong first, in a line: MONAI wraps errors in errors."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
+    if isinstance(error, FileNotFoundError) and error.filename:
+        path = Path(os.path.normpath(error.filename))
+        shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        return f"the file {shown[:200]!a} is missing"
     text = str(error).strip().splitlines()
     return ascii(text[0][:200])[1:-1].rstrip(".") if text else type(error).__name__
