@@ -134,7 +134,7 @@ class NnUNetStage(Stage):
                 raise
             # It asserts and indexes its way through; what it raises has no common type.
             raise ModelError(
-                f"nnU-Net cannot prepare this image: {first_line(error)}. Check that the model is made for such images.",
+                f"nnU-Net cannot prepare this image: {first_line(error)}. Is the model made for such images?",
                 repr(error),
             ) from error
         image = torch.as_tensor(np.ascontiguousarray(image), dtype=torch.float32)
