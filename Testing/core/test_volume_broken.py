@@ -24,6 +24,7 @@ from core import fuzzing
 from core.dicom_writer import write_enhanced, write_series
 from meddl.errors import MedDLError, UsageError, VolumeError
 from meddl.volume import Volume, read_volume, to_sitk, write_volume
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,13 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_enhanced(folder / "dicom_enhanced" / "x.dcm", Volume(volume.array[..., :4], volume.affine))
     for kind, name in (("jpegls", "MR_small_jpeg_ls_lossless.dcm"), ("j2k", "MR_small_jp2klossless.dcm")):
         shutil.copy(str(pydicom.data.get_testdata_file(name, download=False)), folder / f"dicom_{kind}" / "x.dcm")
+    for kind, name in (("rgb", "SC_rgb_small_odd.dcm"), ("ybr", "SC_rgb_small_odd_jpeg.dcm")):
+        (folder / f"dicom_{kind}").mkdir()
+        shutil.copy(str(pydicom.data.get_testdata_file(name, download=False)), folder / f"dicom_{kind}" / "x.dcm")
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+    for name in ("png", "jpg", "tif"):
+        (folder / name).mkdir()
+        picture.save(folder / name / f"x.{name}")
     return folder
 
 
@@ -195,9 +203,9 @@ def test_one_sentence_says_what_is_wrong(
 
 
 def test_files_that_are_no_images(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(b"\x89PNG" * 100)
+    (tmp_path / "x.gif").write_bytes(b"GIF89a" * 100)
     (tmp_path / "x.dcm").write_bytes(b"no DICOM" * 100)
-    for name, says in (("x.png", "not an image MedDL reads"), ("x.dcm", "mark is missing"), ("none.nii", "no file or")):
+    for name, says in (("x.gif", "not an image MedDL reads"), ("x.dcm", "mark is missing"), ("none.nii", "no file or")):
         with pytest.raises(VolumeError, match=says) as caught:
             read_volume(tmp_path / name)
         check_sentence(caught.value.message, tmp_path)
