@@ -85,7 +85,9 @@ def named(task: str, volume: Volume, **more: Any) -> dict[str, Any]:
 
 def uncertainty_for(volume: Volume) -> dict[str, Any]:
     """An entropy map that grows along one axis, and intervals for all structures."""
-    entropy = np.broadcast_to(np.linspace(0, 1, volume.shape[0], dtype=np.float32)[None, :, None, None], (1, *volume.shape))
+    entropy = np.broadcast_to(
+        np.linspace(0, 1, volume.shape[0], dtype=np.float32)[None, :, None, None], (1, *volume.shape)
+    )
     return {
         "method": "flips",
         "passes": 8,

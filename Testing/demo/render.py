@@ -127,6 +127,10 @@ class SliceView(_View):
         """The slice through `position` (RAS mm), with `field_of_view` mm across the shorter side around it."""
         composite = self.logic.GetSliceCompositeNode()
         composite.SetBackgroundVolumeID(volume.GetID())
+        if self.node.GetScene().GetFirstNodeByClass("vtkMRMLColorLegendDisplayNode") is not None:
+            # Their manager looks for the view's layers when the view is set, and finds them the second time only.
+            self.group.SetMRMLDisplayableNode(None)
+            self.group.SetMRMLDisplayableNode(self.node)
         width, height = self.window.GetSize()
         self.logic.ResizeSliceNode(width, height)
         mm_per_pixel = field_of_view / min(width, height)

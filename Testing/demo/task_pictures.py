@@ -68,13 +68,13 @@ def pictures() -> dict[str, TaskPicture]:
         TaskPicture(
             "uncertainty", "brain_extraction", realdata.head, "T1 head", options={"uncertainty": "FLIPS", "passes": 4}
         ),
-        TaskPicture("classification", "body_region", images.chest_b, "Chest", row=None),
-        TaskPicture("recurrent", "slice_order", images.chest_b, "Chest", row=None),
-        TaskPicture("detection", "lung_boxes", images.chest_b, "Chest"),
-        TaskPicture("landmarks", "head_points", images.itk_subject, "Head", ("Yellow", "Red")),
+        TaskPicture("classification", "demo_body_region", images.chest_b, "Chest", row=None),
+        TaskPicture("recurrent", "demo_slice_order", images.chest_b, "Chest", row=None),
+        TaskPicture("detection", "demo_lung_boxes", images.chest_b, "Chest"),
+        TaskPicture("landmarks", "demo_head_points", images.itk_subject, "Head", ("Yellow", "Red")),
         TaskPicture(
             "reconstruction",
-            "mr_denoising",
+            "demo_mr_denoising",
             lambda: mr_denoising.noisy(images.itk_subject(), 0.06),
             "Noisy head",
             ("Red", "Red"),

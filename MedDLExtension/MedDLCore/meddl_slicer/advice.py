@@ -35,7 +35,7 @@ def _estimate(bundle: ModelBundle, volumes: Sequence[Any], options: Mapping[str,
     try:
         from meddl.inference.estimate import estimate
 
-        return estimate(bundle, volumes[0], options).sentence
+        return estimate(bundle, volumes[0].shape, volumes[0].spacing, options).sentence
     except Exception as error:
         logger.info("no estimate: %s", error)
         return ""

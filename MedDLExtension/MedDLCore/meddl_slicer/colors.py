@@ -16,6 +16,8 @@ _LABELS = (
     (0.00, 0.45, 0.70),
 )
 _COUNT = 256
+_LABEL_COUNT = 5
+_LEGEND_SIZE = 14  # points
 
 
 def label_color(index: int) -> tuple[float, float, float]:
@@ -49,7 +51,7 @@ def show_map(
     low: float,
     high: float,
     title: str,
-    label_format: str = "%.1f",
+    label_format: str = "%.2f",
 ) -> None:
     """Show a map with a fixed window from ``low`` to ``high``, its color table and a legend.
 
@@ -67,7 +69,9 @@ def show_map(
     if legend is not None:
         legend.SetTitleText(title)
         legend.SetLabelFormat(label_format)
-        legend.SetNumberOfLabels(5)
+        legend.SetNumberOfLabels(_LABEL_COUNT)
+        legend.GetTitleTextProperty().SetFontSize(_LEGEND_SIZE)
+        legend.GetLabelTextProperty().SetFontSize(_LEGEND_SIZE)
         legend.SetVisibility(True)
 
 

@@ -118,12 +118,25 @@ def own_model(model: str) -> ModelChoice:
     )
 
 
+def task_title(task: str) -> str:
+    """Return what a task is called in the panel."""
+    titles = {
+        "segmentation": _("Segmentation"),
+        "classification": _("Classification"),
+        "detection": _("Detection"),
+        "landmarks": _("Landmarks"),
+        "reconstruction": _("Reconstruction"),
+    }
+    return titles.get(task, task.capitalize() or _("Other"))
+
+
 def description_html(choice: ModelChoice) -> str:
     """Return what a user should know of a model before running it."""
     if choice.problem:
         return html.escape(choice.problem)
     facts = {name: html.escape(text) for name, text in choice.facts.items() if text}
-    state = [_("License: {license}").format(license=facts.get("license") or _("not stated"))]
+    state = [task_title(choice.task)] if choice.task else []
+    state += [_("License: {license}").format(license=facts.get("license") or _("not stated"))]
     if "version" in facts:
         state.append(_("version {version}").format(version=facts["version"]))
     if not choice.installed:

@@ -20,18 +20,6 @@ from meddl_slicer.model_choices import (
 __all__ = ["ModelChoice", "ModelSelector", "available_models", "description_html", "forget_own_model", "own_models"]
 
 
-def task_title(task: str) -> str:
-    """Return what a task is called in the panel."""
-    titles = {
-        "segmentation": _("Segmentation"),
-        "classification": _("Classification"),
-        "detection": _("Detection"),
-        "landmarks": _("Landmarks"),
-        "reconstruction": _("Reconstruction"),
-    }
-    return titles.get(task, task.capitalize() or _("Other"))
-
-
 class ModelSelector:
     """Keeps a combo box filled with the catalog's models and the user's own, grouped by task.
 
@@ -117,8 +105,7 @@ class ModelSelector:
             if former is not None and choice.task != former:
                 self._comboBox.insertSeparator(self._comboBox.count)
             former = choice.task
-            task = "" if choice.problem else f"  \N{MIDDLE DOT}  {task_title(choice.task).lower()}"
-            self._comboBox.addItem(choice.name + task, choice.id)
+            self._comboBox.addItem(choice.name, choice.id)
         self._comboBox.blockSignals(wasBlocked)
         self.select(selected or (shown[0].id if shown else ""))
         self._showDescription()

@@ -196,10 +196,10 @@ class EachFrameRun(InferenceRun):
 
         rows = [prediction_from_dict(one).row() for one in results]
         names = list(dict.fromkeys(name for row in rows for name in row))
-        kinds = {name: next(type(row[name]) for row in rows if name in row) for name in names}
+        # All numbers as float: a frame may lack one, which is NaN then.
+        kinds = {name: str if any(isinstance(row.get(name), str) for row in rows) else float for name in names}
         unit = source.GetIndexUnit()
         first = f"{source.GetIndexName() or 'frame'}{f' [{unit}]' if unit else ''}"
-        kinds = {name: float if kind is int else kind for name, kind in kinds.items()}  # a frame may lack it: NaN
         columns = [table.Column(first, str), *(table.Column(name, kinds[name]) for name in names)]
         cells = [
             [index, *(row.get(name, float("nan") if kinds[name] is float else "") for name in names)]
