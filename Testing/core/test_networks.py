@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from meddl.models.allowed_targets import find_target
-from meddl.networks import RecurrentClassifier
+from meddl.networks import DenoisingCNN, RecurrentClassifier
 
 CORE = Path(__file__).resolve().parents[2] / "MedDLExtension" / "MedDLCore"
 
@@ -57,7 +57,33 @@ def test_recurrent_classifier_says_what_it_does_not_take() -> None:
         RecurrentClassifier(2, 1, 2, features=())
 
 
-@pytest.mark.parametrize("name", ["RecurrentClassifier"])
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_denoiser_begins_by_changing_nothing(spatial_dims: int) -> None:
+    image = torch.randn(1, 2, *[8] * spatial_dims)
+    network = DenoisingCNN(spatial_dims, 2, features=4, layers=3)
+
+    assert torch.equal(network(image), torch.zeros_like(image))
+
+
+def test_denoiser_sees_as_far_as_it_has_layers() -> None:
+    torch.manual_seed(0)
+    network = DenoisingCNN(2, 1, features=4, layers=3)
+    torch.nn.init.normal_(network.last.conv.weight)
+    image = torch.zeros(1, 1, 15, 15)
+    changed = image.clone()
+    changed[..., 7, 7] = 1
+
+    where = (network(changed) != network(image)).nonzero()[:, 2:]
+
+    assert where.min() >= 4 and where.max() <= 10
+
+
+def test_denoiser_needs_two_layers() -> None:
+    with pytest.raises(ValueError, match="2 or more"):
+        DenoisingCNN(2, 1, layers=1)
+
+
+@pytest.mark.parametrize("name", ["DenoisingCNN", "RecurrentClassifier"])
 def test_configs_may_name_the_networks(name: str) -> None:
     target = find_target(f"meddl.networks.{name}")
     assert target is not None and target.is_network

@@ -54,6 +54,7 @@ _NETWORKS = {
 }
 
 _OWN_NETWORKS = {
+    "meddl.networks.denoising": "DenoisingCNN",
     "meddl.networks.recurrent": "RecurrentClassifier",
 }
 

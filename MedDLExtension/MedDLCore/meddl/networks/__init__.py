@@ -6,12 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meddl.networks.denoising import DenoisingCNN
     from meddl.networks.onnx_network import OnnxNetwork
     from meddl.networks.recurrent import RecurrentClassifier
 
-__all__ = ["OnnxNetwork", "RecurrentClassifier"]
+__all__ = ["DenoisingCNN", "OnnxNetwork", "RecurrentClassifier"]
 
-_HOMES = {"OnnxNetwork": "meddl.networks.onnx_network", "RecurrentClassifier": "meddl.networks.recurrent"}
+_HOMES = {
+    "DenoisingCNN": "meddl.networks.denoising",
+    "OnnxNetwork": "meddl.networks.onnx_network",
+    "RecurrentClassifier": "meddl.networks.recurrent",
+}
 
 
 def __getattr__(name: str) -> Any:
