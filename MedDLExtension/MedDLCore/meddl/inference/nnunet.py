@@ -126,7 +126,8 @@ class NnUNetStage(Stage):
         try:
             with _quietly():
                 preprocessor = self._manager.preprocessor_class(verbose=False)
-                image, _, properties = preprocessor.run_case_npy(
+                # Its properties are filled in; newer versions return them as well.
+                prepared = preprocessor.run_case_npy(
                     data, None, properties, self._plans, self._manager, self._nnunet.dataset
                 )
         except Exception as error:
@@ -137,7 +138,7 @@ class NnUNetStage(Stage):
                 f"nnU-Net cannot prepare this image: {first_line(error)}. Is the model made for such images?",
                 repr(error),
             ) from error
-        image = torch.as_tensor(np.ascontiguousarray(image), dtype=torch.float32)
+        image = torch.as_tensor(np.ascontiguousarray(prepared[0]), dtype=torch.float32)
         if not bool(torch.isfinite(image).all()):
             raise ModelError("nnU-Net's preprocessing makes values that are no numbers of this image.")
         start = [int(pair[0]) for pair in properties["bbox_used_for_cropping"]]
