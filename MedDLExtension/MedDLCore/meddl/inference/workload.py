@@ -164,7 +164,7 @@ def _rule(tree: Any, inferer_id: str, dims: int) -> WindowRule:
     roi = _value(tree, node.get("roi_size"))
     if roi is None:
         return WindowRule((None,) * dims, overlap=(0.25,) * dims)
-    sizes: list[Any] = [roi] * dims if isinstance(roi, int) else list(roi) if isinstance(roi, list | tuple) else [None] * dims
+    sizes: list[Any] = [_value(tree, each) for each in roi] if isinstance(roi, list | tuple) else [roi] * dims
     if len(sizes) == dims - 1:
         axis = _value(tree, node.get("spatial_dim", 0))
         # A slice at a time, or a flat network on a single slice.
