@@ -117,7 +117,7 @@ def test_imports_that_only_the_runner_needs_may_be_missing(tmp_path: Path, store
     root = zoo_bundles.write(tmp_path / "broken", broken, files={"scripts/gone.py": "import absent_plots"})
     other = ModelBundle.open(root)
     store.record(other, "test")
-    with pytest.raises(ModelError, match="not installed: absent_plots"):
+    with pytest.raises(ModelError, match="Not installed: absent_plots"):
         network(other, store)
 
 
@@ -174,3 +174,11 @@ def test_nothing_is_imported_without_trust(tmp_path: Path, store: TrustStore) ->
     with pytest.raises(UntrustedModelError):
         network(made, store)
     assert "scripts" not in sys.modules
+
+
+def test_no_weights_are_downloaded_that_the_bundles_own_replace(tmp_path: Path, store: TrustStore) -> None:
+    code = "class Net(dict):\n    pass\n"
+    config = runner(network_def={"_target_": "scripts.net.Net", "pretrained": True, "other": True})
+    made = ModelBundle.open(zoo_bundles.write(tmp_path / "b", config, files={"scripts/net.py": code}))
+    store.record(made, "test")
+    assert network(made, store) == {"pretrained": False, "other": True}

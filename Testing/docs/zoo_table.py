@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument("--no-dry-run", action="store_true", help="only look the bundles over")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--rows", type=Path, help="also write all that was found here, as JSON")
     options = parser.parse_args()
     if not options.checkout:
         sys.stdout.write("No checkout of the Model Zoo was given (an argument, or MEDDL_MODEL_ZOO): nothing to do.\n")
@@ -60,6 +61,8 @@ def main() -> int:
         sys.stdout.write(f"{folder.name}: {dry_run_cell(rows[-1])}\n")
         sys.stdout.flush()
     options.output.write_text(page(rows), encoding="utf-8")
+    if options.rows:
+        options.rows.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return 0
 
 
@@ -133,8 +136,7 @@ def dry_run_cell(row: dict[str, Any]) -> str:
     tried = row.get("dry_run")
     if tried is None:
         return "not tried"
-    packages = f" Not installed: {', '.join(row['missing_packages'])}." if row["missing_packages"] else ""
-    return cell(tried["sentence"] if tried["ran"] else f"did not run: {tried['sentence']}{packages}")
+    return cell(tried["sentence"] if tried["ran"] else f"did not run: {tried['sentence']}")
 
 
 def cell(text: str) -> str:

@@ -6,7 +6,7 @@ Shows that every step of a model can be made and run here, before gigabytes are 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -206,11 +206,15 @@ def _told(prediction: Prediction) -> str:
     facts = prediction.to_dict()
     if prediction.task == "segmentation":
         size = " x ".join(map(str, facts["labels"].shape))
-        return f"labels for {size} voxels and {len(facts['segments'])} structures"
+        return f"labels for {size} voxels, {_count(facts['segments'], 'structure')}"
     if prediction.task == "classification":
-        return f"{len(facts['classes'])} classes"
+        return _count(facts["classes"], "class", "classes")
     if prediction.task == "detection":
-        return f"{len(facts['boxes'])} boxes"
+        return _count(facts["boxes"], "box", "boxes")
     if prediction.task == "landmarks":
-        return f"{len(facts['points'])} points"
+        return _count(facts["points"], "point")
     return f"an image of {' x '.join(map(str, facts['image'].shape))} voxels"
+
+
+def _count(things: Sequence[Any], one: str, many: str = "") -> str:
+    return f"{len(things)} {one if len(things) == 1 else many or f'{one}s'}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from meddl.errors import ModelError, UntrustedModelError
-from meddl.models.allowed_targets import canonical_name
+from meddl.models.allowed_targets import FORCED_ARGUMENTS, canonical_name, short_name
 from meddl.models.bundle import ModelBundle
 from meddl.models.bundle_modules import modules_of
 from meddl.models.config_scan import is_dropped
@@ -100,7 +100,7 @@ class TrustedConfig:
             with self._modules.importable(), _arrays_in_files():
                 return parser.get_parsed_content(normalize_id(id))
         except Exception as error:
-            hint = f" Packages that it imports are not installed: {', '.join(self._missing)}." if self._missing else ""
+            hint = f" Not installed: {', '.join(self._missing)}." if self._missing else ""
             raise ModelError(
                 f"The model's own code failed at '{ascii(id[:160])[1:-1]}' of {self._source}: "
                 f"{_first_line(error, self._root)}.{hint}",
@@ -113,8 +113,10 @@ class TrustedConfig:
 
         MONAI runs every ``$import`` before anything else, also those that only the runner or a plot needs.
         """
-        if is_component(node) and node.get("pretrained") is True:
-            node = {**node, "pretrained": False}
+        if is_component(node):
+            node = {**FORCED_ARGUMENTS.get(short_name(str(node["_target_"])), {}), **node}
+            if node.get("pretrained") is True:
+                node["pretrained"] = False
         if isinstance(node, dict):
             return {key: self._runnable(value) for key, value in node.items()}
         if isinstance(node, list):
