@@ -1,9 +1,7 @@
 """Panel MedDL Inference: run a model on images of the scene."""
 
 import logging
-from pathlib import Path
 
-import qt
 import slicer
 import vtk
 from MedDLInferenceLib.logic import MedDLInferenceLogic
@@ -48,8 +46,6 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.jobPanel = None
         self.models = None
         self._run = None
-        self._missingPackages = []
-        self._modelPackages = ()
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         # Last, since without a parent it calls setup(). It initializes VTKObservationMixin, too.
@@ -62,9 +58,9 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from meddl_slicer.job_panel import JobPanel
-        from meddl_slicer.model_selector import ModelSelector
         from MedDLInferenceLib.batch_section import BatchSection
         from MedDLInferenceLib.input_section import InputSection
+        from MedDLInferenceLib.model_section import ModelSection
         from MedDLInferenceLib.result_section import ResultSection
 
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDLInference.ui"))
@@ -74,12 +70,13 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = self.createLogic()
         self.jobPanel = JobPanel(lambda: self.logic.runner, self.ui)
-        self.models = ModelSelector(self.ui.modelComboBox, self.ui.modelDescription, self.ui.searchLineEdit)
+        self.modelSection = ModelSection(
+            self.ui, lambda names: self.logic.install(names), self._onModelAdded, self._updateGUI, self._showError
+        )
+        self.models = self.modelSection.selector
         self.inputs = InputSection(self.ui, self.models, self._updateApply)
         self.results = ResultSection(self.ui)
         self.batch = BatchSection(self.ui, self.jobPanel, self._options, self._showError)
-        self._fillDevices()
-        self._makeAddModelMenu()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -90,9 +87,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
-        self.ui.setupButton.connect("clicked(bool)", self.onSetupButton)
 
-        self._lookForPackages()
+        self.modelSection.lookForPackages()
         self.batch.setModels(self.models.choices())
         self.initializeParameterNode()
 
@@ -106,8 +102,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.uiWidget.setMRMLScene(None)
 
     def enter(self):
-        self._lookForPackages()
-        if not self._missingPackages:
+        self.modelSection.lookForPackages()
+        if not self.modelSection.missingPackages:
             self.logic.warmUp()
         self.models.refresh()
         self.batch.setModels(self.models.choices())
@@ -189,47 +185,10 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             self._parameterNode.options.device = self.ui.deviceComboBox.itemData(index)
 
-    def onAddModelFolder(self):
-        title = _("Folder of a MONAI Bundle, or with nnU-Net's results")
-        self._addModel(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title))
-
-    def onAddModelFile(self):
-        title = _("Zip file with a MONAI Bundle, or a TorchScript or ONNX file with its sidecar beside it")
-        kinds = _("Models") + " (*.zip *.ts *.pt *.onnx)"
-        self._addModel(qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", kinds))
-
-    def _addModel(self, path):
-        from meddl.errors import MedDLError
-
-        if not path:
-            return
-        try:
-            with slicer.util.WaitCursor():
-                model = self.models.addOwn(Path(path))
-        except MedDLError as error:
-            self._showError(error)
-            return
+    def _onModelAdded(self, model):
         self.batch.setModels(self.models.choices())
         if self._parameterNode:
             self._parameterNode.model = model
-
-    def onSetupButton(self):
-        if self._missingPackages:
-            slicer.util.selectModule("MedDLCore")
-        else:
-            self._installPackages(self._modelPackages)
-
-    def _installPackages(self, names):
-        if not self.askToInstall(names):
-            return
-        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            self.logic.install(names)
-        self._updateGUI()
-
-    def askToInstall(self, names):
-        """Ask whether packages may be installed. Tests answer for the user."""
-        question = _("This model takes Python packages that are not installed: {names}.\n\nInstall them now?")
-        return slicer.util.confirmOkCancelDisplay(question.format(names=", ".join(names)), _("Install packages?"))
 
     # Running
 
@@ -302,7 +261,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         facts = provenance.read(output) or {}
         execution = facts.get("execution") or {}
-        for note in [*facts.get("notes", []), *execution.get("rungs", [])]:
+        for note in facts.get("notes", []):
             self.jobPanel.addLog(str(note))
         times = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in facts.get("times_s", {}).items())
         where = [output.GetAttribute("MedDL.Device"), execution.get("engine"), execution.get("precision")]
@@ -378,37 +337,20 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _whatIsMissing(self):
         """Return what keeps Apply from working, each as a few words; empty when all is there."""
-        missing = self.inputs.missing()
-        model = self.models.currentModel()
-        if model is None:
-            missing.append(_("a model"))
-        elif model.problem:
-            missing.append(_("a model that is on this computer"))
-        if self._missingPackages:
-            missing.append(_("Python packages (open MedDL Setup)"))
-        elif self._modelPackages:
-            missing.append(_("the Python package {names}").format(names=", ".join(self._modelPackages)))
-        return missing
+        return self.inputs.missing() + self.modelSection.missing()
 
     def _updateGUI(self, caller=None, event=None):
         parameters = self._parameterNode
         if parameters:
             self.models.select(parameters.model)
-            self._selectDevice(parameters.options.device)
+            self.modelSection.selectDevice(parameters.options.device)
         running = self.jobPanel.isRunning
         model = self.models.currentModel()
-        self._modelPackages = model.missingPackages if model is not None else ()
+        self.modelSection.update(running)
         self._showTask(model.task if model is not None else "")
         self.inputs.update(running)
-        for widget in (
-            self.ui.modelComboBox,
-            self.ui.searchLineEdit,
-            self.ui.addModelButton,
-            self.ui.deviceComboBox,
-            *(getattr(self.ui, f"{name}Selector") for name in _OUTPUT_ROWS),
-        ):
-            widget.enabled = not running
-        self._showSetup()
+        for name in _OUTPUT_ROWS:
+            getattr(self.ui, f"{name}Selector").enabled = not running
         self._updateApply()
         self.batch.update()
         output = getattr(parameters, OUTPUTS[model.task], None) if parameters and model and model.task else None
@@ -447,50 +389,6 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.passesSpinBox,
         ):
             widget.visible = canDoubt
-
-    def _showSetup(self):
-        missing = self._missingPackages or self._modelPackages
-        self.ui.setupFrame.visible = bool(missing)
-        if self._missingPackages:
-            names = ", ".join("PyTorch" if name == "torch" else name for name in self._missingPackages[:3])
-            more = len(self._missingPackages) - 3
-            if more > 0:
-                names = _("{names} and {count} more").format(names=names, count=more)
-            self.ui.setupLabel.text = _("To run models, Slicer still needs {names}.").format(names=names)
-            self.ui.setupButton.text = _("Open MedDL Setup")
-        else:
-            self.ui.setupLabel.text = _("To run this model, Slicer still needs {names}.").format(
-                names=", ".join(self._modelPackages)
-            )
-            self.ui.setupButton.text = _("Install\N{HORIZONTAL ELLIPSIS}")
-
-    def _lookForPackages(self):
-        from meddl_slicer import packages
-
-        self._missingPackages = [package.name for package in packages.missing()]
-
-    def _fillDevices(self):
-        from meddl import computer
-        from meddl_slicer.health import size_text
-
-        self.ui.deviceComboBox.addItem(_("Automatic"), "auto")
-        for gpu in computer.gpus():
-            memory = f" ({size_text(gpu.memory)})" if gpu.memory else ""
-            self.ui.deviceComboBox.addItem(f"{gpu.name}{memory}", gpu.id)
-        self.ui.deviceComboBox.addItem(_("Processor (CPU)"), "cpu")
-
-    def _selectDevice(self, device):
-        index = self.ui.deviceComboBox.findData(device)
-        if index < 0:  # a scene from another computer
-            self.ui.deviceComboBox.addItem(_("{device} (not on this computer)").format(device=device), device)
-            index = self.ui.deviceComboBox.count - 1
-        self.ui.deviceComboBox.setCurrentIndex(index)
-
-    def _makeAddModelMenu(self):
-        self._addModelMenu = qt.QMenu(self.ui.addModelButton)
-        self._addModelMenu.addAction(_("Model folder…")).connect("triggered()", self.onAddModelFolder)
-        self._addModelMenu.addAction(_("Model file…")).connect("triggered()", self.onAddModelFile)
-        self.ui.addModelButton.setMenu(self._addModelMenu)
 
 
 _OUTPUT_ROWS = {

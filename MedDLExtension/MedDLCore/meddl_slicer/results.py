@@ -60,7 +60,7 @@ def result_of(node: slicer.vtkMRMLNode | None) -> ResultView | None:
         provenance.model_title(facts),
         tuple(headings[index] for index in shown),
         tuple(tuple(text_of(row[index]) for index in shown) for row in rows),
-        tuple(dict.fromkeys(text for text in (sentence, *facts.get("notes", [])) if text)),
+        tuple(dict.fromkeys(text for text in (sentence, *facts.get("domain", []), *facts.get("notes", [])) if text)),
         tuple(one for role in roles for one in maps.references(node, role)),
         node.GetNodeReference(EVALUATION_ROLE),
         charts[0] if charts else None,

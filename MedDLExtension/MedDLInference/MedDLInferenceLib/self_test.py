@@ -91,7 +91,11 @@ class MedDLInferenceTest(PanelTests, TaskTests, ScriptedLoadableModuleTest):
     def makeKnownModel(self, task, channels=1, **facts):
         from meddl_slicer.known_model import write_known_bundle
 
-        return str(write_known_bundle(self.folder / f"{task}{channels}{len(list(self.folder.iterdir()))}", task, channels, **facts))
+        return str(
+            write_known_bundle(
+                self.folder / f"{task}{channels}{len(list(self.folder.iterdir()))}", task, channels, **facts
+            )
+        )
 
     def makeWidget(self):
         # Not the one in the module panel, which may be at work for the user.

@@ -159,7 +159,7 @@ class PanelTests:
 
     def test_folderThatIsNoModelIsRefusedInOneSentence(self):
         widget = self.makeWidget()
-        widget._addModel(str(self.folder))
+        widget.modelSection.add(str(self.folder))
         self.assertIn("is not a MONAI Bundle", widget.ui.statusLabel.text)
 
     def test_modelWithCodeAsksForTrust(self):
@@ -282,7 +282,7 @@ class PanelTests:
             self.assertIn("nnunetv2", widget.ui.setupLabel.text)
             installed = []
             widget.logic.install = installed.append
-            widget.askToInstall = lambda names: True
+            widget.modelSection.askToInstall = lambda names: True
             widget.ui.setupButton.click()
             self.assertEqual(installed, [("nnunetv2>=2.5",)])
         widget._updateGUI()
