@@ -7,15 +7,9 @@ image's grid are MedDL's own, after nnU-Net's rules, with the same result.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
-import io
 import itertools
-import logging
 import math
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,24 +17,20 @@ import numpy as np
 
 from meddl.errors import ModelError, is_out_of_memory
 from meddl.inference.executor import Executor, ScoreSink
-from meddl.inference.intensity import IntensityMap
+from meddl.inference.nnunet_package import build_network, first_line, mean_of, mirrored, quietly, require_package
 from meddl.inference.options import RunOptions
 from meddl.inference.postprocessing import Activation, Postprocessing
 from meddl.inference.sliding_window import WindowRule
 from meddl.inference.stage import Locate, Prepared, Stage
 from meddl.models import content
-from meddl.models.budget import Budget
 from meddl.models.formats.nnunet_checkpoint import Checkpoint, load_checkpoint
-from meddl.models.formats.nnunet_folder import PACKAGE, NnUNetBundle
-from meddl.models.formats.nnunet_plans import check_plans, layer_name
-from meddl.models.segments import printable
+from meddl.models.formats.nnunet_folder import NnUNetBundle
+from meddl.models.formats.nnunet_plans import check_plans
 
 if TYPE_CHECKING:
     import torch
 
     from meddl.volume import Volume
-
-logger = logging.getLogger(__name__)
 
 OVERLAP = 0.5
 MAX_VOXELS = 1 << 31
@@ -75,14 +65,14 @@ class NnUNetStage(Stage):
         mirror: bool = False,
         random_weights: bool = False,
     ) -> None:
-        _require_package()
+        require_package()
         self.bundle = bundle
         self._nnunet = bundle
         self._device = device
         folds = [] if random_weights else [load_checkpoint(content.inside(bundle.path, name)) for name in bundle.folds]
         self._configuration = _configuration_of(bundle, folds)
         check_plans(bundle.plans, self._configuration, len(bundle.channel_names))
-        with _quietly():
+        with quietly():
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
             self._plans = PlansManager(dict(bundle.plans))
@@ -113,7 +103,7 @@ class NnUNetStage(Stage):
     def sequence(self) -> str:
         return ""
 
-    def prepare(self, volume: Volume, box: Locate | None = None) -> Prepared:
+    def prepare(self, volume: Volume, box: Locate | None = None, *, units: bool = False) -> Prepared:
         """Return the image as nnU-Net prepares it: cropped to what is not zero, normalized and resampled."""
         import torch
 
@@ -124,7 +114,7 @@ class NnUNetStage(Stage):
         self._check_size(data, [spacing[axis] for axis in order])
         properties: dict[str, Any] = {"spacing": list(spacing)}
         try:
-            with _quietly():
+            with quietly():
                 preprocessor = self._manager.preprocessor_class(verbose=False)
                 # Its properties are filled in; newer versions return them as well.
                 prepared = preprocessor.run_case_npy(
@@ -151,7 +141,7 @@ class NnUNetStage(Stage):
             to_read[source, 3] = start[axis] + 0.5 * scale[axis] - 0.5
         to_read[3, 3] = 1
         affine = volume.affine @ to_ijk @ to_read
-        return Prepared(image, affine, IntensityMap(volume.channels), self._stepwise_axes(properties["spacing"]))
+        return Prepared(image, affine, None, self._stepwise_axes(properties["spacing"]))
 
     def _stepwise_axes(self, spacing: Sequence[float]) -> tuple[int, ...]:
         """Return the axes along which nnU-Net resamples scores by nearest neighbor: that of much thicker slices."""
@@ -188,64 +178,25 @@ class NnUNetStage(Stage):
             raise ModelError(f"At this model's spacing the image would have {shown} voxels, too many. Crop it.")
 
     def _load(self, folds: Sequence[Checkpoint], mirror_axes: tuple[int, ...]) -> Any:
-        import torch
+        networks = []
+        for fold in folds or (None,):
+            network = build_network(self._manager, len(self._nnunet.channel_names), self._nnunet.labels.heads)
+            if fold is not None:
+                self._fill(network, fold)
+            networks.append(network)
+        network = networks[0] if len(networks) == 1 else mean_of(networks)
+        return (mirrored(network, mirror_axes) if mirror_axes else network).to(self._device).eval()
 
-        networks = [self._build() for _ in range(max(1, len(folds)))]
-        for network, fold in zip(networks, folds, strict=False):
-            try:
-                network.load_state_dict(fold.weights)
-            except RuntimeError as error:
-                trainer = f" (trained by {ascii(fold.trainer)[1:-1]})" if fold.trainer != "nnUNetTrainer" else ""
-                raise ModelError(
-                    f"The weights of '{self.bundle.name}'{trainer} do not fit the network of its plans: the folder is "
-                    "damaged, or the trainer changed the network.",
-                    details=str(error),
-                ) from error
-        network = networks[0] if len(networks) == 1 else _mean_of(networks)
-        if mirror_axes:
-            network = _mirrored(network, mirror_axes)
-        assert isinstance(network, torch.nn.Module)
-        return network.to(self._device).eval()
-
-    def _build(self) -> Any:
-        """Build the network that the plans describe out of ``dynamic_network_architectures``, and nothing else."""
-        import torch
-
-        module_name, _, class_name = str(self._manager.network_arch_class_name).rpartition(".")
+    def _fill(self, network: Any, fold: Checkpoint) -> None:
         try:
-            kind = getattr(importlib.import_module(module_name), class_name, None)
-        except Exception as error:
-            # Some need further packages, which fail in ways of their own where they do not fit PyTorch.
+            network.load_state_dict(fold.weights)
+        except RuntimeError as error:
+            trainer = f" (trained by {ascii(fold.trainer)[1:-1]})" if fold.trainer != "nnUNetTrainer" else ""
             raise ModelError(
-                f"nnU-Net's network '{class_name}' cannot be loaded: {first_line(error)}.", repr(error)
+                f"The weights of '{self.bundle.name}'{trainer} do not fit the network of its plans: the folder is "
+                "damaged, or the trainer changed the network.",
+                details=str(error),
             ) from error
-        if not (
-            isinstance(kind, type)
-            and issubclass(kind, torch.nn.Module)
-            and kind.__module__.startswith("dynamic_network_architectures.")
-        ):
-            raise ModelError(f"In plans.json 'network_class_name' names '{class_name}', which is no network.")
-        arguments = dict(self._manager.network_arch_init_kwargs)
-        for name in self._manager.network_arch_init_kwargs_req_import:
-            if arguments[name] is not None:
-                arguments[name] = getattr(torch.nn, layer_name(arguments[name]))
-
-        def make() -> Any:
-            return kind(
-                input_channels=len(self._nnunet.channel_names),
-                num_classes=self._nnunet.labels.heads,
-                **{**arguments, "deep_supervision": False},
-            )
-
-        budget = Budget("plans.json")
-        try:
-            budget.try_without_memory(make)
-            with budget.spent():
-                return make()
-        except ModelError:
-            raise
-        except Exception as error:
-            raise ModelError(f"The network of plans.json cannot be built: {first_line(error)}.", repr(error)) from error
 
 
 class _NnUNetPostprocessing(Postprocessing):
@@ -296,27 +247,6 @@ def window_weights(window: Sequence[int]) -> torch.Tensor:
     return weights
 
 
-def first_line(error: Exception) -> str:
-    """Return what an error says, short enough for a sentence."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return printable(text)[:200].rstrip(".")
-
-
-def _require_package() -> None:
-    if importlib.util.find_spec(PACKAGE) is None:
-        raise ModelError(
-            f"Running nnU-Net models takes the Python package {PACKAGE}, which is not installed. Install it in the "
-            f"panel MedDL Setup, or with 'pip install {PACKAGE}'."
-        )
-    try:
-        with _quietly():
-            importlib.import_module("nnunetv2.preprocessing.preprocessors.default_preprocessor")
-    except Exception as error:
-        raise ModelError(
-            f"The Python package {PACKAGE} is installed but cannot be used here: {first_line(error)}.", repr(error)
-        ) from error
-
-
 def _configuration_of(bundle: NnUNetBundle, folds: Sequence[Checkpoint]) -> str:
     """Return the configuration that the checkpoints were trained with; the folder's name is only a name."""
     names = {fold.configuration for fold in folds if fold.configuration} or {bundle.configuration} - {""}
@@ -362,55 +292,3 @@ def _nearest_axes(linear: np.ndarray) -> list[int]:
             key=lambda order: sum(abs(linear[world, axis]) for world, axis in enumerate(order)),
         )
     )
-
-
-def _mean_of(networks: Sequence[Any]) -> Any:
-    """Return a network that answers with the mean of several."""
-    import torch
-
-    class MeanOfFolds(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.folds = torch.nn.ModuleList(networks)
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            total = self.folds[0](image)
-            for fold in self.folds[1:]:
-                total = total + fold(image)
-            return total / len(self.folds)
-
-    return MeanOfFolds()
-
-
-def _mirrored(network: Any, axes: tuple[int, ...]) -> Any:
-    """Return a network that answers with the mean over all mirrored copies of its image."""
-    import torch
-
-    combinations = [each for count in range(len(axes) + 1) for each in itertools.combinations(axes, count)]
-
-    class Mirrored(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            total = self.network(image)
-            for combination in combinations[1:]:
-                where = [2 + axis for axis in combination]
-                total = total + torch.flip(self.network(torch.flip(image, where)), where)
-            return total / len(combinations)
-
-    return Mirrored()
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what nnU-Net prints (about its environment variables, for instance) out of the log."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        if said.getvalue():
-            logger.debug("nnU-Net says: %s", said.getvalue()[:2000])
