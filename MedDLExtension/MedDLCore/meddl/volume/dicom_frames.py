@@ -129,16 +129,12 @@ def read_header(path: Path) -> Header | None:
         ) from error
 
 
-def frames_of(header: Header) -> list[Frame]:
-    """Return the slices in a file, in stored order.
-
-    Raises:
-        VolumeError: they are no gray images, have no place in space, or broken numbers in their header.
-    """
+@contextmanager
+def understood(header: Header) -> Iterator[None]:
+    """Turn what pydicom says of a broken element, which it decodes only when it is asked for, into a sentence."""
     try:
         with quiet_pydicom():
-            _check_pixels(header)
-            return _classic(header) if frame_count(header.dataset) == 1 and not _enhanced(header) else _multi(header)
+            yield
     except VolumeError:
         raise
     except Exception as error:
@@ -146,6 +142,17 @@ def frames_of(header: Header) -> list[Frame]:
         raise VolumeError(
             f"{WHO} has broken values in its header. Export the series again.", details=type(error).__name__
         ) from error
+
+
+def frames_of(header: Header) -> list[Frame]:
+    """Return the slices in a file, in stored order.
+
+    Raises:
+        VolumeError: they are no gray images, have no place in space, or broken numbers in their header.
+    """
+    with understood(header):
+        _check_pixels(header)
+        return _classic(header) if frame_count(header.dataset) == 1 and not _enhanced(header) else _multi(header)
 
 
 def _check_pixels(header: Header) -> None:

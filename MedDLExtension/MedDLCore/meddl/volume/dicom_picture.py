@@ -11,7 +11,7 @@ import numpy as np
 from meddl.errors import VolumeError
 
 from .data import Volume
-from .dicom_frames import WHO, Header, check_image, check_storage, frame_count, numbers_of, quiet_pydicom
+from .dicom_frames import WHO, Header, check_image, check_storage, frame_count, numbers_of, quiet_pydicom, understood
 from .dicom_pixels import by_gdcm, used_bits
 from .geometry import flip_lps_ras
 from .rescale import checked_scaling, rescaled
@@ -36,20 +36,22 @@ _RLE = "1.2.840.10008.1.2.5"
 
 def is_flat(header: Header) -> bool:
     """Say whether a file's image is two-dimensional by its kind."""
-    if header.dataset.get("PerFrameFunctionalGroupsSequence"):
-        return False
-    kind = str(header.dataset.get("SOPClassUID") or "").removeprefix(_STORAGE)
+    with understood(header):
+        if header.dataset.get("PerFrameFunctionalGroupsSequence"):
+            return False
+        kind = str(header.dataset.get("SOPClassUID") or "").removeprefix(_STORAGE)
     return kind in _FLAT or (kind in _CAPTURES and not is_placed(header))
 
 
 def is_placed(header: Header) -> bool:
     """Say whether a file tells where its image is in the patient."""
-    return any(header.dataset.get(key) for key in ("ImagePositionPatient", "ImageOrientationPatient"))
+    with understood(header):
+        return any(header.dataset.get(key) for key in ("ImagePositionPatient", "ImageOrientationPatient"))
 
 
 def is_clip(header: Header) -> bool:
     """Say whether a file holds several frames."""
-    with quiet_pydicom():
+    with understood(header):
         return frame_count(header.dataset) > 1
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from meddl.errors import UsageError, VolumeError
 
 from .data import Volume
-from .dicom_frames import WHO, Frame, Header, frames_of, is_dicom, read_header
+from .dicom_frames import WHO, Frame, Header, frames_of, is_dicom, read_header, understood
 from .dicom_picture import is_clip, is_flat, is_placed, read_flat
 from .dicom_pixels import read_stack
 from .geometry import flip_lps_ras
@@ -51,7 +51,9 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
     array, note = read_stack(frames)
     modality = headers[0].modality
     meta = {"format": "dicom", "modality": modality, **note}
-    if str(headers[0].dataset.get("PhotometricInterpretation")) == "MONOCHROME1":
+    with understood(headers[0]):
+        negative = str(headers[0].dataset.get("PhotometricInterpretation")) == "MONOCHROME1"
+    if negative:
         meta["photometric"] = "MONOCHROME1"  # small values are meant to look bright; they stay as they are
     return Volume(array, affine, name=modality, meta=meta)
 
@@ -154,13 +156,16 @@ def _told(uid: str) -> str:
 def _check_uniform(frames: list[Frame]) -> None:
     """Refuse slices that are not all of one kind."""
     first = frames[0]
+    places = set()
+    for frame in frames:
+        with understood(frame.header):
+            places.add(str(frame.header.dataset.get("FrameOfReferenceUID") or ""))
     differing = {
         "sizes": any(frame.size != first.size for frame in frames),
         "orientations": any(np.abs(frame.axes - first.axes).max() > 1e-3 for frame in frames),
         "voxel sizes": any(not np.allclose(frame.spacing, first.spacing, rtol=1e-3) for frame in frames),
         "modalities": any(frame.header.modality != first.header.modality for frame in frames),
-        "frames of reference": len({str(frame.header.dataset.get("FrameOfReferenceUID") or "") for frame in frames})
-        > 1,
+        "frames of reference": len(places) > 1,
     }
     for what, differs in differing.items():
         if differs:
