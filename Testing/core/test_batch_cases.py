@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from core.dicom_writer import write_series
+from core.test_volume_pictures import written
 from meddl.batch.cases import cases_from
 from meddl.batch.naming import safe_name, safe_names
+from meddl.batch.records import fingerprint
 from meddl.errors import UsageError
 from meddl.models.channels import Channel
-from meddl.volume import Volume
+from meddl.volume import Volume, to_sitk
 
 CHANNELS = (
     Channel("T1c", "MR", ("t1ce", "t1gd", "t1c")),
@@ -65,6 +68,15 @@ class TestFolders:
             assert {name: path.relative_to(tmp_path).as_posix() for name, path in case.inputs.items()} == dict(
                 zip(("T1c", "T1", "FLAIR"), files, strict=True)
             )
+
+    def test_a_folder_of_slices_is_one_case_and_one_of_radiographs_many(self, tmp_path: Path) -> None:
+        write_series(tmp_path / "ct", Volume(np.zeros((1, 4, 4, 3), np.int16), np.eye(4)))
+        assert found(tmp_path / "ct") == {"ct": {"image": "ct"}}
+        (tmp_path / "dx").mkdir()
+        for name in ("pa", "lateral"):
+            written(tmp_path / "dx" / f"{name}.dcm", np.zeros((4, 5), np.uint8))
+        assert found(tmp_path / "dx") == {"lateral": {"image": "lateral.dcm"}, "pa": {"image": "pa.dcm"}}
+        assert list(found(tmp_path)) == ["ct", "dx_lateral", "dx_pa"]
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         for source in (tmp_path, tmp_path / "missing"):
@@ -153,3 +165,20 @@ def test_names_of_files_are_safe_and_distinct() -> None:
     safe = safe_names(names)
     assert len({name.casefold() for name in safe}) == len(names)
     assert safe_names(reversed(names)) == safe[::-1]
+
+
+def test_an_image_is_known_by_all_that_it_is_made_of(tmp_path: Path) -> None:
+    volume = Volume(np.arange(60, dtype=np.int16).reshape(1, 5, 4, 3), np.eye(4))
+    for name in ("x.nhdr", "x.mhd"):
+        sitk.WriteImage(to_sitk(volume), str(tmp_path / name), False)
+        before = fingerprint(tmp_path / name)
+        data = tmp_path / "x.raw"
+        data.write_bytes(bytes(reversed(data.read_bytes())))
+        assert fingerprint(tmp_path / name) != before
+    files = write_series(tmp_path / "ct", volume)
+    before = fingerprint(files[0])
+    assert before == fingerprint(tmp_path / "ct")
+    files[0].rename(tmp_path / "ct" / "renamed")
+    assert fingerprint(tmp_path / "ct") == before
+    files[2].write_bytes(files[2].read_bytes() + b"\0\0")
+    assert fingerprint(files[1]) != before

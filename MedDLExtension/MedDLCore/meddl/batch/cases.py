@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meddl.errors import UsageError
+from meddl.errors import UsageError, VolumeError
 from meddl.volume.reading import READABLE
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def cases_from(
     A list is a CSV file with a header: ``image`` (or one column per input channel, by its name), and if wanted
     ``case``, ``model`` (several with ``;``), ``reference`` and ``series`` (a UID). Paths are relative to the list.
 
-    In a folder each image file is a case, and each subfolder that holds a DICOM series or images. For models of
+    In a folder each image file is a case, and each subfolder that holds images. A folder of DICOM files is one case,
+    but of radiographs and the like (each an image by itself) each file is. For models of
     several channels, files that differ only in the channel's name, in one of its hints or in a number (``_0000``,
     ``_0001``, ...) belong to one case. Segmentations (.seg.nrrd) are left out.
 
@@ -130,35 +131,53 @@ def _model(text: str, folder: Path) -> str:
 
 
 def _found(folder: Path, channels: Sequence[Channel], skipped: set[Path]) -> list[BatchCase]:
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in entries if entry.is_file() and _is_image(entry)]
-    cases = _grouped(files, channels)
-    for entry in entries:
-        if entry.is_dir() and entry.resolve() not in skipped:
-            cases += _subfolder(entry, channels)
+    cases = _cases_in(folder, channels)
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith(".") and entry.resolve() not in skipped:
+            inner = _cases_in(entry, channels)
+            if len(inner) == 1:
+                cases.append(BatchCase(entry.name, inner[0].inputs))
+            else:
+                cases += [BatchCase(f"{entry.name}_{case.id}", case.inputs) for case in inner]
     return cases
 
 
-def _subfolder(folder: Path, channels: Sequence[Channel]) -> list[BatchCase]:
+def _cases_in(folder: Path, channels: Sequence[Channel]) -> list[BatchCase]:
+    """Return the cases right in a folder: its images, or the one DICOM series that it is."""
     files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    images = [file for file in files if _is_image(file) and not file.name.lower().endswith(_DICOM_SUFFIXES)]
-    if not images:
-        return [BatchCase(folder.name, {"image": folder.absolute()})] if _is_series(files) else []
-    cases = _grouped(images, channels)
-    if len(cases) == 1:
-        return [BatchCase(folder.name, cases[0].inputs)]
-    return [BatchCase(f"{folder.name}_{case.id}", case.inputs) for case in cases]
+    images = [file for file in files if _is_image(file)]
+    if images:
+        return _grouped(images, channels)
+    dicom = [file for file in files if file.name.lower().endswith(_DICOM_SUFFIXES)]
+    first = next((file for file in dicom or files[:_LOOKED_AT] if _is_dicom(file)), None)
+    if first is None and not dicom:
+        return []
+    if first is not None and _is_flat(first):
+        return [BatchCase(_stem(file), {"image": file.absolute()}) for file in dicom or files if _is_dicom(file)]
+    return [BatchCase(folder.name, {"image": folder.absolute()})]
 
 
 def _is_image(file: Path) -> bool:
     name = file.name.lower()
-    return name.endswith((*READABLE, *_DICOM_SUFFIXES)) and not name.endswith(_NO_IMAGES)
+    return name.endswith(READABLE) and not name.endswith(_NO_IMAGES)
 
 
-def _is_series(files: Sequence[Path]) -> bool:
+def _is_dicom(file: Path) -> bool:
     from meddl.volume.dicom_frames import is_dicom
 
-    return any(is_dicom(file) for file in files[:_LOOKED_AT])
+    return is_dicom(file)
+
+
+def _is_flat(file: Path) -> bool:
+    """Say whether a DICOM file is an image by itself, and not a slice of a series."""
+    from meddl.volume.dicom_frames import read_header
+    from meddl.volume.dicom_picture import is_flat
+
+    try:
+        header = read_header(file)
+        return header is not None and is_flat(header)
+    except VolumeError:
+        return False  # its case will tell
 
 
 def _grouped(files: Sequence[Path], channels: Sequence[Channel]) -> list[BatchCase]:

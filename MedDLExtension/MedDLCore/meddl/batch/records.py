@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from meddl.errors import JobError, VolumeError
-from meddl.volume import whole_file
+from meddl.volume import read_volume, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +26,27 @@ _BLOCK = 1 << 20
 
 
 def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files of a folder whatever their names.
+    """Return a SHA-256 of an image: of its file, or of all files of a DICOM folder whatever their names.
+
+    A file that stands for others (a header without its voxels, a slice of a DICOM series) is told apart from what they
+    hold, too.
 
     Raises:
         VolumeError: it cannot be read.
     """
+    from meddl.volume.dicom_frames import is_dicom, read_header
+    from meddl.volume.dicom_picture import is_flat
+
     try:
+        if path.is_file() and path.name.lower().endswith((".nhdr", ".mhd")):
+            volume = read_volume(path, multichannel=True)
+            digest = hashlib.sha256(repr((volume.array.shape, volume.affine.tolist())).encode())
+            digest.update(np.ascontiguousarray(volume.array).data)
+            return digest.hexdigest()
+        if path.is_file() and is_dicom(path):
+            header = read_header(path)
+            if header is not None and not is_flat(header):
+                path = path.parent
         if path.is_dir():
             files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
             return hashlib.sha256("\n".join(sorted(_sha256(file) for file in files)).encode()).hexdigest()

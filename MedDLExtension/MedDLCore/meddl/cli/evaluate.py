@@ -46,13 +46,14 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(agreement.to_dict(), indent=2))
         return 0
-    _print_table(agreement)
+    print_table(agreement)
     if options.csv:
         print(f"Written: {options.csv}")
     return 0
 
 
-def _print_table(agreement: SegmentationAgreement) -> None:
+def print_table(agreement: SegmentationAgreement) -> None:
+    """Print a row per structure, and what is to be known about them."""
     lines = [("", *_COLUMNS), *((row.name, *_cells(row)) for row in agreement.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:

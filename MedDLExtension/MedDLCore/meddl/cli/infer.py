@@ -99,7 +99,8 @@ def run_options(options: argparse.Namespace) -> RunOptions:
 
 def _run_on_one(options: argparse.Namespace, models: list[str]) -> int:
     from meddl.batch.inputs import in_channel_order, read_images
-    from meddl.cli.infer_report import print_agreement, print_prediction, report_of
+    from meddl.cli.evaluate import print_table
+    from meddl.cli.infer_report import print_prediction, report_of
     from meddl.inference import prediction_from_dict
     from meddl.inference.files import check_output, write_prediction
     from meddl.inference.task import RUN_INFERENCE
@@ -155,7 +156,7 @@ def _run_on_one(options: argparse.Namespace, models: list[str]) -> int:
     for prediction, files, agreement in shown:
         print_prediction(prediction)
         if agreement is not None:
-            print_agreement(agreement)
+            print_table(agreement)
         for written in files:
             print(f"Written: {written}")
     if options.qa:

@@ -48,13 +48,6 @@ def print_prediction(prediction: Prediction) -> None:
         print(f"  Note: {note}")
 
 
-def print_agreement(agreement: SegmentationAgreement) -> None:
-    """Print how a segmentation agrees with its reference."""
-    from meddl.cli.evaluate import _print_table
-
-    _print_table(agreement)
-
-
 def _lines(prediction: Prediction) -> list[str]:
     if isinstance(prediction, SegmentationPrediction):
         intervals = prediction.uncertainty.intervals if prediction.uncertainty else {}
