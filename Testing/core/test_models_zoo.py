@@ -117,6 +117,13 @@ def test_a_bundles_own_saving_step_needs_no_trust(tmp_path: Path) -> None:
     assert RestrictedConfig(config, bundle_root=tmp_path).reasons(parts.ids, drop=parts.drop) == ()
 
 
+def test_steps_that_only_print_are_left_out(tmp_path: Path) -> None:
+    printing = {"_target_": "DataStatsd", "keys": "image", "additional_info": "$lambda x: print(x)"}
+    config = runner(preprocessing=compose(*runner()["preprocessing"]["transforms"], printing))
+    parts = parts_of(config, tmp_path)
+    assert RestrictedConfig(config, bundle_root=tmp_path).reasons(parts.ids, drop=parts.drop) == ()
+
+
 def test_flat_networks_are_told_from_those_that_read_volumes_slice_by_slice(tmp_path: Path) -> None:
     flat = {**tiny_bundle.NETWORK, "spatial_dims": 2}
     slices = {"_target_": "SliceInferer", "roi_size": [32, 32], "spatial_dim": 2}

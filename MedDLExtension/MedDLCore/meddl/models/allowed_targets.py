@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _NETWORKS = {
+    "monai.networks.nets.ahnet": "AHNet",
     "monai.networks.nets.attentionunet": "AttentionUnet",
     "monai.networks.nets.autoencoder": "AutoEncoder",
     "monai.networks.nets.autoencoderkl": "AutoencoderKL",
@@ -50,6 +51,7 @@ _NETWORKS = {
     "monai.networks.nets.vit": "ViT",
     "monai.networks.nets.vitautoenc": "ViTAutoEnc",
     "monai.networks.nets.vnet": "VNet",
+    "monai.networks.nets.voxelmorph": "VoxelMorphUNet",
     "monai.networks.nets.vqvae": "VQVAE",
 }
 
@@ -69,13 +71,14 @@ _TRANSFORMS = {
         "SpatialCropd SpatialPadd"
     ),
     "monai.transforms.intensity.array": (
-        "AdjustContrast ClipIntensityPercentiles ForegroundMask GaussianSharpen GaussianSmooth HistogramNormalize "
-        "MaskIntensity MedianSmooth NormalizeIntensity SavitzkyGolaySmooth ScaleIntensity ScaleIntensityRange "
+        "AdjustContrast ClipIntensityPercentiles ForegroundMask GaussianSharpen GaussianSmooth GibbsNoise "
+        "HistogramNormalize KSpaceSpikeNoise MaskIntensity MedianSmooth NormalizeIntensity SavitzkyGolaySmooth "
+        "ScaleIntensity ScaleIntensityFixedMean ScaleIntensityRange "
         "ScaleIntensityRangePercentiles ShiftIntensity StdShiftIntensity ThresholdIntensity"
     ),
     "monai.transforms.intensity.dictionary": (
-        "AdjustContrastd ClipIntensityPercentilesd ForegroundMaskd GaussianSharpend GaussianSmoothd "
-        "HistogramNormalized MaskIntensityd MedianSmoothd NormalizeIntensityd SavitzkyGolaySmoothd "
+        "AdjustContrastd ClipIntensityPercentilesd ForegroundMaskd GaussianSharpend GaussianSmoothd GibbsNoised "
+        "HistogramNormalized KSpaceSpikeNoised MaskIntensityd MedianSmoothd NormalizeIntensityd SavitzkyGolaySmoothd "
         "ScaleIntensityRangePercentilesd ScaleIntensityRanged ScaleIntensityd ShiftIntensityd StdShiftIntensityd "
         "ThresholdIntensityd"
     ),
@@ -173,6 +176,8 @@ ONNX_TARGET = "meddl.networks.OnnxNetwork"
 
 LOADING_TRANSFORMS = frozenset({"LoadImage", "LoadImaged"})
 SAVING_TRANSFORMS = frozenset({"SaveImage", "SaveImaged", "SaveClassification", "SaveClassificationd"})
+WATCHING_TRANSFORMS = frozenset({"DataStats", "DataStatsd", "SimulateDelay", "SimulateDelayd"})
+"""Steps that print, log or wait and change nothing: left out."""
 IO_TRANSFORMS = LOADING_TRANSFORMS | SAVING_TRANSFORMS
 """Steps that go from and to files. Never made from an untrusted config; meant to be dropped from a list of steps."""
 
@@ -251,5 +256,5 @@ def _build_table() -> dict[str, AllowedTarget]:
 
 _DICTIONARY_TRANSFORMS = frozenset(
     name for module, names in _TRANSFORMS.items() if module.endswith(".dictionary") for name in names.split()
-) | {"Lambdad", "LoadImaged", "SaveClassificationd", "SaveImaged"}
+) | {"DataStatsd", "Lambdad", "LoadImaged", "SaveClassificationd", "SaveImaged", "SimulateDelayd"}
 _TABLE = _build_table()

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from meddl.errors import MedDLError
-from meddl.models.allowed_targets import LOADING_TRANSFORMS, SAVING_TRANSFORMS, canonical_name, find_target, short_name
+from meddl.models.allowed_targets import (
+    LOADING_TRANSFORMS,
+    SAVING_TRANSFORMS,
+    WATCHING_TRANSFORMS,
+    canonical_name,
+    find_target,
+    short_name,
+)
 from meddl.models.config_tree import MISSING, child_id, children, find, is_component, is_expression, reference_of
 
 if TYPE_CHECKING:
@@ -79,8 +86,8 @@ class InferenceParts:
 
     @property
     def drop(self) -> frozenset[str]:
-        """What to leave out of lists of steps: everything that loads, or shapes and writes files."""
-        return LOADING_TRANSFORMS | SAVING_TRANSFORMS | frozenset(self.file_steps)
+        """What to leave out of lists of steps: everything that loads, watches, or shapes and writes files."""
+        return LOADING_TRANSFORMS | WATCHING_TRANSFORMS | SAVING_TRANSFORMS | frozenset(self.file_steps)
 
 
 def inference_parts(bundle: ModelBundle, config_name: str = "inference") -> InferenceParts:
