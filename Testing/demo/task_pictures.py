@@ -41,11 +41,12 @@ class TaskPicture:
         model: in the catalog.
         image: returns the image: a `Volume` or a path.
         title: of the image's node.
-        views: names of Slicer's slice views, top to bottom; "before" and "after" of a reconstruction by turns.
+        views: names of Slicer's slice views, top to bottom; for a reconstruction of input, result and difference.
         options: of the run, by the names of the panel's parameters.
         reference: returns the image that a reconstruction is compared with.
         row: the row of the result that is clicked; None for the middle of the image.
         zoom: of the field of view.
+        size: of a view in pixels.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TaskPicture:
     reference: Callable[[], Any] | None = None
     row: int | None = 0
     zoom: float = 1.0
+    size: int = VIEW
 
 
 def pictures() -> dict[str, TaskPicture]:
@@ -70,18 +72,19 @@ def pictures() -> dict[str, TaskPicture]:
         ),
         TaskPicture("classification", "demo_body_region", images.chest_b, "Chest", row=None),
         TaskPicture("recurrent", "demo_slice_order", images.chest_b, "Chest", row=None),
-        TaskPicture("detection", "demo_lung_boxes", images.chest_b, "Chest"),
+        TaskPicture("detection", "demo_lung_boxes", images.chest_b, "Chest", row=None),
         TaskPicture("landmarks", "demo_head_points", images.itk_subject, "Head", ("Yellow", "Red")),
         TaskPicture(
             "reconstruction",
             "demo_mr_denoising",
             lambda: mr_denoising.noisy(images.itk_subject(), 0.06),
             "Noisy head",
-            ("Red", "Red"),
+            ("Red", "Red", "Red"),
             {"difference": True},
             images.itk_subject,
             None,
-            0.6,
+            0.75,
+            320,
         ),
     )
     return {picture.name: picture for picture in shown}
@@ -98,17 +101,19 @@ def draw(picture: TaskPicture, path: Path) -> None:
     try:
         _choose(session, picture)
         session.apply(LONGEST_RUN_S)
+        _show(session)
         slices = [_slice(session, picture, view, index) for index, view in enumerate(views)]
         panel = _panel(session)
     finally:
         for view in views:
             view.close()
         session.close()
-    column = GAP * (len(slices) - 1) + VIEW * len(slices)
-    page = Image.new("RGB", (panel.width + GAP + VIEW, max(panel.height, column)), (239, 239, 239))
+    step = picture.size + GAP
+    height = max(panel.height, step * len(slices) - GAP)
+    page = Image.new("RGB", (panel.width + GAP + picture.size, height), (239, 239, 239))
     page.paste(panel, (0, 0))
     for index, one in enumerate(slices):
-        page.paste(one, (panel.width + GAP, index * (VIEW + GAP)))
+        page.paste(one, (panel.width + GAP, index * step))
     _save(page, path)
 
 
@@ -117,7 +122,7 @@ def _make_views(session: Any, picture: TaskPicture) -> list[Any]:
     from demo import render
 
     return [
-        render.SliceView(session.scene, f"{name}{index or ''}", _ORIENTATIONS[name], (VIEW, VIEW))
+        render.SliceView(session.scene, f"{name}{index or ''}", _ORIENTATIONS[name], (picture.size, picture.size))
         for index, name in enumerate(picture.views)
     ]
 
@@ -138,25 +143,29 @@ def _choose(session: Any, picture: TaskPicture) -> None:
             break
 
 
+def _show(session: Any) -> None:
+    """Lay the map over the slices, and clear the view of it."""
+    if session.output.IsA("vtkMRMLSegmentationNode"):
+        session.widget.ui.overlayComboBox.setCurrentIndex(1)
+        session.output.GetDisplayNode().SetVisibility2DFill(False)
+        session.output.GetDisplayNode().SetVisibility2DOutline(False)
+    session.slicer.app.processEvents()
+
+
 def _slice(session: Any, picture: TaskPicture, view: Any, index: int) -> Any:
     import numpy as np
-    from meddl_slicer import maps, nodes, results, view_text
+    from meddl_slicer import nodes, results, view_text
     from PIL import Image
 
     result = session.widget.results.result
     shown = session.volume
-    if picture.name == "reconstruction" and index:
-        shown = result.node
+    if session.output.IsA("vtkMRMLScalarVolumeNode"):
+        shown = (session.volume, session.output, *result.maps)[index]
     place = results.place_of(result, picture.row) if picture.row is not None else None
     size = np.array(session.volume.GetImageData().GetDimensions())
     affine = nodes.affine_to_world(session.volume)
     if place is None:
         place = (affine @ [*((size - 1) / 2), 1.0])[:3]
-    entropy = session.output.GetNodeReference(maps.ENTROPY_ROLE)
-    if entropy is not None:
-        composite = view.logic.GetSliceCompositeNode()
-        composite.SetForegroundVolumeID(entropy.GetID())
-        composite.SetForegroundOpacity(0.5)
     if result.viewText:
         view.renderer.AddViewProp(view_text.make_actor(result.viewText))
     extent = float((size * np.linalg.norm(affine[:3, :3], axis=0)).max())

@@ -4,9 +4,16 @@ Imports only ``slicer``, ``vtk``, ``qt``, ``numpy`` and ``meddl``; nothing here 
 is the only place that knows Slicer's ``(K, J, I)`` array order: everything it hands on is ``(C, I, J, K)`` with an
 affine from voxel index to RAS millimeters.
 
-Rooms: ``nodes`` (volumes), ``segmentation``, ``table`` and ``provenance`` (results), ``study`` (subject hierarchy),
-``segmentation_run`` (from nodes to a job and back), ``pump`` (jobs on the event loop), ``packages`` and ``health``
-(what is installed and found), ``job_panel`` and ``model_selector`` (parts of panels), ``known_model`` (self-tests).
+Rooms:
+
+- ``nodes`` (volumes), ``sequences`` (frames), ``study`` (subject hierarchy);
+- ``runs`` (from nodes to a job and back), ``evaluation_run``, ``batch_run``; ``frames_task``, ``evaluation_task`` and
+  ``download_task`` run in the worker;
+- ``segmentation``, ``classification``, ``boxes``, ``landmarks``, ``reconstruction`` (results), ``maps``, ``colors``,
+  ``table``, ``view_text`` and ``provenance`` (what goes with them), ``scene_guard`` (all or nothing);
+- ``model_choices``, ``model_selector``, ``input_channels``, ``advice``, ``results``, ``job_panel`` (parts of panels);
+- ``pump`` (jobs on the event loop), ``packages`` and ``health`` (what is installed and found), ``known_model``
+  (self-tests).
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _folder(former: Sequence[slicer.vtkMRMLNode], input_node: slicer.vtkMRMLVolu
 
 
 def _size_text(size: Sequence[float]) -> str:
-    return " x ".join(f"{float(length):.1f}" for length in size)
+    return " x ".join(f"{float(length):.0f}" if length >= 20 else f"{float(length):.1f}" for length in size)
 
 
 def _sentence(boxes: Sequence[Mapping[str, Any]]) -> str:

@@ -35,7 +35,6 @@ def apply_classification(
     columns = [
         table.Column("Class", str, "What the image may show"),
         table.Column("Probability", float, "0 to 1, " + ("calibrated" if prediction.get("calibrated") else "raw")),
-        table.Column("Code", str, "Scheme, value and meaning, where the model gives one"),
         table.Column("Model", str, "Model and version that looked at the image"),
     ]
     if intervals:
@@ -43,11 +42,15 @@ def apply_classification(
             table.Column("From", float, "The least probability that one of the passes gave"),
             table.Column("To", float, "The greatest probability that one of the passes gave"),
         ]
+    coded = any(one.get("code") for one in classes)
+    if coded:
+        columns.insert(-1, table.Column("Code", str, "Scheme, value and meaning, where the model gives one"))
     rows = []
     for one in classes:
         probability = float(one["probability"])
         between = intervals.get(one["name"], (probability, probability)) if intervals else ()
-        rows.append((one["name"], probability, *between, one.get("code", ""), model))
+        code = (one.get("code", ""),) if coded else ()
+        rows.append((one["name"], probability, *between, *code, model))
     sentence = _sentence(prediction, classes)
     table_node = table.write_table(columns, rows, facts, input_node, "classes", table_node, sentence)
     _apply_evidence(prediction, input_node, table_node)

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 _ROW_HEIGHT = 24
 _MOST_ROWS = 12
+_FEW_COLUMNS = 5
 
 
 class ResultSection:
@@ -134,7 +135,8 @@ def _fill(table, headings, rows):
     header = table.horizontalHeader()
     if headings:
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        wide = 0 if len(headings) <= _FEW_COLUMNS else len(headings) - 1  # else the name would have no room left
+        header.setSectionResizeMode(wide, qt.QHeaderView.Stretch)
     shown = min(max(len(rows), 1), _MOST_ROWS)
     table.setFixedHeight(header.height + _ROW_HEIGHT * shown + 2 * table.frameWidth)
 
