@@ -353,6 +353,19 @@ CASES: dict[str, dict[str, Any]] = {
     "slices, mirrored": {"dimensions": 2, "mirror": True},
     "thick slices of the network": {"plans": {"configuration": {"spacing": [6.0, 1.25, 1.5]}}},
     "thick slices of the image": {"affine": np.diag([1.0, 1, 5, 1])},
+    "resampled by torch": {
+        "affine": np.diag([1.0, 1, 5, 1]),
+        "plans": {
+            "configuration": {
+                name: value
+                for kind in ("data", "seg", "probabilities")
+                for name, value in (
+                    (f"resampling_fn_{kind}", "resample_torch_fornnunet"),
+                    (f"resampling_fn_{kind}_kwargs", {"is_seg": kind == "seg"}),
+                )
+            }
+        },
+    },
     "turned axes": {"plans": {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}},
     "smaller than a window": {"shape": (12, 14, 9)},
 }

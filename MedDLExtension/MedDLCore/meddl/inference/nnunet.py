@@ -155,7 +155,10 @@ class NnUNetStage(Stage):
         image = [float(spacing[axis]) for axis in self._plans.transpose_forward]
         network = [float(each) for each in self._manager.spacing]
         network = network if len(network) == 3 else [image[0], *network]
-        separate, axis = determine_do_sep_z_and_axis(arguments.get("force_separate_z", False), network, image, **extra)
+        # What the two functions do unless told.
+        default = None if "torch" in self._manager.configuration["resampling_fn_probabilities"] else False
+        force = arguments.get("force_separate_z", default)
+        separate, axis = determine_do_sep_z_and_axis(force, network, image, **extra)
         return (int(axis),) if separate and axis is not None else ()
 
     def run(
