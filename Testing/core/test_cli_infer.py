@@ -49,33 +49,21 @@ def noise(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def test_landmarks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    known_bundles.write(tmp_path / "m", "landmarks", **voxelwise(1, [[10.0]], [-5.0]), preprocessing=[TO_RAS],
-                        classes=["top"])  # fmt: skip
-    where = blob(tmp_path / "x.nrrd")
-    code, out, err = run(capsys, "--model", "m", "--input", "x.nrrd", "--output", "out.mrk.json")
-    assert (code, err) == (0, "") and "top: (" in out and "mm RAS" in out
-    point = json.loads(Path("out.mrk.json").read_text())["markups"][0]["controlPoints"][0]
-    np.testing.assert_allclose(np.array(point["position"]) * (-1, -1, 1), where, atol=0.3)
+def point_model(folder: Path) -> None:
+    known_bundles.write(folder, "landmarks", **voxelwise(1, [[10.0]], [-5.0]), preprocessing=[TO_RAS], classes=["top"])
 
 
-def test_detection(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def box_model(folder: Path) -> None:
     layer = voxelwise(1, [[12.0], *[[0.0]] * 6], [-6.0, 0, 0, 0, *np.log((14.0, 9.0, 11.0))])
     known_bundles.write(
-        tmp_path / "m", "detection", **layer,
-        preprocessing=[TO_RAS], classes=["bright"], outputs=7, meddl={"detection": {"kind": "center_heatmap"}},
+        folder, "detection", **layer, preprocessing=[TO_RAS], classes=["bright"], outputs=7,
+        meddl={"detection": {"kind": "center_heatmap"}},
     )  # fmt: skip
-    where = blob(tmp_path / "x.nrrd")
-    code, out, _ = run(capsys, "--model", "m", "--input", "x.nrrd", "--output", "out.csv")
-    assert code == 0 and "bright: score" in out
-    row = table("out.csv")[0]
-    np.testing.assert_allclose([float(row[f"center {way} (mm)"]) for way in "RAS"], where, atol=0.5)
 
 
-def test_classification_of_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def picture_model(folder: Path) -> None:
     network = {"_target_": "DenseNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "init_features": 4,
                "growth_rate": 4, "block_config": [2]}  # fmt: skip
-    folder = tmp_path / "m"
     known_bundles.write(folder, "classification", network, classes=["front", "side"], flat=True,
                         postprocessing=[{"_target_": "Activationsd", "keys": "pred", "softmax": True}])  # fmt: skip
     from monai.networks.nets import DenseNet
@@ -84,7 +72,33 @@ def test_classification_of_a_picture(capsys: pytest.CaptureFixture[str], tmp_pat
     torch.manual_seed(0)
     weights = DenseNet(**{key: value for key, value in network.items() if key != "_target_"}).state_dict()
     save_file(weights, folder / "models" / "model.safetensors")
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 40), dtype=np.uint8)).save("x.png")
+
+
+def picture(path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 40), dtype=np.uint8)).save(path)
+
+
+def test_landmarks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    point_model(tmp_path / "m")
+    where = blob(tmp_path / "x.nrrd")
+    code, out, err = run(capsys, "--model", "m", "--input", "x.nrrd", "--output", "out.mrk.json")
+    assert (code, err) == (0, "") and "top: (" in out and "mm RAS" in out
+    point = json.loads(Path("out.mrk.json").read_text())["markups"][0]["controlPoints"][0]
+    np.testing.assert_allclose(np.array(point["position"]) * (-1, -1, 1), where, atol=0.3)
+
+
+def test_detection(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    box_model(tmp_path / "m")
+    where = blob(tmp_path / "x.nrrd")
+    code, out, _ = run(capsys, "--model", "m", "--input", "x.nrrd", "--output", "out.csv")
+    assert code == 0 and "bright: score" in out
+    row = table("out.csv")[0]
+    np.testing.assert_allclose([float(row[f"center {way} (mm)"]) for way in "RAS"], where, atol=0.5)
+
+
+def test_classification_of_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture_model(tmp_path / "m")
+    picture(tmp_path / "x.png")
     code, out, _ = run(capsys, "--model", "m", "--input", "x.png", "--output", "out.json", "--report", "r.json")
     assert code == 0 and "not calibrated" in out
     answer, report = json.loads(Path("out.json").read_text()), json.loads(Path("r.json").read_text())
@@ -179,6 +193,27 @@ class TestBatch:
         answer = json.loads(out)
         assert code == 0 and answer["counts"] == {"skipped": 2}
         assert Path(answer["summary"]).is_file() and Path("out/Two blobs/p1.nii.gz").is_file()
+
+    def test_every_task_in_one_list(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        for name, make in (("points", point_model), ("boxes", box_model), ("views", picture_model), ("sum", adder)):
+            make(tmp_path / name)
+        tiny_bundle.write(tmp_path / "blobs")
+        blob(tmp_path / "blob.nrrd")
+        picture(tmp_path / "view.png")
+        noise(tmp_path / "noise.nrrd")
+        Path("list.csv").write_text(
+            "case,model,image,T1,T2\n1,points,blob.nrrd,,\n2,boxes,blob.nrrd,,\n3,views,view.png,,\n"
+            "4,blobs,noise.nrrd,,\n5,sum,,noise.nrrd,noise.nrrd\n6,points;boxes,blob.nrrd,,\n"
+        )
+        code, out, _ = run(capsys, "--batch", "list.csv", "--output", "out")
+        assert code == 0 and "7 cases: 7 done" in out
+        rows = {(row["case"], row["model"]): row for row in table("out/summary.csv")}
+        assert {row["files"] for row in rows.values()} == {
+            "1.mrk.json", "2.mrk.json", "3.json", "4.seg.nrrd", "5.nrrd", "6.mrk.json",
+        }  # fmt: skip
+        assert float(rows["1", "Known landmarks"]["top R (mm)"]) and rows["2", "Known detection"]["boxes"] == "1"
+        assert rows["3", "Known classification"]["class"] in ("front", "side")
+        assert rows["4", "Two blobs"]["first blob (ml)"]
 
     def test_channels_by_the_names_of_files(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         adder(tmp_path / "m")
