@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from meddl.errors import OutOfMemory
+from meddl.inference import executor as module
 from meddl.inference import memory
 from meddl.inference.executor import CollectScores, Executor
 from meddl.inference.memory import Allowed, Settings, next_rung
@@ -213,6 +214,15 @@ def test_what_was_given_up_stays_given_up_for_images_as_large_only() -> None:
     assert not executor.report()["rungs"]
 
 
+def test_after_a_pause_all_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Greedy(lambda x: x.shape[0] == 1)
+    executor = _executor(network, precision="float32")
+    _run(executor)
+    network.enough = lambda x: True
+    monkeypatch.setattr(module, "FORGET_SECONDS", -1)
+    assert _run(executor)[1] == []
+
+
 def test_other_failures_go_down_no_ladder() -> None:
     def broken(x: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -258,3 +268,43 @@ def test_a_process_that_really_has_too_little_memory_goes_on_with_smaller_window
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "going on with smaller windows (32 x 64 x 64 voxels)" in done.stdout
+
+
+MANY = """
+import numpy as np, torch
+torch.set_num_threads(1)
+from meddl.inference.executor import Executor
+from meddl.inference.options import RunOptions
+from meddl.inference.restore import RestoreLabels
+from meddl.volume import Grid
+from monai.inferers import SlidingWindowInferer
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
+torch.manual_seed(0)
+directions = torch.nn.functional.normalize(torch.randn(60, 6))
+network = torch.nn.Conv3d(6, 60, 1, bias=False).eval()
+network.weight.data = directions[:, :, None, None, None]
+truth = torch.randint(0, 60, (5, 5, 5)).repeat_interleave(16, 0).repeat_interleave(16, 1).repeat_interleave(16, 2)
+image = directions[truth].permute(3, 0, 1, 2).contiguous()
+grid = Grid((160, 160, 160), np.diag([0.5, 0.5, 0.5, 1.0]) + 0.0)
+executor = Executor(network, torch.device("cpu"), RunOptions(engine="torch"),
+                    inferer=SlidingWindowInferer((16, 32, 32), overlap=0.25, mode="gaussian"))
+import monai.data.utils
+before = peak()
+sink = RestoreLabels(np.eye(4), grid)
+executor.run(image, sink, on_window=lambda *at: None, cancelled=lambda: False)
+whole = 60 * 160**3 * 4 / 2**20
+assert peak() - before < whole / 5, (peak() - before, whole)
+assert np.array_equal(sink.labels[::2, ::2, ::2], truth.numpy())
+print("ok")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory where Linux tells it")
+def test_many_classes_never_lie_in_memory_at_full_size() -> None:
+    core = Path(memory.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MANY], capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(core), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+    )  # fmt: skip
+    assert done.stdout.strip() == "ok", done.stderr[-2000:]

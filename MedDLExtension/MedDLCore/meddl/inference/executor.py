@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["CollectScores", "Executor", "ScoreSink"]
 
 logger = logging.getLogger(__name__)
+
+FORGET_SECONDS = 60
+"""After a pause, other programs may have given memory back: then all is tried again."""
 
 OnWindow = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
@@ -104,7 +108,8 @@ class Executor:
         )
         self._settings = self._first
         self._rungs: list[str] = []
-        self._given_up_at = 0
+        self._given_up_at = self._voxels = 0
+        self._last_run = time.monotonic()
         self._engine: Engine | None = None
         self._windows = self._skipped = 0
         self._air_sentence = ""
@@ -164,15 +169,19 @@ class Executor:
         }
 
     def _restart(self, voxels: int) -> None:
-        """Begin at the top of the ladder again, except for images as large as the one that memory was too small for."""
-        if self._rungs and voxels < self._given_up_at:
+        """Begin at the top of the ladder again, unless memory just ran out for an image no larger than this one."""
+        idle = time.monotonic() - self._last_run
+        if self._rungs and (voxels < self._given_up_at or idle > FORGET_SECONDS):
             self._settings, self._rungs, self._given_up_at = self._first, [], 0
+        self._voxels = voxels
 
     def _climb_down(self, attempt: Callable[[], Any], window: tuple[int, ...] | None = None) -> Any:
         while True:
             self._plan: WindowPlan | None = None
             try:
-                return attempt()
+                answer = attempt()
+                self._last_run = time.monotonic()
+                return answer
             except Exception as error:
                 if not ran_out(error):
                     raise
@@ -197,6 +206,7 @@ class Executor:
         if rung.settings.device != self._settings.device:
             self._engines.forget()
         self._settings = rung.settings
+        self._given_up_at = self._voxels
         self._rungs.append(rung.sentence)
         self._coverage = None
         self.on_tell(rung.sentence)
@@ -205,7 +215,6 @@ class Executor:
     def _attempt(self, image: torch.Tensor, sink: ScoreSink, on_window: OnWindow, cancelled: Cancelled) -> None:
         import torch
 
-        self._given_up_at = image.numel()
         self._windows = self._skipped = 0
         self._air_sentence = ""
         if image.ndim == 4 and self._dims == 2:

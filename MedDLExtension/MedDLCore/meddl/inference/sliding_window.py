@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_WINDOWS = 1_000_000
-PIECE_BYTES = 64_000_000
+PIECE_BYTES = 100_000_000
 """About how much a sink is given at a time: what it computes from it then stays small, too."""
 
 Start = tuple[int, ...]
@@ -319,13 +319,17 @@ class RowBlender:
     def add(self, start: Start, answer: torch.Tensor) -> None:
         """Add the answer ``(C, ...)`` of the window at ``start``, which begins in the current row."""
         answer = answer.to(self._device)
-        if self._weights is not None:
-            answer = answer * self._weights
         where = tuple(
             slice(at * factor, at * factor + size)
             for at, factor, size in zip(start[1:], self._scale[1:], self._window[1:], strict=True)
         )
-        self._sums[(slice(None), slice(None), *where)] += answer
+        sums = self._sums[(slice(None), slice(None), *where)]
+        if self._weights is None:
+            sums += answer
+        elif sums.dtype == answer.dtype:
+            sums.addcmul_(answer, self._weights)
+        else:
+            sums += answer * self._weights
 
     def finish(self, number: int) -> None:
         """Hand the rows from start ``number`` to the next over: all windows there have been added."""
@@ -353,8 +357,8 @@ class RowBlender:
 
 
 def pieces(begin: int, end: int, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of rows that hold some :data:`PIECE_BYTES` each, at least 8 rows."""
-    rows = max(8, PIECE_BYTES // max(1, row_bytes))
+    """Yield ranges of rows that hold some :data:`PIECE_BYTES` each."""
+    rows = max(1, PIECE_BYTES // max(1, row_bytes))
     for start in range(begin, end, rows):
         yield start, min(start + rows, end)
 
