@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import SimpleITK as sitk
 from core.dicom_writer import write_series
 from core.test_volume_pictures import written
+from meddl.batch import naming
 from meddl.batch.cases import cases_from
 from meddl.batch.naming import safe_name, safe_names
 from meddl.batch.records import fingerprint
 from meddl.errors import UsageError
+from meddl.inference import files
 from meddl.models.channels import Channel
-from meddl.volume import Volume, to_sitk
+from meddl.volume import Volume, reading, terminology, to_sitk
 
 CHANNELS = (
     Channel("T1c", "MR", ("t1ce", "t1gd", "t1c")),
@@ -182,3 +185,10 @@ def test_an_image_is_known_by_all_that_it_is_made_of(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "ct") == before
     files[2].write_bytes(files[2].read_bytes() + b"\0\0")
     assert fingerprint(files[1]) != before
+
+
+def test_the_examples_in_the_documentation_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for module in (naming, files, reading, terminology):
+        result = doctest.testmod(module)
+        assert result.attempted and not result.failed

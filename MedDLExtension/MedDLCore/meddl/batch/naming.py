@@ -16,7 +16,7 @@ def safe_name(name: str) -> str:
 
     Example:
         >>> safe_name("patient 7"), safe_name("../../etc/passwd")
-        ('patient 7', 'etc_passwd-38fbf0fb')
+        ('patient 7', 'etc_passwd-3754d6cb')
     """
     text = unicodedata.normalize("NFC", name)
     safe = re.sub(r"[^\w .,+=-]+", "_", text).strip(" ._-")[:_LENGTH].strip(" ._-")

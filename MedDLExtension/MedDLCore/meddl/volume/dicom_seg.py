@@ -92,6 +92,7 @@ def write_dicom_seg(
     content = hashlib.sha256(seed.encode() + np.ascontiguousarray(labels.array).tobytes()).hexdigest()
     import highdicom
     from highdicom.seg import Segmentation
+    from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
     software: Any = [*maker.software, f"highdicom {highdicom.__version__}"]  # in a tuple, pydicom objects to it
     with warnings.catch_warnings(), quiet_pydicom():
@@ -120,6 +121,7 @@ def write_dicom_seg(
                 content_time=stamp.time().replace(tzinfo=None),
                 specific_character_set="ISO_IR 192",
                 omit_empty_frames=True,
+                transfer_syntax_uid=RLELossless if kind == "LABELMAP" else ExplicitVRLittleEndian,
             )
         except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             logger.debug("highdicom: %r", error)
