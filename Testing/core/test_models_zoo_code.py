@@ -182,3 +182,42 @@ def test_no_weights_are_downloaded_that_the_bundles_own_replace(tmp_path: Path, 
     made = ModelBundle.open(zoo_bundles.write(tmp_path / "b", config, files={"scripts/net.py": code}))
     store.record(made, "test")
     assert network(made, store) == {"pretrained": False, "other": True}
+
+
+def test_two_bundles_with_scripts_take_turns_in_one_warm_worker(tmp_path: Path, store: TrustStore) -> None:
+    """Each answers the label that its own ``scripts`` say, and the worker's process stays the same."""
+    from meddl.jobs import WorkerRunner
+    from meddl.volume import Volume
+
+    code = (
+        "import torch\nfrom scripts.which import LABEL\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.weight = torch.nn.Parameter(torch.ones(1))\n"
+        "    def forward(self, x):\n"
+        "        from scripts.which import LABEL as late\n"
+        "        scores = torch.zeros(x.shape[0], 3, *x.shape[2:])\n"
+        "        scores[:, late] = LABEL\n"
+        "        return scores\n"
+    )
+    for label in (1, 2):
+        files = {"scripts/net.py": code, "scripts/which.py": f"LABEL = {label}"}
+        root = zoo_bundles.write(
+            tmp_path / f"model_{label}", runner(network_def={"_target_": "scripts.net.Net"}), metadata(), files=files
+        )
+        torch.save({"weight": torch.ones(1)}, root / "models" / "model.pt")
+        store.record(ModelBundle.open(root), "test")
+    image = Volume(np.random.default_rng(0).normal(0, 1, (1, 32, 32, 32)).astype(np.float32), np.eye(4))
+    found = []
+    with WorkerRunner() as worker:
+        for label in (1, 2, 1):
+            job = worker.submit(
+                "meddl.inference.task:run_inference",
+                {
+                    "model": str(tmp_path / f"model_{label}"), "volume": image, "device": "cpu",
+                    "trust_file": tmp_path / "trust.json",
+                },
+            )  # fmt: skip
+            found.append(set(np.unique(job.wait(120)["labels"].array).tolist()))
+    assert found == [{1}, {2}, {1}]

@@ -94,9 +94,12 @@ def test_models_of_another_kind_are_refused_by_name(
         metadata("liver tumor segmentation", description="confirmed by histology; generated labels were corrected"),
         metadata("skin lesion classification", image=RGB, output=CLASSES, description="proven by pathology"),
         metadata("brain tumor", description="seeds and signal intensities, prompted follow-up scans"),
+        metadata("chest pathology classification", image={**RGB, "modality": "DX"}, output=CLASSES),
+        metadata("basal cell carcinoma", image=RGB, output=CLASSES, description="histologically proven"),
+        metadata("tumor", image={"num_channels": 2, "channel_def": {"0": "T1 signal", "1": "seeded PET"}}),
         metadata("report of lesions", description="a text about registration"),
     ],
-    ids=["histology in CT", "dermoscopy", "words", "text"],
+    ids=["histology in CT", "dermoscopy", "words", "chest", "skin", "signal", "text"],
 )
 def test_words_alone_refuse_nothing(meta: dict[str, Any], tmp_path: Path) -> None:
     assert ModelBundle.open(zoo_bundles.write(tmp_path / "b", runner(), meta)).refusal is None

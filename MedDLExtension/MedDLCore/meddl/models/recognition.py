@@ -39,13 +39,17 @@ _WORDS = (
     ("regression", re.compile(r"regress", re.IGNORECASE)),
 )
 _SLIDE_CLASS = re.compile(r"WSI|HoVerNet|^CellSam")
-_SLIDE_TASK = re.compile(r"patholog|histolog|\bnucle(i|ar|us)\b|\bcells?\b|whole.slide|microscop", re.IGNORECASE)
-_SLIDE_DESCRIPTION = re.compile(r"h(a)?ematoxylin|H&E|histolog|histopatholog|whole.slide|microscop", re.IGNORECASE)
+_SLIDE_WORDS = re.compile(
+    r"(histolog|histopatholog|patholog)\w* (image|slide|section|tile|patch|nucle)|digital patholog|whole.slide|microscop|"
+    r"\bnuclei\b|h(a)?ematoxylin|H&E|\bcells? (image|segmentation|detection|count|instance)",
+    re.IGNORECASE,
+)
+_RADIOLOGY = re.compile(r"\b(CT|MR|MRI|CR|DX|XR|X.?RAY|US|ULTRASOUND|MG|MAMMO\w*|PT|PET)\b", re.IGNORECASE)
 _PROMPT_CLASS = re.compile(
     r"Guidance|Click|Scribble|Prompt|DeepEdit|Deepgrow|Interaction|VistaPreTransform", re.IGNORECASE
 )
 _PROMPT_KEY = re.compile(r"\b(label_prompt|point_prompt|points_?coords?|user_prompt)\b")
-_PROMPT_CHANNEL = re.compile(r"click|scribble|guidance|signal|seed", re.IGNORECASE)
+_PROMPT_CHANNEL = re.compile(r"\bclick|scribble|guidance", re.IGNORECASE)
 
 MAX_VISITED = 20_000
 
@@ -144,10 +148,9 @@ def _slide_reason(metadata: Mapping[str, Any], tree: Mapping[str, Any] | None) -
     shape, channels = image.get("spatial_shape"), image.get("num_channels")
     colored = isinstance(shape, list) and len(shape) == 2 and type(channels) is int and channels >= 3
     found = next((name for name in _class_names(tree) if _SLIDE_CLASS.search(name)), "")
-    said = f"{_text(metadata.get('task'))} {_text(metadata.get('name'))}"
-    if not found and not (
-        colored and (_SLIDE_TASK.search(said) or _SLIDE_DESCRIPTION.search(_text(metadata.get("description"))))
-    ):
+    said = " ".join(_text(metadata.get(key)) for key in ("task", "name", "description"))
+    microscope = colored and not _RADIOLOGY.search(_text(image.get("modality"))) and _SLIDE_WORDS.search(said)
+    if not found and not microscope:
         return ""
     if "WSI" in found:
         return "reads whole slides of a microscope tile by tile (pathology), which Slicer's scene does not hold"
