@@ -85,7 +85,10 @@ class EngineSelector:
         """Whether some layer is in training mode, as dropout is for an uncertainty: only torch draws by chance."""
         import torch
 
-        return isinstance(self._network, torch.nn.Module) and any(m.training for m in self._network.modules())
+        if not isinstance(self._network, torch.nn.Module):
+            return False
+        # A frozen TorchScript program has lost the mark.
+        return any(getattr(module, "training", False) for module in self._network.modules())
 
     def select(
         self,
