@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelErro
 from meddl.inference.channels import combine_channels
 from meddl.inference.device import resolve_device
 from meddl.inference.domain import check_domain
+from meddl.inference.estimate import record_run
 from meddl.inference.features import FeatureMonitor, ReferenceStatistics
 from meddl.inference.options import RunOptions
 from meddl.inference.prediction import Prediction, ReconstructionPrediction
@@ -154,8 +155,26 @@ class Predictor:
         if reference is not None:
             prediction = _with_quality(prediction, reference, run)
         provenance = record(self.bundle, volumes, self.device, run, self._execution(), domain)
+        self._remember(volumes[0], provenance)
         run.tell(1.0, "Done")
         return replace(prediction, provenance=provenance)
+
+    def _remember(self, volume: Volume, provenance: Mapping[str, Any]) -> None:
+        """Keep what the run took, for the estimate before the next one."""
+        execution, times, options = (provenance[name] for name in ("execution", "times_s", "options"))
+        passes = options["passes"] if options["uncertainty"] != "none" else 1
+        try:
+            record_run(
+                self.bundle,
+                volume.shape,
+                volume.spacing.tolist(),
+                device=str(execution["device"]),
+                windows=int(execution["windows"]) * passes,
+                network_seconds=float(times.get("network", 0.0)),
+                seconds=float(times["total"]),
+            )
+        except (MedDLError, OSError) as error:  # a full disk must not take the result along
+            logger.warning("the run's times were not kept: %s", error)
 
     def _watched(self, domain: list[str], run: Run, predict: Callable[[], Prediction]) -> Prediction:
         """Run, and add to ``domain`` whether the image looks strange to the network, where the bundle lets us know."""
