@@ -40,8 +40,8 @@ _WORDS = (
 )
 _SLIDE_CLASS = re.compile(r"WSI|HoVerNet|^CellSam")
 _SLIDE_WORDS = re.compile(
-    r"(histolog|histopatholog|patholog)\w* (image|slide|section|tile|patch|nucle)|digital patholog|whole.slide|microscop|"
-    r"\bnuclei\b|h(a)?ematoxylin|H&E|\bcells? (image|segmentation|detection|count|instance)",
+    r"(histolog|histopatholog|patholog)\w* (image|slide|section|tile|patch|nucle)|digital patholog|whole.slide|"
+    r"microscop|\bnuclei\b|h(a)?ematoxylin|H&E|\bcells? (image|segmentation|detection|count|instance)",
     re.IGNORECASE,
 )
 _RADIOLOGY = re.compile(r"\b(CT|MR|MRI|CR|DX|XR|X.?RAY|US|ULTRASOUND|MG|MAMMO\w*|PT|PET)\b", re.IGNORECASE)
