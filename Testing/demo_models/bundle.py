@@ -80,6 +80,7 @@ def save_weights(definition: Definition, network: torch.nn.Module, dtype: torch.
     path = definition.folder / "models" / "model.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path)
+    path.chmod(0o644)  # it is made for its owner only
     if path.stat().st_size > 1_000_000:
         raise ValueError(f"{path} is larger than the megabyte that may be committed")
     return path.stat().st_size
