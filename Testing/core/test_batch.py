@@ -222,14 +222,14 @@ def test_a_killed_batch_goes_on_to_the_same_bytes(images: Path, model: Path, tmp
     assert not list((tmp_path / "out").rglob("*.started"))
 
 
-def test_a_case_that_kills_twice_is_left_out_once(images: Path, model: Path, tmp_path: Path) -> None:
+def test_a_case_that_kills_again_and_again_is_left_out_once(images: Path, model: Path, tmp_path: Path) -> None:
     batch(images, model, tmp_path / "out")
     records = tmp_path / "out" / "Two blobs" / "records"
     (records / "case 1.json").unlink()
-    (records / "case 1.started").write_text("2")
+    (records / "case 1.started").write_text("3")
     summary = batch(images, model, tmp_path / "out")
     assert [result.status for result in summary.results] == ["skipped", "failed", "skipped"]
-    assert "ended 2 times" in summary.results[1].error
+    assert "ended 3 times" in summary.results[1].error
     assert batch(images, model, tmp_path / "out").counts == {"skipped": 2, "done": 1}
 
 
@@ -252,6 +252,15 @@ class TestInWorkers:
         batch(images, model, tmp_path / "out")
         batch(images, model, tmp_path / "whole")
         assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+    def test_a_case_that_was_cancelled_counts_as_no_crash(self, images: Path, model: Path, tmp_path: Path) -> None:
+        plan = plan_batch(images, [str(model)], tmp_path / "out", options=CPU)
+        summary = run_batch(
+            plan, seats=Workers(["cpu"]), cancelled=lambda: bool(list((tmp_path / "out").rglob("*.started")))
+        )
+        assert summary.counts["cancelled"] >= 2
+        assert not list((tmp_path / "out").rglob("*.started"))
+        assert sum(batch(images, model, tmp_path / "out").counts.values()) == 3
 
     def test_the_job_of_the_panel(self, images: Path, model: Path, tmp_path: Path) -> None:
         (images / "broken.nrrd").write_bytes(b"x")

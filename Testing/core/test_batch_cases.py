@@ -67,9 +67,9 @@ class TestFolders:
         touch(tmp_path, *names)
         cases = cases_from(tmp_path, CHANNELS)
         assert [case.id for case in cases] == ["p1", "p2"]
-        for case, files in zip(cases, (names[:3], names[3:]), strict=True):
+        for case, own in zip(cases, (names[:3], names[3:]), strict=True):
             assert {name: path.relative_to(tmp_path).as_posix() for name, path in case.inputs.items()} == dict(
-                zip(("T1c", "T1", "FLAIR"), files, strict=True)
+                zip(("T1c", "T1", "FLAIR"), own, strict=True)
             )
 
     def test_a_folder_of_slices_is_one_case_and_one_of_radiographs_many(self, tmp_path: Path) -> None:

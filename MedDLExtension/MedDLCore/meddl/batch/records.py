@@ -18,8 +18,8 @@ from meddl.volume import read_volume, whole_file
 logger = logging.getLogger(__name__)
 
 FOLDER = "records"
-MAX_DEATHS = 2
-"""A case that ended its process so often is not tried again in the same batch."""
+MAX_DEATHS = 3
+"""A case that ended its process so often is left out once."""
 
 _VERSION = 1
 _BLOCK = 1 << 20
@@ -110,6 +110,11 @@ def attempt(folder: Path, name: str) -> Iterator[None]:
         yield
     finally:
         mark.unlink(missing_ok=True)
+
+
+def forget_attempt(folder: Path, name: str) -> None:
+    """Take the mark of :func:`attempt` away: the process is ended on purpose."""
+    (folder / FOLDER / f"{name}.started").unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from meddl.batch.cases import BatchCase, cases_from
 from meddl.batch.naming import safe_name, safe_names
-from meddl.batch.records import sweep
+from meddl.batch.records import forget_attempt, sweep
 from meddl.batch.seats import InProcess, Seats, Work
 from meddl.errors import JobCancelled, MedDLError, OutOfMemory, UntrustedModelError, UsageError, VolumeError, WorkerDied
 from meddl.inference.options import RunOptions
@@ -313,6 +313,10 @@ class _Run:
         except (JobCancelled, KeyboardInterrupt) as error:
             summary = self._summary("The batch was cancelled. Start it again, and it goes on.", "cancelled")
             summary.write()
+            self._seats.close()
+            for index in running:
+                params = self._plan.units[index].params
+                forget_attempt(Path(params["folder"]), str(params["name"]))
             if isinstance(error, KeyboardInterrupt):
                 raise
             return summary
