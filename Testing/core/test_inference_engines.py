@@ -71,6 +71,27 @@ def test_openvino_computes_in_float32_unless_told_otherwise_and_agrees(own_cache
 
 
 @needs_openvino
+@pytest.mark.parametrize("made", [torch.jit.script, lambda net: torch.jit.freeze(torch.jit.script(net))])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_openvino_runs_torchscript_programs(made: Any) -> None:
+    net = network()
+    scores, report = _run(made(net), engine="openvino")
+    assert report["engine"] == "openvino", report
+    torch.testing.assert_close(scores, _expected(net), rtol=1e-3, atol=1e-4)
+
+
+@needs_openvino
+def test_of_several_answers_openvino_gives_the_first_too() -> None:
+    class Deep(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+            return {"seg": [torch.cat([x, 1 - x], dim=1), x], "aux": [x]}
+
+    scores, report = _run(Deep().eval(), engine="openvino")
+    assert report["engine"] == "openvino", report
+    torch.testing.assert_close(scores, torch.cat([IMAGE, 1 - IMAGE]), rtol=0, atol=1e-5)
+
+
+@needs_openvino
 def test_other_weights_of_one_structure_are_another_compiled_model() -> None:
     first, second = network(), network()
     second[0].weight.data += 0.1

@@ -123,11 +123,13 @@ def convert(network: Any, shape: tuple[int, ...]) -> Any:
 
     example = torch.zeros(shape)
     with torch.no_grad(), _quiet():
-        if not isinstance(network, torch.jit.ScriptModule):
-            try:
-                return openvino.convert_model(torch.export.export(First().eval(), (example,)))
-            except Exception as error:
-                logger.info("torch.export did not do, tracing: %s", error)
+        if isinstance(network, torch.jit.ScriptModule):
+            # A frozen program cannot be part of another one. Of several answers the engine takes the first.
+            return openvino.convert_model(network, example_input=example, input=[list(shape)])
+        try:
+            return openvino.convert_model(torch.export.export(First().eval(), (example,)))
+        except Exception as error:
+            logger.info("torch.export did not do, tracing: %s", error)
         return openvino.convert_model(First().eval(), example_input=example, input=[list(shape)])
 
 
