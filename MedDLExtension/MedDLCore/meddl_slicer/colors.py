@@ -17,7 +17,7 @@ _LABELS = (
 )
 _COUNT = 256
 _LABEL_COUNT = 5
-_LEGEND_SIZE = 14  # points
+_LEGEND_SIZE = 12  # points
 
 
 def label_color(index: int) -> tuple[float, float, float]:
@@ -73,6 +73,25 @@ def show_map(
         legend.GetTitleTextProperty().SetFontSize(_LEGEND_SIZE)
         legend.GetLabelTextProperty().SetFontSize(_LEGEND_SIZE)
         legend.SetVisibility(True)
+        _let_views_find_legends()
+
+
+def refresh_legend(node: slicer.vtkMRMLVolumeNode) -> None:
+    """Have the legend of ``node`` appear in the views that show it now."""
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.Modified()
+
+
+def _let_views_find_legends() -> None:
+    """Make the managers of legends look for their view's layers.
+
+    They do so at the end of a batch only, and a Slicer that has just been started may have had none: legends of volumes
+    then stay hidden (seen in 5.13).
+    """
+    scene = slicer.mrmlScene
+    scene.StartState(slicer.vtkMRMLScene.BatchProcessState)
+    scene.EndState(slicer.vtkMRMLScene.BatchProcessState)
 
 
 def _rgb(lightness: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-from meddl_slicer import maps, provenance, sequences, table, view_text
+from meddl_slicer import colors, maps, provenance, sequences, table, view_text
 from meddl_slicer.classification import PLOT_ROLE
 from meddl_slicer.evaluation_run import EVALUATION_ROLE
 from meddl_slicer.runs import table_of
@@ -126,6 +126,8 @@ def show_map(node: slicer.vtkMRMLVolumeNode | None, opacity: float = 0.5) -> Non
             composite.SetForegroundOpacity(opacity if node is not None else 0.0)
         return
     slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=opacity if node is not None else 0.0)
+    if node is not None:
+        colors.refresh_legend(node)
 
 
 def show_chart(chart: slicer.vtkMRMLPlotChartNode) -> None:

@@ -172,6 +172,11 @@ class TaskTests:
         widget.ui.overlayComboBox.setCurrentIndex(1)
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             self.assertEqual(composite.GetForegroundVolumeID(), entropy.GetID())
+        layout = slicer.app.layoutManager()
+        if layout is not None:
+            renderers = layout.sliceWidget("Red").sliceView().renderWindow().GetRenderers()
+            shown = [prop.GetClassName() for renderer in renderers for prop in renderer.GetViewProps()]
+            self.assertIn("vtkSlicerScalarBarActor", shown)
         widget.ui.overlayComboBox.setCurrentIndex(0)
 
     def test_severalImages(self):
