@@ -79,7 +79,10 @@ class TestFolders:
         for name in ("pa", "lateral"):
             written(tmp_path / "dx" / f"{name}.dcm", np.zeros((4, 5), np.uint8))
         assert found(tmp_path / "dx") == {"lateral": {"image": "lateral.dcm"}, "pa": {"image": "pa.dcm"}}
+        written(tmp_path / "result.dcm", np.zeros((4, 5), np.uint8), Modality="SEG")
         assert list(found(tmp_path)) == ["ct", "dx_lateral", "dx_pa"]
+        (tmp_path / "ct" / "damaged.dcm").write_bytes(b"x")  # its case tells that
+        assert list(found(tmp_path / "ct")) == ["ct"]
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         for source in (tmp_path, tmp_path / "missing"):

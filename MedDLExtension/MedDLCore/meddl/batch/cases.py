@@ -53,7 +53,7 @@ def cases_from(
     In a folder each image file is a case, and each subfolder that holds images. A folder of DICOM files is one case,
     but of radiographs and the like (each an image by itself) each file is. For models of
     several channels, files that differ only in the channel's name, in one of its hints or in a number (``_0000``,
-    ``_0001``, ...) belong to one case. Segmentations (.seg.nrrd) are left out.
+    ``_0001``, ...) belong to one case. Segmentations (.seg.nrrd, DICOM SEG) are left out.
 
     Args:
         channels: of the model, where it has several.
@@ -148,12 +148,14 @@ def _cases_in(folder: Path, channels: Sequence[Channel]) -> list[BatchCase]:
     images = [file for file in files if _is_image(file)]
     if images:
         return _grouped(images, channels)
-    dicom = [file for file in files if file.name.lower().endswith(_DICOM_SUFFIXES)]
-    first = next((file for file in dicom or files[:_LOOKED_AT] if _is_dicom(file)), None)
-    if first is None and not dicom:
+    looked_at = [file for file in files if file.name.lower().endswith(_DICOM_SUFFIXES)] or files[:_LOOKED_AT]
+    kinds = {file: _dicom_kind(file) for file in looked_at[:_LOOKED_AT]}
+    kind = next((kind for kind in kinds.values() if kind in ("slice", "flat", "broken")), None)
+    if kind is None:
         return []
-    if first is not None and _is_flat(first):
-        return [BatchCase(_stem(file), {"image": file.absolute()}) for file in dicom or files if _is_dicom(file)]
+    if kind == "flat":
+        kinds |= {file: _dicom_kind(file) for file in looked_at[_LOOKED_AT:]}
+        return [BatchCase(_stem(file), {"image": file.absolute()}) for file in looked_at if kinds[file] == "flat"]
     return [BatchCase(folder.name, {"image": folder.absolute()})]
 
 
@@ -162,22 +164,25 @@ def _is_image(file: Path) -> bool:
     return name.endswith(READABLE) and not name.endswith(_NO_IMAGES)
 
 
-def _is_dicom(file: Path) -> bool:
-    from meddl.volume.dicom_frames import is_dicom
-
-    return is_dicom(file)
-
-
-def _is_flat(file: Path) -> bool:
-    """Say whether a DICOM file is an image by itself, and not a slice of a series."""
-    from meddl.volume.dicom_frames import read_header
+def _dicom_kind(file: Path) -> str:
+    """Return what a file is: a "slice" of a series, "flat" (an image by itself), "broken", or "other"."""
+    from meddl.volume.dicom_frames import check_image, is_dicom, read_header
     from meddl.volume.dicom_picture import is_flat
 
+    if not is_dicom(file):
+        return "broken" if file.name.lower().endswith(_DICOM_SUFFIXES) else "other"
     try:
         header = read_header(file)
-        return header is not None and is_flat(header)
+        if header is None:
+            return "other"
+        flat = is_flat(header)
     except VolumeError:
-        return False  # its case will tell
+        return "broken"  # its case will tell
+    try:
+        check_image(header)
+    except VolumeError:
+        return "other"  # segmentations, doses
+    return "flat" if flat else "slice"
 
 
 def _grouped(files: Sequence[Path], channels: Sequence[Channel]) -> list[BatchCase]:

@@ -19,7 +19,7 @@ def safe_name(name: str) -> str:
         ('patient 7', 'etc_passwd-3754d6cb')
     """
     text = unicodedata.normalize("NFC", name)
-    safe = re.sub(r"[^\w .,+=-]+", "_", text).strip(" ._-")[:_LENGTH].strip(" ._-")
+    safe = re.sub(r"[^\w .,+=()-]+", "_", text).strip(" ._-")[:_LENGTH].strip(" ._-")
     if _RESERVED.fullmatch(safe):
         safe = f"case {safe}"
     if safe == text and safe:
