@@ -106,7 +106,7 @@ CROP = 56
 BATCH = 8
 
 
-def train(steps: int = 500, seed: int = 0) -> tuple[torch.nn.Module, dict[str, Any]]:
+def train(steps: int = 400, seed: int = 0) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Train on crops of slices in all three directions, with noise of random strength."""
     random = np.random.default_rng(seed)
     torch.manual_seed(seed)
