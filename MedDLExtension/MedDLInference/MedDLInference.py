@@ -248,6 +248,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         seconds = self.jobPanel.elapsed
         task = self.logic.taskOf(job.result)
         setattr(self._parameterNode, OUTPUTS[task], run.output)
+        self.inputs.adviseAgain()
         self._updateGUI()
         self.jobPanel.showIdle(_("Done in {seconds} s.").format(seconds=f"{seconds:.1f}"), 1.0)
         self._logRun(run.output)

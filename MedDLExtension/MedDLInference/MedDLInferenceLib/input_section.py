@@ -126,6 +126,10 @@ class InputSection:
         if wanted != inputs[1:]:
             self._setOthers(wanted)
 
+    def adviseAgain(self):
+        """Say anew what a run takes: the last one has taught it."""
+        self._advisedOn = None
+
     # Channels
 
     def _followModel(self):
