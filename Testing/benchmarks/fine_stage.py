@@ -24,7 +24,7 @@ def by_meddl(bundle_folder: Path, head: Path, folder: Path, start: list[int], en
     """Predictor's own steps for the second stage of a cascade; the loaded stage is kept, as a worker keeps it."""
     import torch
     from meddl.inference.cascade import Box
-    from meddl.inference.restore import restore_labels
+    from meddl.inference.restore import RestoreLabels
     from meddl.inference.stage import Stage
     from meddl.models import ModelBundle, TrustStore
     from meddl.volume import read_volume, write_volume
@@ -34,11 +34,17 @@ def by_meddl(bundle_folder: Path, head: Path, folder: Path, start: list[int], en
 
     def run() -> None:
         volume = read_volume(head)
-        scores = stage.run(stage.prepare(volume, lambda affine, shape: box), lambda done, total: None, lambda: False)
-        labels = restore_labels(
-            scores.array, scores.affine, volume.grid, threshold=stage.threshold, interpolation=stage.interpolation
+        prepared = stage.prepare(volume, lambda affine, shape: box)
+        post = stage.post
+        sink = RestoreLabels(
+            prepared.affine,
+            volume.grid,
+            threshold=post.threshold,
+            interpolation=post.interpolation,
+            activate=post.activate,
         )
-        labels = stage.finish_labels(labels, volume.affine)
+        stage.run(prepared.image, sink, lambda done, total: None, lambda: False)
+        labels = post.finish_labels(sink.labels, volume.affine)
         write_volume(volume.with_array(labels[None]), folder / RESULT)
 
     return run

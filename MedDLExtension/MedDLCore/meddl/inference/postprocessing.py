@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from meddl.inference.components import fill_holes, foreground_box, keep_largest
 from meddl.inference.restore import Interpolation, restore_values
 from meddl.volume import Volume, resample_to
 
@@ -102,18 +103,16 @@ class Postprocessing:
 
     def finish_labels(self, labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
         """Apply the steps on label maps (largest component, holes, ...) to ``(I, J, K)`` labels."""
-        import torch
-        from monai.data import MetaTensor
-
         steps = [step for step in self.steps if step_name(step) in LABEL_STEPS]
         box = foreground_box(labels)
         if not steps or box is None:
             return labels
         # Nothing outside the foreground's box can change: components and holes lie inside it.
-        part = MetaTensor(torch.from_numpy(np.ascontiguousarray(labels[box]))[None], affine=torch.tensor(affine))
-        done = apply(steps, {self.key: part})[self.key]
+        part = np.ascontiguousarray(labels[box])
+        for step in steps:
+            part = _finished(step, part, affine, self.key)
         out = np.zeros_like(labels)
-        out[box] = np.asarray(done)[0]
+        out[box] = part
         return out
 
     def follow(self, scores: torch.Tensor, affine: np.ndarray, grid: Grid) -> np.ndarray:
@@ -166,17 +165,24 @@ def apply(steps: Sequence[Any], data: dict[str, Any], key: str | None = None) ->
     return data
 
 
-def foreground_box(labels: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Return the smallest box round what is not 0 in ``(I, J, K)``, or None."""
-    box = []
-    foreground = labels != 0
-    for axis in range(3):
-        others = tuple(each for each in range(3) if each != axis)
-        indices = np.flatnonzero(foreground.any(axis=others))
-        if indices.size == 0:
-            return None
-        box.append(slice(int(indices[0]), int(indices[-1]) + 1))
-    return (box[0], box[1], box[2])
+def _finished(step: Any, labels: np.ndarray, affine: np.ndarray, key: str) -> np.ndarray:
+    """Apply one step on a label map: the costly ones by what gives the same much sooner, others by MONAI."""
+    import torch
+    from monai.data import MetaTensor
+
+    plain = getattr(step, "converter", None)
+    if step_name(step) == "KeepLargestConnectedComponentd" and not plain.is_onehot:
+        return keep_largest(
+            labels,
+            plain.applied_labels,
+            independent=plain.independent,
+            connectivity=plain.connectivity,
+            num_components=plain.num_components,
+        )
+    if step_name(step) == "FillHolesd":
+        return fill_holes(labels, plain.applied_labels, connectivity=plain.connectivity)
+    part = MetaTensor(torch.from_numpy(labels)[None], affine=torch.tensor(affine))
+    return np.asarray(apply([step], {key: part})[key])[0]
 
 
 def _first(value: Any) -> Any:
