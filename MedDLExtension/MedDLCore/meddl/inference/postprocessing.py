@@ -170,7 +170,7 @@ def _finished(step: Any, labels: np.ndarray, affine: np.ndarray, key: str) -> np
     import torch
     from monai.data import MetaTensor
 
-    plain = getattr(step, "converter", None)
+    plain: Any = getattr(step, "converter", None)
     if step_name(step) == "KeepLargestConnectedComponentd" and not plain.is_onehot:
         return keep_largest(
             labels,
