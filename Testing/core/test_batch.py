@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from core import tiny_bundle
 from core.dicom_writer import write_series
-from meddl.batch import BatchSummary, plan_batch, run_batch
+from meddl.batch import BatchCase, BatchSummary, plan_batch, run_batch
+from meddl.batch.run import MANY_CASES
 from meddl.batch.seats import Workers
 from meddl.batch.task import RUN_BATCH
 from meddl.errors import UntrustedModelError, UsageError
@@ -103,6 +104,21 @@ def test_done_cases_are_left_out_until_something_changes(images: Path, model: Pa
     (records / "case 0.json").write_text("{")
     (records / "case 1.json").write_text("[1]")
     assert run_batch(more).counts == {"done": 2, "skipped": 1}
+
+
+def test_the_engine_a_batch_was_started_with_stays(images: Path, model: Path, tmp_path: Path) -> None:
+    # Engines differ in the last bit: cases made after a resume would not be the same to the byte.
+    pytest.importorskip("openvino")
+    few = BatchCase("one", {"image": images / "case 0.nii.gz"})
+    many = [BatchCase(f"{n}", {"image": images / "case 0.nii.gz"}) for n in range(MANY_CASES)]
+    options = RunOptions(device="cpu")
+
+    def engines(cases: list[BatchCase], folder: str) -> set[str]:
+        plan = plan_batch(cases, [str(model)], tmp_path / folder, options=options)
+        return {unit.params["options"]["engine"] for unit in plan.units}
+
+    assert engines([few], "small") == {"torch"} == engines(many, "small")
+    assert engines(many, "large") == {"openvino"} == engines([few], "large")
 
 
 def test_another_model_makes_all_anew(images: Path, tmp_path: Path) -> None:

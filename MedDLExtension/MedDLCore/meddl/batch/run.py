@@ -9,17 +9,19 @@ import logging
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meddl import computer
 from meddl.batch.cases import BatchCase, cases_from
 from meddl.batch.naming import safe_name, safe_names
 from meddl.batch.records import forget_attempt, sweep
 from meddl.batch.seats import InProcess, Seats, Work
 from meddl.errors import JobCancelled, MedDLError, OutOfMemory, UntrustedModelError, UsageError, VolumeError, WorkerDied
-from meddl.inference.options import RunOptions
+from meddl.inference.options import Engine, RunOptions
 from meddl.volume import whole_file
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 SUMMARY = "summary.csv"
 _BATCH = "batch.json"
+MANY_CASES = 8
+"""From so many on, the batch of a user who chose no engine converts its networks for OpenVINO, where that is there."""
 _LOCK = ".batch.lock"
 _SPARE_BYTES = 100_000_000
 """What is left free on the disk for others."""
@@ -208,7 +212,10 @@ def plan_batch(
     _make(output)
     folders = _folders(bundles)
     names = dict(zip((case.id for case in cases), safe_names(case.id for case in cases), strict=True))
-    created = _created(output)
+    options = options or RunOptions()
+    created, engine = _begun(output, len(cases), options.device)
+    if options.engine == "auto":
+        options = replace(options, engine=engine)
     units = []
     for case in cases:
         chosen = list(case.models or models)
@@ -225,7 +232,7 @@ def plan_batch(
                         "series_uid": case.series_uid,
                         "reference": str(case.reference) if case.reference else None,
                         "models": [_anywhere(model) for model in group],
-                        "options": (options or RunOptions()).to_dict(),
+                        "options": options.to_dict(),
                         "folder": str(output / ("ensemble" if joined else folders[group[0]])),
                         "suffix": suffix or SUFFIXES[bundles[group[0]].task][0],
                         "dicom_kind": dicom_kind,
@@ -234,7 +241,7 @@ def plan_batch(
                     },
                 )
             )
-    _check_room(units, output, options or RunOptions(), {bundle.task for bundle in bundles.values()})
+    _check_room(units, output, options, {bundle.task for bundle in bundles.values()})
     return BatchPlan(tuple(units), output)
 
 
@@ -414,17 +421,26 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _created(output: Path) -> str:
-    """Return when the batch in a folder was first started: what is made again later has to be the same."""
+def _begun(output: Path, cases: int, device: str) -> tuple[str, Engine]:
+    """Return when the batch in a folder was first started, and the engine it runs on where the user chose none.
+
+    What is made again later has to be the same, to the byte: times in DICOM files, and the last bit of a score, in
+    which engines differ.
+    """
     path = output / _BATCH
     try:
-        created = json.loads(path.read_text(encoding="utf-8"))["created"]
-        return datetime.fromisoformat(created).isoformat()
+        told = json.loads(path.read_text(encoding="utf-8"))
+        created = datetime.fromisoformat(told["created"]).isoformat()
+        if told["engine"] in ("torch", "openvino"):
+            return created, told["engine"]
     except (OSError, ValueError, KeyError, TypeError):
         created = datetime.now().replace(microsecond=0).isoformat()
+    # Converting a network takes as long as some cases.
+    on_processor = device == "cpu" or (device == "auto" and not computer.gpus())
+    engine: Engine = "openvino" if cases >= MANY_CASES and on_processor and find_spec("openvino") else "torch"
     with whole_file(path) as file:
-        file.write(json.dumps({"created": created}).encode())
-    return created
+        file.write(json.dumps({"created": created, "engine": engine}).encode())
+    return created, engine
 
 
 def _check_room(units: Sequence[_Unit], output: Path, options: RunOptions, tasks: set[str]) -> None:
