@@ -151,7 +151,7 @@ DATA = "Trained on 3 MR images: one man, one patient, and a mean of several peop
 PLACEMENT = Placement(angle_deg=18, scale=(0.85, 1.2), stretch=0.1, shift_mm=20)
 
 
-def train(steps: int = 320, seed: int = 0) -> tuple[torch.nn.Module, dict[str, Any]]:
+def train(steps: int = 1000, seed: int = 0) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Train on images of random place, size, contrast, noise and slice thickness."""
     random = np.random.default_rng(seed)
     torch.manual_seed(seed)

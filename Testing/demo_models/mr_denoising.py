@@ -106,7 +106,7 @@ CROP = 56
 BATCH = 8
 
 
-def train(steps: int = 400, seed: int = 0) -> tuple[torch.nn.Module, dict[str, Any]]:
+def train(steps: int = 900, seed: int = 0) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Train on crops of slices in all three directions, with noise of random strength."""
     random = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -118,7 +118,7 @@ def train(steps: int = 400, seed: int = 0) -> tuple[torch.nn.Module, dict[str, A
     started, mean_loss = time.monotonic(), 0.0
     for step in range(steps):
         goal = torch.stack([_crop(clean, random) for _ in range(BATCH)])
-        sigma = torch.tensor(random.uniform(0.0, 0.13, (BATCH, 1, 1, 1)), dtype=torch.float32)
+        sigma = torch.tensor(0.13 * random.random((BATCH, 1, 1, 1)) ** 1.5, dtype=torch.float32)
         inputs = rician(goal, sigma, random)
         loss = F.mse_loss(inputs + network(inputs), goal)
         optimizer.zero_grad()
@@ -162,7 +162,8 @@ def _crop(volume: np.ndarray, random: np.random.Generator) -> torch.Tensor:
     size = int(random.integers(CROP, 2 * CROP + 1)) if random.random() < 0.6 else CROP
     start = [int(random.integers(0, max(1, n - size + 1))) for n in whole.shape]
     part = whole[start[0] : start[0] + size, start[1] : start[1] + size][None, None]
-    part = F.interpolate(part, (CROP, CROP), mode="area" if size > CROP else "nearest")[0]
+    # Averaged as thick slices are, or picked out as they are in images with sharp edges of few voxels.
+    part = F.interpolate(part, (CROP, CROP), mode="area" if random.random() < 0.4 else "nearest")[0]
     part = torch.rot90(part, int(random.integers(4)), (1, 2))
     part = part.flip(1) if random.random() < 0.5 else part
     return part * float(random.uniform(0.6, 1.2))

@@ -38,6 +38,12 @@ class DenoisingCNN(nn.Module):
         self.hidden = nn.Sequential(
             *(Convolution(spatial_dims, *pair, kernel_size=3, norm=None, act="relu") for pair in pairwise(widths))
         )
+        for module in self.hidden.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                # PyTorch's default would shrink the image to nothing over so many layers.
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         self.last = Convolution(spatial_dims, features, channels, kernel_size=3, conv_only=True)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
