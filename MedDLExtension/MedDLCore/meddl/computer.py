@@ -160,3 +160,13 @@ def _run(command: list[str]) -> str | None:
     except (OSError, subprocess.SubprocessError) as error:
         logger.debug("%s: %s", command[0], error)
         return None
+
+
+def peak_memory() -> int:
+    """Return the most main memory this process has had so far, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

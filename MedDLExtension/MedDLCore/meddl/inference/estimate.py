@@ -58,10 +58,10 @@ def estimate(
     device = str(_option(options, "device", "auto"))
     gpu = _gpu(device)
     runs = [run for run in _runs(bundle) if run["gpu"] == (gpu is not None)]
-    ram = _ram(load, gpu is not None)
+    ram = _told(bundle) or _ram(load, gpu is not None)
     if runs and runs[-1].get("peak_bytes"):
         # What was measured then, and what the rule says of the difference.
-        ram = max(PROCESS_BYTES, runs[-1]["peak_bytes"] + ram - runs[-1]["ram_bytes"])
+        ram = max(PROCESS_BYTES, runs[-1]["peak_bytes"] + _ram(load, gpu is not None) - runs[-1]["ram_bytes"])
     vram = _vram(load, str(_option(options, "precision", "auto"))) if gpu is not None else None
     passes = int(_option(options, "passes", 8)) if _option(options, "uncertainty", "none") != "none" else 1
     seconds = _seconds(load, runs, passes)
@@ -104,6 +104,13 @@ def record_run(
         "ram_bytes": _ram(load, gpu),
     }
     History(_RUNS).change(bundle.digest, lambda entry: entry.update(runs=[*entry.get("runs", []), run][-KEPT_RUNS:]))
+
+
+def _told(bundle: ModelBundle) -> int:
+    """Return what the model's makers measured on a usual image (``meddl.memory_gb``), or 0."""
+    facts = bundle.metadata.get("meddl")
+    told = facts.get("memory_gb") if isinstance(facts, Mapping) else None
+    return int(told * GB) if isinstance(told, int | float) and 0 < told < 10_000 else 0
 
 
 def _ram(load: Workload, gpu: bool) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meddl import computer
 from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelError, UsageError, is_out_of_memory
 from meddl.inference.channels import combine_channels
 from meddl.inference.device import resolve_device
@@ -172,6 +173,7 @@ class Predictor:
                 windows=int(execution["windows"]) * passes,
                 network_seconds=float(times.get("network", 0.0)),
                 seconds=float(times["total"]),
+                peak_bytes=computer.peak_memory(),
             )
         except (MedDLError, OSError) as error:  # a full disk must not take the result along
             logger.warning("the run's times were not kept: %s", error)
