@@ -73,7 +73,7 @@ def pictures() -> dict[str, TaskPicture]:
         TaskPicture("classification", "demo_body_region", images.chest_b, "Chest", row=None),
         TaskPicture("recurrent", "demo_slice_order", images.chest_b, "Chest", row=None),
         TaskPicture("detection", "demo_lung_boxes", images.chest_b, "Chest", row=None),
-        TaskPicture("landmarks", "demo_head_points", images.itk_subject, "Head", ("Yellow", "Red")),
+        TaskPicture("landmarks", "demo_head_points", images.itk_subject, "Head", ("Yellow", "Red"), row=3),
         TaskPicture(
             "reconstruction",
             "demo_mr_denoising",
@@ -180,7 +180,7 @@ def _panel(session: Any) -> Any:
     ui.logCollapsibleButton.visible = ui.batchCollapsibleButton.visible = ui.advancedCollapsibleButton.visible = False
     panel = session.widget.parent
     for _turn in range(2):  # wrapped texts tell their height only once they know their width
-        panel.resize(PANEL_WIDTH, panel.sizeHint.height())
+        panel.resize(PANEL_WIDTH, max(panel.sizeHint.height(), panel.layout().totalHeightForWidth(PANEL_WIDTH)))
         session.slicer.app.processEvents()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "panel.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class ModelSelector:
         self._label = descriptionLabel
         self._searchLine = searchLine
         self._task = task
+        self._note = ""
         self._choices: dict[str, ModelChoice] = {}
         comboBox.connect("currentIndexChanged(int)", self._showDescription)
         if searchLine is not None:
@@ -90,6 +92,12 @@ class ModelSelector:
         self.select(model)
         return model
 
+    def setNote(self, text: str) -> None:
+        """Add a line to what is said of the selected model; "" for none."""
+        if text != self._note:
+            self._note = text
+            self._showDescription()
+
     def _fill(self) -> None:
         selected = self._comboBox.currentData
         words = self._searchLine.text if self._searchLine is not None else ""
@@ -112,4 +120,5 @@ class ModelSelector:
 
     def _showDescription(self, index: int = -1) -> None:
         choice = self.currentModel()
-        self._label.text = description_html(choice) if choice is not None else ""
+        note = f'<p style="margin: 0; color: gray">{html.escape(self._note)}</p>' if self._note else ""
+        self._label.text = description_html(choice) + note if choice is not None else ""

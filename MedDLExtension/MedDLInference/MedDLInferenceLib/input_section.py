@@ -249,8 +249,7 @@ class InputSection:
         self._onChanged()
 
     def _showAdvice(self, estimate, warnings):
-        self.ui.estimateLabel.text = estimate
-        self.ui.estimateLabel.visible = bool(estimate)
+        self._models.setNote(estimate)
         self.ui.domainLabel.text = "<br>".join(html.escape(text) for text in warnings)
         self.ui.domainFrame.visible = bool(warnings)
 
