@@ -54,9 +54,7 @@ class ModelChoice:
     @property
     def readsFrames(self) -> bool:
         """Whether it takes all frames of a sequence at once."""
-        facts = self.bundle.metadata.get("meddl") if self.bundle is not None else None
-        sequence = facts.get("sequence") if isinstance(facts, dict) else None
-        return isinstance(sequence, dict) and sequence.get("axis") == "frames"
+        return self.bundle is not None and self.bundle.sequence_axis == "frames"
 
     @property
     def missingPackages(self) -> tuple[str, ...]:

@@ -40,9 +40,7 @@ def in_channel_order(bundle: ModelBundle, inputs: Mapping[str, Path]) -> tuple[P
 
 def reads_frames(bundle: ModelBundle) -> bool:
     """Say whether a model reads a sequence of time frames."""
-    own = bundle.metadata.get("meddl")
-    sequence = own.get("sequence") if isinstance(own, Mapping) else None
-    return isinstance(sequence, Mapping) and sequence.get("axis") == "frames"
+    return bundle.sequence_axis == "frames"
 
 
 def read_images(bundle: ModelBundle, paths: Sequence[Path], series_uid: str | None = None) -> dict[str, Any]:

@@ -52,10 +52,10 @@ def facts(model: str, *, try_it: bool = False) -> dict[str, Any]:
 
 def inputs(bundle: Any) -> str:
     """Return in a few words what images a model takes."""
-    formats = bundle.metadata.get("network_data_format")
-    images = formats.get("inputs") if isinstance(formats, dict) else None
-    image = next(iter(images.values()), None) if isinstance(images, dict) and images else None
-    if not isinstance(image, dict):
+    from meddl.models.metadata_values import image_format
+
+    image = image_format(bundle.metadata, "inputs")
+    if not image:
         return "not told"
     count = image.get("num_channels")
     shape = image.get("spatial_shape")

@@ -80,13 +80,14 @@ def _entry(options: argparse.Namespace) -> int:
     from meddl.models import ModelBundle
     from meddl.models.catalog_entry import parse_entry
     from meddl.models.content import file_sha256
+    from meddl.models.metadata_values import image_formats
 
     if not options.file.is_file():
         raise UsageError(f"There is no file '{options.file.name}'.")
     bundle = ModelBundle.open(options.file)
     bundle.check().raise_if_broken()
-    inputs = bundle.metadata.get("network_data_format", {}).get("inputs", {})
-    modality = next((str(facts["modality"]) for facts in inputs.values() if facts.get("modality")), "")
+    inputs = image_formats(bundle.metadata, "inputs")
+    modality = next((str(facts["modality"]) for facts in inputs if facts.get("modality")), "")
     row = {
         "id": options.id or re.sub(r"[^a-z0-9]+", "_", options.file.stem.lower()).strip("_"),
         "name": bundle.name,

@@ -15,6 +15,7 @@ import numpy as np
 from meddl.errors import MedDLError, ModelError
 from meddl.models import InferenceParts, ModelBundle, TrustStore, inference_parts
 from meddl.models.config_tree import put
+from meddl.models.metadata_values import image_format, own_part
 from meddl.volume import Volume
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def make_phantom(bundle: ModelBundle) -> Volume:
     is that of a window, and never large. The axes point left, posterior, superior, as those of most scanners do.
     """
     parts = inference_parts(bundle)
-    image = _input_format(bundle)
+    image = image_format(bundle.metadata, "inputs")
     channels = bundle.input_channels or len(parts.input_keys)
     spacing = _spacing(bundle, parts)
     sides = _sides(bundle, parts, image)
@@ -186,19 +187,10 @@ def _body(sides: tuple[int, int, int]) -> np.ndarray:
     return np.where(ball, 1.0, body)
 
 
-def _input_format(bundle: ModelBundle) -> Mapping[str, Any]:
-    formats = bundle.metadata.get("network_data_format")
-    inputs = formats.get("inputs") if isinstance(formats, Mapping) else None
-    first = next(iter(inputs.values()), None) if isinstance(inputs, Mapping) and inputs else None
-    return first if isinstance(first, Mapping) else {}
-
-
 def _more_frames(bundle: ModelBundle) -> int:
-    own = bundle.metadata.get("meddl")
-    sequence = own.get("sequence") if isinstance(own, Mapping) else None
-    if not isinstance(sequence, Mapping) or sequence.get("axis") != "frames":
+    if bundle.sequence_axis != "frames":
         return 0
-    length = sequence.get("length")
+    length = own_part(bundle.metadata, "sequence").get("length")
     return min(length, 8) - 1 if isinstance(length, int) and length > 1 else 2
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from meddl import computer
 from meddl.inference.history import History
 from meddl.inference.workload import Workload, workload
+from meddl.models.metadata_values import own_value
 
 if TYPE_CHECKING:
     from meddl.inference.options import RunOptions
@@ -108,8 +109,7 @@ def record_run(
 
 def _told(bundle: ModelBundle) -> int:
     """Return what the model's makers measured on a usual image (``meddl.memory_gb``), or 0."""
-    facts = bundle.metadata.get("meddl")
-    told = facts.get("memory_gb") if isinstance(facts, Mapping) else None
+    told = own_value(bundle.metadata, "memory_gb")
     return int(told * GB) if isinstance(told, int | float) and 0 < told < 10_000 else 0
 
 

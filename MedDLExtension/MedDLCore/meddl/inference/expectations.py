@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from meddl.errors import ModelError
+from meddl.models.metadata_values import as_mapping, image_format, own_part
 
 if TYPE_CHECKING:
     from meddl.models import ModelBundle
@@ -65,9 +66,8 @@ class Expectations:
 def expectations_of(bundle: ModelBundle) -> Expectations:
     """Return what a bundle expects. What cannot be understood counts as not told."""
     metadata = bundle.metadata
-    inputs = _mapping(_mapping(metadata.get("network_data_format")).get("inputs"))
-    image = _mapping(next(iter(inputs.values()), None))
-    own = _mapping(_mapping(metadata.get("meddl")).get("expected"))
+    image = image_format(metadata, "inputs")
+    own = own_part(metadata, "expected")
     modalities = tuple(modalities_in(channel.modality) for channel in bundle.channels)
     if named := own.get("modality"):
         wanted = modalities_in(" ".join(map(str, named)) if isinstance(named, list) else str(named))
@@ -144,7 +144,7 @@ def _network_spacing(steps: list[Mapping[str, Any]]) -> tuple[float, ...]:
 
 def _ranges(value: object) -> tuple[Range, ...]:
     """Understand ``{"min": [3 numbers], "max": [3 numbers]}``."""
-    low, high = _mapping(value).get("min"), _mapping(value).get("max")
+    low, high = as_mapping(value).get("min"), as_mapping(value).get("max")
     if not isinstance(low, list) or not isinstance(high, list) or len(low) != 3 or len(high) != 3:
         return ()
     ranges = [_range(list(pair)) for pair in zip(low, high, strict=True)]
@@ -154,7 +154,7 @@ def _ranges(value: object) -> tuple[Range, ...]:
 def _percentiles(value: object) -> dict[float, Range] | None:
     """Understand ``{"p1": [low, high], "p99.5": [low, high]}``."""
     found = {}
-    for key, pair in _mapping(value).items():
+    for key, pair in as_mapping(value).items():
         match = re.fullmatch(r"p(\d{1,2}(?:\.\d+)?|100)", str(key))
         wanted = _range(pair)
         if match and wanted:
@@ -170,7 +170,3 @@ def _range(value: object) -> Range | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meddl.errors import ModelError, UsageError
+from meddl.models.metadata_values import own_value
 
 if TYPE_CHECKING:
     import torch
@@ -153,8 +154,7 @@ class ReferenceStatistics:
         Raises:
             ModelError: the entry cannot be understood.
         """
-        own = metadata.get("meddl")
-        entry = own.get("reference") if isinstance(own, Mapping) else None
+        entry: Any = own_value(metadata, "reference")
         if entry is None:
             return None
         try:

@@ -82,7 +82,7 @@ class Predictor:
         self.device = resolve_device(self.options.device)
         loading = self.options
         self._statistics = ReferenceStatistics.from_metadata(bundle.metadata)
-        if loading.engine == "auto" and (self._statistics or bundle.metadata.get("meddl", {}).get("sequence")):
+        if loading.engine == "auto" and (self._statistics or bundle.sequence_axis):
             # What is asked of a layer, and what a network tells beside its answer, only PyTorch can tell.
             loading = replace(loading, engine="torch")
 

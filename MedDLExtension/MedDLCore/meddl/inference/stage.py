@@ -7,7 +7,7 @@ inversion step is replaced by :mod:`meddl.inference.restore`, and everything els
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from meddl.inference.postprocessing import INVERSION, Postprocessing, apply, fla
 from meddl.inference.restore import Interpolation
 from meddl.models import ModelBundle, TrustStore, inference_parts, load_weights, open_config
 from meddl.models.allowed_targets import canonical_name
+from meddl.models.metadata_values import as_mapping
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +98,7 @@ class Stage:
         self._steps = self._preprocessing({})
         self.post = self._find_postprocessing()
         self._inferer = self._get(self._parts.inferer_id)
-        facts = _mapping(bundle.metadata.get("meddl"))
+        facts = as_mapping(bundle.metadata.get("meddl"))
         options = options or RunOptions()
         if getattr(self.network, "brings_weights", False):
             # It has an engine and a precision of its own.
@@ -108,8 +109,8 @@ class Stage:
             options,
             inferer=self._inferer,
             digest=f"{bundle.digest}-{config_name}",
-            air_below=_mapping(facts.get("air")).get("below"),
-            windows=_mapping(facts.get("windows")) or None,
+            air_below=as_mapping(facts.get("air")).get("below"),
+            windows=as_mapping(facts.get("windows")) or None,
             spatial_dims=2 if self.flat else 3,
         )
 
@@ -121,7 +122,7 @@ class Stage:
     @cached_property
     def sequence(self) -> str:
         """What a recurrent network reads one after the other: ``slices``, ``frames``, or "" for other networks."""
-        return str(_mapping(_mapping(self.bundle.metadata.get("meddl")).get("sequence")).get("axis", ""))
+        return self.bundle.sequence_axis
 
     def prepare(self, volume: Volume, box: Locate | None = None, *, units: bool = False) -> Prepared:
         """Return the preprocessed image.
@@ -323,7 +324,3 @@ class _SameGrid:
 
     def add(self, start: int, scores: torch.Tensor) -> None:
         self._sink.add(start, scores)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -17,6 +17,7 @@ from meddl.errors import MedDLError
 from meddl.inference.sliding_window import WindowPlan, WindowRule
 from meddl.models import inference_parts
 from meddl.models.config_tree import MISSING, find, reference_of
+from meddl.models.metadata_values import as_mapping, image_format
 
 if TYPE_CHECKING:
     from meddl.models import ModelBundle
@@ -91,10 +92,9 @@ def workload(bundle: ModelBundle, shape: Sequence[int], spacing: Sequence[float]
     except MedDLError:
         plan = WindowPlan(prepared, prepared, ((0, 0),) * len(prepared), ((0,),) * len(prepared))
     network = find(tree, parts.network_id) if parts and parts.network_id else {}
-    formats = _mapping(_mapping(bundle.metadata.get("network_data_format")).get("outputs"))
-    outputs = next((_mapping(each).get("num_channels") for each in formats.values()), None)
+    outputs = image_format(bundle.metadata, "outputs").get("num_channels")
     if outputs is None:
-        outputs = _value(tree, _mapping(network).get("out_channels"))
+        outputs = _value(tree, as_mapping(network).get("out_channels"))
     return Workload(
         voxels=math.prod(map(int, shape)),
         prepared=prepared,
@@ -160,7 +160,7 @@ def _prepared(
 
 
 def _rule(tree: Any, inferer_id: str, dims: int) -> WindowRule:
-    node = _mapping(_value(tree, find(tree, inferer_id)) if inferer_id else {})
+    node = as_mapping(_value(tree, find(tree, inferer_id)) if inferer_id else {})
     roi = _value(tree, node.get("roi_size"))
     if roi is None:
         return WindowRule((None,) * dims, overlap=(0.25,) * dims)
@@ -179,7 +179,7 @@ def _rule(tree: Any, inferer_id: str, dims: int) -> WindowRule:
 
 
 def _width(tree: Any, network: Any) -> int:
-    node = _mapping(network)
+    node = as_mapping(network)
     for name in _WIDTHS:
         value = _value(tree, node.get(name))
         if isinstance(value, list | tuple) and value:
@@ -217,7 +217,3 @@ def _value(tree: Any, value: Any, depth: int = 0) -> Any:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return None
     return value
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -21,10 +21,11 @@ from meddl.models.archive import extract_zip
 from meddl.models.channels import Channel, channels_from_metadata
 from meddl.models.config_files import ConfigTree, read_config
 from meddl.models.inference_parts import find_parts
+from meddl.models.metadata_values import as_mapping, as_text, image_format, own_part, own_value
 from meddl.models.places import cache_dir
 from meddl.models.recognition import recognize_task, refusal, uses_retinanet
 from meddl.models.restricted_config import RestrictedConfig
-from meddl.models.segments import printable, segments_from_metadata
+from meddl.models.segments import segments_from_metadata
 from meddl.volume import Segment
 
 if TYPE_CHECKING:
@@ -149,29 +150,29 @@ class ModelBundle:
     @property
     def name(self) -> str:
         """The model's name; that of its folder or archive when it gives none."""
-        return _text(self._metadata.get("name")) or self._fallback_name
+        return as_text(self._metadata.get("name")) or self._fallback_name
 
     @property
     def version(self) -> str:
         """The bundle's version, or "" when it gives none."""
-        return _text(self._metadata.get("version"))
+        return as_text(self._metadata.get("version"))
 
     @property
     def description(self) -> str:
         """What the model does, in its author's words."""
-        return _text(self._metadata.get("description"))
+        return as_text(self._metadata.get("description"))
 
     @property
     def license(self) -> str:
         """The license named in the metadata, or the first line of the bundle's LICENSE file, or ""."""
-        named = _text(self._metadata.get("license"))
+        named = as_text(self._metadata.get("license"))
         if named:
             return named
         for name in ("LICENSE", "LICENSE.txt", "docs/LICENSE"):
             with contextlib.suppress(OSError, ModelError):
                 with content.inside(self._path, name).open("rb") as file:
                     head = file.read(4000).decode("utf-8", "replace")
-                return next((_text(line) for line in head.splitlines() if _text(line)), "")
+                return next((as_text(line) for line in head.splitlines() if as_text(line)), "")
         return ""
 
     @property
@@ -193,7 +194,7 @@ class ModelBundle:
     @property
     def input_channels(self) -> int | None:
         """How many channels the network's image has, or None when the bundle does not tell."""
-        image = _mapping(next(iter(self._formats("inputs").values()), None))
+        image = image_format(self._metadata, "inputs")
         channels = image.get("num_channels")
         return channels if type(channels) is int and channels > 0 else None
 
@@ -203,6 +204,11 @@ class ModelBundle:
         return channels_from_metadata(self._metadata)
 
     @property
+    def sequence_axis(self) -> str:
+        """What a recurrent network reads one after the other: ``slices``, ``frames``, or "" for other networks."""
+        return as_text(own_part(self._metadata, "sequence").get("axis"))
+
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """What the labels 1, 2, ... of a segmentation mean."""
         return segments_from_metadata(self._metadata, self.multilabel)
@@ -210,10 +216,10 @@ class ModelBundle:
     @property
     def multilabel(self) -> bool:
         """Whether the structures of a segmentation may overlap: one channel each, decided on one by one."""
-        told = _mapping(self._metadata.get("meddl")).get("multilabel")
+        told = own_value(self._metadata, "multilabel")
         if isinstance(told, bool):
             return told
-        output = _mapping(next(iter(self._formats("outputs").values()), None))
+        output = image_format(self._metadata, "outputs")
         channels = output.get("num_channels")
         if type(channels) is not int or channels < 2:
             return False
@@ -224,7 +230,7 @@ class ModelBundle:
     @property
     def cascade(self) -> Cascade | None:
         """How a coarse model comes before this one, or None when none does."""
-        facts = _mapping(self._metadata.get("meddl")).get("cascade")
+        facts = own_value(self._metadata, "cascade")
         if facts is None:
             return None
         try:
@@ -327,8 +333,6 @@ class ModelBundle:
             uses_retinanet(tree),
         )
 
-    def _formats(self, side: str) -> Mapping[str, Any]:
-        return _mapping(_mapping(self._metadata.get("network_data_format")).get(side))
 
 
 def _bundle_root(folder: Path, shown: str) -> Path:
@@ -379,20 +383,12 @@ def _unpacked(archive: Path) -> Path:
 
 def _thresholds_channels(postprocessing: object) -> bool:
     """Tell from a config as it is written whether ``AsDiscreted`` decides on each channel by itself."""
-    steps = _mapping(postprocessing).get("transforms", postprocessing)
+    steps = as_mapping(postprocessing).get("transforms", postprocessing)
     for step in steps if isinstance(steps, list) else ():
-        target = str(_mapping(step).get("_target_", "")).rpartition(".")[2]
+        target = str(as_mapping(step).get("_target_", "")).rpartition(".")[2]
         if target in ("AsDiscreted", "AsDiscreteD", "AsDiscreteDict"):
             return step.get("threshold") is not None and not step.get("argmax")
     return False
-
-
-def _text(value: object) -> str:
-    return printable(value).strip() if isinstance(value, str) else ""
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def is_config_file(relative: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meddl.models.segments import printable
+from meddl.models.metadata_values import as_mapping, as_text, image_format, own_value
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ def channels_from_metadata(metadata: Mapping[str, Any]) -> tuple[Channel, ...]:
     They are ``meddl.channels`` where the bundle has it, else its first input's ``channel_def``. A color image is one
     image of three channels. Where nothing is told, or the count does not fit, channels are numbered.
     """
-    image = _mapping(next(iter(_mapping(_mapping(metadata.get("network_data_format")).get("inputs")).values()), None))
+    image = image_format(metadata, "inputs")
     count = image.get("num_channels")
     count = count if type(count) is int and 0 < count <= 256 else 1
-    modality = _text(image.get("modality"))
-    own = _mapping(metadata.get("meddl")).get("channels")
+    modality = as_text(image.get("modality"))
+    own = own_value(metadata, "channels")
     if isinstance(own, list) and own and all(isinstance(each, Mapping) for each in own):
         return tuple(_own_channel(each, index, modality) for index, each in enumerate(own))
     if is_color(image):
         return (Channel("image", modality),)
-    named = _mapping(image.get("channel_def"))
-    names = [_text(named.get(str(index))) for index in range(count)]
+    named = as_mapping(image.get("channel_def"))
+    names = [as_text(named.get(str(index))) for index in range(count)]
     if count == 1:
         return (Channel(names[0] or "image", modality),)
     return tuple(
@@ -53,7 +53,7 @@ def is_color(image: Mapping[str, Any]) -> bool:
     """Tell from an input's description whether its three channels are red, green and blue."""
     if image.get("num_channels") != 3:
         return False
-    names = {str(name).strip().lower() for name in _mapping(image.get("channel_def")).values()}
+    names = {str(name).strip().lower() for name in as_mapping(image.get("channel_def")).values()}
     words = f"{image.get('format', '')} {image.get('modality', '')} {image.get('type', '')}".lower()
     if names & {"r", "g", "b", "red", "green", "blue", "rgb"} or "rgb" in words:
         return True
@@ -63,15 +63,7 @@ def is_color(image: Mapping[str, Any]) -> bool:
 
 
 def _own_channel(facts: Mapping[str, Any], index: int, modality: str) -> Channel:
-    name = _text(facts.get("name")) or f"channel {index + 1}"
+    name = as_text(facts.get("name")) or f"channel {index + 1}"
     hints = facts.get("hints")
-    words = [_text(hint).lower() for hint in hints] if isinstance(hints, list) else []
-    return Channel(name, _text(facts.get("modality")) or modality, tuple(dict.fromkeys([*words, name.lower()])))
-
-
-def _text(value: object) -> str:
-    return printable(value).strip() if isinstance(value, str) else ""
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    words = [as_text(hint).lower() for hint in hints] if isinstance(hints, list) else []
+    return Channel(name, as_text(facts.get("modality")) or modality, tuple(dict.fromkeys([*words, name.lower()])))

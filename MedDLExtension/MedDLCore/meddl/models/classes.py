@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from meddl.models.segments import channel_names, printable
+from meddl.models.metadata_values import as_mapping, image_format, own_value, printable
+from meddl.models.segments import channel_names
 
 if TYPE_CHECKING:
     from meddl.models.bundle import ModelBundle
@@ -16,9 +16,9 @@ def class_names(bundle: ModelBundle) -> tuple[str, ...]:
 
     Channels that nobody has named up to the last that has a name are called by their number; none are named: ().
     """
-    own = _mapping(bundle.metadata.get("meddl")).get("classes")
+    own = own_value(bundle.metadata, "classes")
     if isinstance(own, list) and own:
-        named = {index: str(_mapping(each).get("name", "")) for index, each in enumerate(own)}
+        named = {index: str(as_mapping(each).get("name", "")) for index, each in enumerate(own)}
     else:
         named = channel_names(bundle.metadata)
     count = max(named, default=-1) + 1
@@ -27,10 +27,5 @@ def class_names(bundle: ModelBundle) -> tuple[str, ...]:
 
 def output_channels(bundle: ModelBundle) -> int | None:
     """Return how many channels the network's answer has, or None where the bundle does not tell."""
-    outputs = _mapping(_mapping(bundle.metadata.get("network_data_format")).get("outputs"))
-    count = _mapping(next(iter(outputs.values()), None)).get("num_channels")
+    count = image_format(bundle.metadata, "outputs").get("num_channels")
     return count if type(count) is int and count > 0 else None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -21,6 +21,7 @@ from meddl.models.allowed_targets import (
     short_name,
 )
 from meddl.models.config_tree import MISSING, child_id, children, find, is_component, is_expression, reference_of
+from meddl.models.metadata_values import image_format
 
 if TYPE_CHECKING:
     from meddl.models.bundle import ModelBundle
@@ -338,10 +339,7 @@ class _Finder:
                 written = None
         if written in (2, 3) and type(written) is int:
             return written
-        formats = self._metadata.get("network_data_format")
-        inputs = formats.get("inputs") if isinstance(formats, Mapping) else None
-        first = next(iter(inputs.values()), None) if isinstance(inputs, Mapping) and inputs else None
-        shape = first.get("spatial_shape") if isinstance(first, Mapping) else None
+        shape = image_format(self._metadata, "inputs").get("spatial_shape")
         return 2 if isinstance(shape, list) and len(shape) == 2 else 3
 
 

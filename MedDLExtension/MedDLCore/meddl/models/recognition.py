@@ -11,7 +11,7 @@ from typing import Any
 
 from meddl.models.allowed_targets import short_name
 from meddl.models.config_tree import children, is_component
-from meddl.models.segments import printable
+from meddl.models.metadata_values import as_mapping, as_text, image_format, image_formats, own_value
 
 TASKS = ("segmentation", "classification", "detection", "landmarks", "reconstruction")
 """What can be run."""
@@ -61,21 +61,21 @@ def recognize_task(metadata: Mapping[str, Any], tree: Mapping[str, Any] | None =
         metadata: of the bundle. ``meddl.task`` decides where it is given.
         tree: its inference config, if it has one that can be read.
     """
-    own = _text(_mapping(metadata.get("meddl")).get("task")).lower()
+    own = as_text(own_value(metadata, "task")).lower()
     if own:
         return _ALIASES.get(own.replace("-", "_"), own)
-    text = _text(metadata.get("task"))
+    text = as_text(metadata.get("task"))
     if _takes_no_image(metadata):
         return "generation"
     if _is_pair(metadata) or _WORDS[0][1].search(text):
         return "registration"
     if uses_retinanet(tree):
         return "detection"
-    output = next(iter(_formats(metadata, "outputs")), {})
+    output = image_format(metadata, "outputs")
     for said in (output.get("format"), output.get("type")):
         for task, pattern in _FORMATS:
             # "labels" of an image of probabilities says too little; the task's own words tell.
-            if pattern.search(_text(said)):
+            if pattern.search(as_text(said)):
                 return task
     for task, pattern in _WORDS:
         if pattern.search(text):
@@ -96,9 +96,8 @@ def refusal(name: str, metadata: Mapping[str, Any], tree: Mapping[str, Any] | No
     """
     task = recognize_task(metadata, tree)
     reasons = []
-    if any(
-        _TEXTUAL.search(_text(each.get(key))) for each in _formats(metadata, "inputs") for key in ("type", "format")
-    ):
+    inputs = image_formats(metadata, "inputs")
+    if any(_TEXTUAL.search(as_text(each.get(key))) for each in inputs for key in ("type", "format")):
         reasons.append("is told in words what to do, and here a model is given images only")
     if task == "generation":
         reasons.append(
@@ -127,29 +126,30 @@ def uses_retinanet(tree: Mapping[str, Any] | None) -> bool:
 
 
 def _takes_no_image(metadata: Mapping[str, Any]) -> bool:
-    inputs = list(_formats(metadata, "inputs"))
+    inputs = image_formats(metadata, "inputs")
     for each in inputs:
-        if _NO_IMAGE.search(f"{_text(each.get('type'))} {_text(each.get('format'))}"):
+        if _NO_IMAGE.search(f"{as_text(each.get('type'))} {as_text(each.get('format'))}"):
             return True
-    return not inputs and bool(_GENERATES.search(f"{_text(metadata.get('task'))} {_text(metadata.get('description'))}"))
+    said = f"{as_text(metadata.get('task'))} {as_text(metadata.get('description'))}"
+    return not inputs and bool(_GENERATES.search(said))
 
 
 def _is_pair(metadata: Mapping[str, Any]) -> bool:
     """Tell whether the channels of the input are two images that are to be laid onto one another."""
-    for each in _formats(metadata, "inputs"):
-        names = " ".join(_text(value) for value in _mapping(each.get("channel_def")).values()).lower()
+    for each in image_formats(metadata, "inputs"):
+        names = " ".join(as_text(value) for value in as_mapping(each.get("channel_def")).values()).lower()
         if "moving" in names and "fixed" in names:
             return True
     return False
 
 
 def _slide_reason(metadata: Mapping[str, Any], tree: Mapping[str, Any] | None) -> str:
-    image = next(iter(_formats(metadata, "inputs")), {})
+    image = image_format(metadata, "inputs")
     shape, channels = image.get("spatial_shape"), image.get("num_channels")
     colored = isinstance(shape, list) and len(shape) == 2 and type(channels) is int and channels >= 3
     found = next((name for name in _class_names(tree) if _SLIDE_CLASS.search(name)), "")
-    said = " ".join(_text(metadata.get(key)) for key in ("task", "name", "description"))
-    microscope = colored and not _RADIOLOGY.search(_text(image.get("modality"))) and _SLIDE_WORDS.search(said)
+    said = " ".join(as_text(metadata.get(key)) for key in ("task", "name", "description"))
+    microscope = colored and not _RADIOLOGY.search(as_text(image.get("modality"))) and _SLIDE_WORDS.search(said)
     if not found and not microscope:
         return ""
     if "WSI" in found:
@@ -164,8 +164,8 @@ def _prompt_reason(metadata: Mapping[str, Any], tree: Mapping[str, Any] | None) 
         key = next(texts, "")
         found = _PROMPT_KEY.search(key).group(0) if key else ""  # type: ignore[union-attr]
     if not found:
-        for each in _formats(metadata, "inputs"):
-            names = (_text(value) for value in _mapping(each.get("channel_def")).values())
+        for each in image_formats(metadata, "inputs"):
+            names = (as_text(value) for value in as_mapping(each.get("channel_def")).values())
             found = next((name for name in names if _PROMPT_CHANNEL.search(name)), "")
             if found:
                 break
@@ -173,11 +173,6 @@ def _prompt_reason(metadata: Mapping[str, Any], tree: Mapping[str, Any] | None) 
         return ""
     shown = ascii(found[:60])[1:-1]
     return f"waits for clicks, marks or other prompts with each image ('{shown}'), and here a model runs by itself"
-
-
-def _formats(metadata: Mapping[str, Any], side: str) -> Iterator[Mapping[str, Any]]:
-    for each in _mapping(_mapping(metadata.get("network_data_format")).get(side)).values():
-        yield _mapping(each)
 
 
 def _class_names(tree: Mapping[str, Any] | None) -> Iterator[str]:
@@ -203,11 +198,3 @@ def _nodes(tree: Mapping[str, Any] | None) -> Iterator[Any]:
         yield node
         if isinstance(node, dict | list):
             stack.extend(reversed([value for _, _, value in children("", node)]))
-
-
-def _text(value: object) -> str:
-    return printable(value).strip() if isinstance(value, str) else ""
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from meddl.errors import ModelError
+from meddl.models.metadata_values import as_mapping, image_format, own_part, printable
 from meddl.volume import Segment
 
 
@@ -24,9 +25,9 @@ def segments_from_metadata(metadata: Mapping[str, Any], multilabel: bool = False
     """
     channels = channel_names(metadata) if multilabel else _label_names(metadata)
     named = {index + int(multilabel): {"name": text} for index, text in channels.items()}
-    own = _mapping(_mapping(metadata.get("meddl")).get("segments"))
+    own = own_part(metadata, "segments")
     for key, value in own.items():
-        named.setdefault(_label(key), {}).update(_mapping(value))
+        named.setdefault(_label(key), {}).update(as_mapping(value))
     segments = [_segment(label, facts) for label, facts in sorted(named.items()) if label > 0]
     if not multilabel:
         return tuple(segments)
@@ -55,22 +56,15 @@ def _segment(label: int, facts: Mapping[str, Any]) -> Segment:
     return Segment(label, name, (red, green, blue), printable(str(terminology or "")))
 
 
-def printable(text: str) -> str:
-    """Return a bundle's words with nothing in them that steers a terminal, a file's header or the reading order."""
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
 def channel_names(metadata: Mapping[str, Any]) -> dict[int, str]:
     """Return MONAI's ``channel_def`` of a bundle's first output: names by channel number."""
-    outputs = _mapping(_mapping(metadata.get("network_data_format")).get("outputs"))
-    channels = _mapping(_mapping(next(iter(outputs.values()), None)).get("channel_def"))
+    channels = as_mapping(image_format(metadata, "outputs").get("channel_def"))
     return {_label(key): str(text) for key, text in channels.items()}
 
 
 def _label_names(metadata: Mapping[str, Any]) -> dict[int, str]:
-    outputs = _mapping(_mapping(metadata.get("network_data_format")).get("outputs"))
     names = channel_names(metadata)
-    if _mapping(next(iter(outputs.values()), None)).get("num_channels") == 1 and len(names) == 1:
+    if image_format(metadata, "outputs").get("num_channels") == 1 and len(names) == 1:
         # One channel of scores: above the threshold is label 1, whatever the channel's number.
         return {1: next(iter(names.values()))}
     return names
@@ -81,7 +75,3 @@ def _label(key: object) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 5:
         raise ModelError(f"metadata.json names a label {text[:40]!a}; labels are whole numbers.")
     return int(text)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

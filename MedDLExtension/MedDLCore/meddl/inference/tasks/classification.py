@@ -10,6 +10,7 @@ from meddl.inference.prediction import ClassificationPrediction, ClassProbabilit
 from meddl.inference.run import Run
 from meddl.inference.tasks.segmentation import slice_of
 from meddl.models import class_names, output_channels
+from meddl.models.metadata_values import as_mapping, own_part, own_value
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ class ClassificationTask:
         self._bundle = bundle
         self._stage = make_stage("inference")
         self.stages: tuple[Stage, ...] = (self._stage,)
-        calibration = _mapping(_mapping(bundle.metadata.get("meddl")).get("calibration"))
+        calibration = own_part(bundle.metadata, "calibration")
         temperature = calibration.get("temperature")
         if temperature is not None and not (isinstance(temperature, int | float) and 0.01 <= temperature <= 100):
             raise ModelError("In metadata.json 'meddl.calibration.temperature' is not a number from 0.01 to 100.")
@@ -101,9 +102,5 @@ class ClassificationTask:
 
 
 def _own_classes(bundle: ModelBundle) -> list[Mapping[str, Any]]:
-    own = _mapping(bundle.metadata.get("meddl")).get("classes")
-    return [_mapping(each) for each in own] if isinstance(own, list) else []
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    own = own_value(bundle.metadata, "classes")
+    return [as_mapping(each) for each in own] if isinstance(own, list) else []

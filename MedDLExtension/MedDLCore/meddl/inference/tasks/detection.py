@@ -7,9 +7,8 @@ the size (in mm along the grid's axes).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from meddl.inference.run import Run
 from meddl.inference.shear import SHEAR_TOLERANCE, without_shear
 from meddl.inference.tasks.peaks import local_maxima, to_world
 from meddl.models import class_names
+from meddl.models.metadata_values import own_part
 from meddl.volume import is_sheared
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class HeatmapFacts:
     @classmethod
     def of(cls, bundle: ModelBundle) -> HeatmapFacts:
         """Read ``meddl.detection`` of a bundle's metadata."""
-        facts = _mapping(_mapping(bundle.metadata.get("meddl")).get("detection"))
+        facts = own_part(bundle.metadata, "detection")
         try:
             made = cls(
                 float(facts.get("score_threshold", cls.score_threshold)),
@@ -150,7 +150,3 @@ def decode(
         )
         for index in np.asarray(kept)
     ]
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from meddl.inference.restore import restore_values
 from meddl.inference.run import Run
 from meddl.inference.shear import SHEAR_TOLERANCE, without_shear
 from meddl.inference.tasks.segmentation import slice_of
+from meddl.models.metadata_values import own_part
 from meddl.volume import Grid, Volume, is_sheared
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ReconstructionTask:
         self._bundle = bundle
         self._stage = make_stage("inference")
         self.stages: tuple[Stage, ...] = (self._stage,)
-        facts = _mapping(_mapping(bundle.metadata.get("meddl")).get("reconstruction"))
+        facts = own_part(bundle.metadata, "reconstruction")
         self._residual = facts.get("residual") is True
         self._own_units = facts.get("units") == "network"
 
@@ -140,7 +140,3 @@ def finer_grid(grid: Grid, factors: tuple[int, int, int]) -> Grid:
     """Return ``grid`` divided into ``factors`` parts along each axis."""
     shape = tuple(size * factor for size, factor in zip(grid.shape, factors, strict=True))
     return Grid((shape[0], shape[1], shape[2]), finer_affine(grid.affine, factors))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from meddl.errors import ModelError, UsageError
+from meddl.models.metadata_values import own_part
 
 if TYPE_CHECKING:
     import torch
@@ -186,7 +187,7 @@ def flip_axes_for(bundle: ModelBundle, affine: np.ndarray, spatial_dims: int = 3
         spatial_dims: of the network; 2 for single slices.
     """
     sideways = int(np.argmax(np.abs(affine[0, :3]) / np.linalg.norm(affine[:3, :3], axis=0)))
-    own = _mapping(_mapping(bundle.metadata.get("meddl")).get("uncertainty")).get("flip_axes")
+    own = own_part(bundle.metadata, "uncertainty").get("flip_axes")
     if isinstance(own, list):
         axes, reason = {axis for axis in own if type(axis) is int}, "the model's description names them"
     elif trained := _trained_flips(bundle, spatial_dims):
@@ -227,7 +228,3 @@ def _take(array: Any, index: np.ndarray, axis: int) -> Any:
     import torch
 
     return array.index_select(axis, torch.from_numpy(index).to(array.device))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -17,7 +17,7 @@ from meddl.models.bundle import ModelBundle
 from meddl.models.config_files import ConfigTree, read_config
 from meddl.models.formats.nnunet_checkpoint import checkpoint_problem
 from meddl.models.formats.nnunet_plans import Labels, check_plans, read_channels, read_labels
-from meddl.models.segments import printable
+from meddl.models.metadata_values import as_text
 
 if TYPE_CHECKING:
     from meddl.models.check import CheckReport
@@ -226,4 +226,4 @@ def _metadata(
 
 
 def _text(value: object) -> str:
-    return printable(value).strip()[:2000] if isinstance(value, str) else ""
+    return as_text(value)[:2000]
