@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,35 @@ def test_random_damage_ends_in_a_sentence_or_a_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_field_numbers_that_protobuf_cuts_off_are_refused() -> None:
+    """Protobuf drops a tag's bits beyond 32, so that a runtime would find a field where none is seen here."""
+    node = helper.make_node("QuickGelu", ["x"], ["y"], domain="com.microsoft")
+    plain, hidden = b"\x3a\x0dcom.microsoft", b"\xba\x80\x80\x80\x10\x0dcom.microsoft"
+    told, graph = node.SerializeToString(), graph_of([node]).SerializeToString()
+    longer = told.replace(plain, hidden)
+    graph = graph.replace(size(len(told)) + told, size(len(longer)) + longer)
+    assert hidden in graph
+    with pytest.raises(ModelError, match="it does not follow the format"):
+        inspect_onnx_bytes(b"\x08\x08\x42\x04\x0a\x00\x10\x11\x3a" + size(len(graph)) + graph)
+
+
+def test_a_file_that_the_runtime_would_read_in_its_own_format_is_refused() -> None:
+    """Its mark may stand in the name of the producer, and its graph anywhere in a field that is passed over."""
+    data = onnx_model(graph_of([helper.make_node("Relu", ["x"], ["y"])])).SerializeToString()
+    with pytest.raises(ModelError, match="ONNX Runtime's own format"):
+        inspect_onnx_bytes(b"\x08\x08\x12\x04ORTM" + data)
+
+
+def test_many_empty_parts_do_not_fill_the_memory() -> None:
+    data = onnx_model(graph_of([helper.make_node("Relu", ["x"], ["y"])])).SerializeToString()
+    tracemalloc.start()
+    try:
+        assert inspect_onnx_bytes(b"\xa2\x06\x00" * 100_000 + data).operators == {"Relu"}
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("engine", engines())
 def test_the_answer_is_that_of_pytorch(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from meddl.networks import OnnxNetwork, onnx_network

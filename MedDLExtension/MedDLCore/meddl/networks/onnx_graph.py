@@ -19,7 +19,7 @@ from meddl.errors import ModelError
 MAX_BYTES = 2 << 30
 """What protobuf, in which ONNX files are written, allows."""
 MAX_EXTERNAL_FILES = 2000
-MAX_PARTS = 5_000_000
+MAX_PARTS = 1_000_000
 MAX_DEPTH = 24
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
@@ -78,6 +78,9 @@ def inspect_onnx(path: Path) -> OnnxFacts:
 def inspect_onnx_bytes(data: bytes | mmap.mmap, name: str = "model.onnx") -> OnnxFacts:
     """Return what the bytes of an ONNX file consist of; as :func:`inspect_onnx`."""
     shown = f"The file '{name}'"
+    if data[4:8] == b"ORTM":
+        # ONNX Runtime would take the file for one of its own format, which may be anywhere in it.
+        raise ModelError(f"{shown} is not an ONNX file but one of ONNX Runtime's own format. Export it as ONNX.")
     with memoryview(data) as view:
         reader = _Reader()
         try:
@@ -107,7 +110,7 @@ class _Refused(Exception):
 
 @dataclass
 class _Found:
-    nodes: list[tuple[str, str]] = field(default_factory=list)
+    nodes: dict[tuple[str, str], None] = field(default_factory=dict)
     functions: set[tuple[str, str]] = field(default_factory=set)
     files: dict[str, None] = field(default_factory=dict)
 
@@ -129,7 +132,7 @@ class _Reader:
         graphs, producer, opsets = [], "", 0
         for number, value in self._fields(view):
             if number == 7:
-                graphs.append(self._message(value))
+                graphs.append(self._graph(self._message(value), 0))
             elif number == 8:
                 opsets += 1
             elif number == 2:
@@ -140,7 +143,7 @@ class _Reader:
                 raise _Refused("it holds instructions for training")
         if len(graphs) != 1 or not opsets:
             raise _Damaged("it has no graph" if not graphs else "its graph is not told as it should be")
-        inputs, outputs = self._graph(graphs[0], 0)
+        inputs, outputs = graphs[0]
         for domain, operator in self._found.nodes:
             if domain not in STANDARD_DOMAINS and (domain, operator) not in self._found.functions:
                 raise _Refused(
@@ -195,7 +198,7 @@ class _Reader:
                 domain = self._text(value)
             elif number == 5:
                 self._attribute(self._message(value), depth)
-        self._found.nodes.append((domain, operator))
+        self._found.nodes[domain, operator] = None
 
     def _attribute(self, view: memoryview, depth: int) -> None:
         for number, value in self._fields(view):
@@ -279,7 +282,8 @@ class _Reader:
                 raise _Refused("it consists of more parts than any network does")
             key, position = _varint(view, position)
             number, kind = key >> 3, key & 7
-            if number == 0:
+            # Protobuf drops the bits beyond 32: this would be another field to the runtime than it is here.
+            if number == 0 or key >> 32:
                 raise _Damaged("it does not follow the format")
             if kind == 0:
                 value, position = _varint(view, position)
@@ -291,6 +295,7 @@ class _Reader:
                 part = view[position : position + length]
                 self._views.append(part)
                 yield number, part
+                self._views.pop().release()
                 position += length
             elif kind in (1, 5):
                 position += 8 if kind == 1 else 4

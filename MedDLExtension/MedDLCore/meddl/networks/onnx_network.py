@@ -157,6 +157,8 @@ class OnnxNetwork(torch.nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that wait by spinning take the processor from everything else.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # It was looked over as ONNX.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         session = None
         if self._device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers = [("CUDAExecutionProvider", {"device_id": self._device.index or 0}), "CPUExecutionProvider"]
