@@ -14,6 +14,7 @@ from meddl.inference.executor import CollectScores, Executor
 from meddl.inference.history import History
 from meddl.inference.memory import Settings
 from meddl.inference.options import RunOptions
+from meddl.inference.strongest import strongest
 from monai.inferers import SlidingWindowInferer
 
 CPU = torch.device("cpu")
@@ -252,7 +253,14 @@ def test_answers_are_compared_by_value_and_by_winner() -> None:
     broken = reference.clone()
     broken[0, 0, 0, 0, 0] = float("nan")
     assert not compare.agreement(reference, broken, "float16").accepted
-    torch.testing.assert_close(compare.winner(reference).long(), reference.argmax(dim=1))
+
+
+def test_the_strongest_channel_is_that_of_argmax() -> None:
+    scores = torch.randn(2, 3, 6, 5, 4, generator=torch.Generator().manual_seed(5))
+    winner, best = strongest(scores, axis=1)
+    torch.testing.assert_close(winner.long(), scores.argmax(dim=1))
+    torch.testing.assert_close(best, scores.amax(dim=1))
+    assert not strongest(torch.zeros(3, 2, 2))[0].any(), "the first one wins a tie"
 
 
 def test_lack_of_memory_is_left_to_the_ladder() -> None:

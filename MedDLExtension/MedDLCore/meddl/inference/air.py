@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from meddl.inference.engines.compare import winner
+from meddl.inference.strongest import strongest
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ def same_answer(pure: torch.Tensor, real: torch.Tensor) -> bool:
         return True
     if pure.shape[0] == 1:
         return False
-    wins = winner(pure[None])[0]
+    wins = strongest(pure)[0]
     first = int(wins.flatten()[0])
     others = [channel for channel in range(pure.shape[0]) if channel != first]
     return bool((wins == first).all()) and float((pure[first] - pure[others].amax(dim=0)).min()) > 2 * differ

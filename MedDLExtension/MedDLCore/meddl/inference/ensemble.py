@@ -5,7 +5,6 @@ After Lakshminarayanan et al. 2017, "Simple and scalable predictive uncertainty 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,11 +21,19 @@ from meddl.inference.prediction import (
 )
 from meddl.inference.predictor import Predictor
 from meddl.inference.run import Cancelled, Log, Progress, never, silent
+from meddl.inference.strongest import strongest
 from meddl.inference.tasks.segmentation import count_voxels
+from meddl.inference.uncertainty import UncertaintyAccumulator, class_sentence, volume_sentence
+from meddl.models import class_names
 
 if TYPE_CHECKING:
+    import torch
+
     from meddl.models import ModelBundle, TrustStore
     from meddl.volume import Volume
+
+THRESHOLD = 0.5
+"""From which mean probability on a voxel belongs to a structure that may overlap with others."""
 
 
 class Ensemble:
@@ -60,7 +67,7 @@ class Ensemble:
                 "classification, can."
             )
         questions = {
-            tuple((segment.name, segment.layer) for segment in bundle.segments) or class_key(bundle)
+            tuple((segment.name, segment.layer) for segment in bundle.segments) or class_names(bundle)
             for bundle in bundles
         }
         if len(questions) > 1:
@@ -99,91 +106,86 @@ class Ensemble:
                 )
             )
         provenance = _joined_provenance(answers)
-        if all(isinstance(answer, ClassificationPrediction) for answer in answers):
-            return _mean_classes(answers, provenance)
-        return _mean_segmentation(answers, provenance, chosen.probabilities)
+        classified = [answer for answer in answers if isinstance(answer, ClassificationPrediction)]
+        if classified:
+            return _mean_classes(classified, provenance)
+        segmented = [answer for answer in answers if isinstance(answer, SegmentationPrediction)]
+        return _mean_segmentation(segmented, provenance, chosen.probabilities)
 
 
-def class_key(bundle: ModelBundle) -> tuple[Any, ...]:
-    """Return what a classifier tells apart."""
-    from meddl.models import class_names
-
-    return class_names(bundle)
-
-
-def _mean_classes(answers: Sequence[Any], provenance: dict[str, Any]) -> ClassificationPrediction:
+def _mean_classes(answers: Sequence[ClassificationPrediction], provenance: dict[str, Any]) -> ClassificationPrediction:
     first = answers[0]
-    table = np.array([[each.probability for each in answer.classes] for answer in answers])
-    mean = table.mean(axis=0)
+    names = [each.name for each in first.classes]
+
+    def measure(probabilities: torch.Tensor) -> dict[str, float]:
+        return dict(zip(names, probabilities.tolist(), strict=True))
+
+    accumulator = UncertaintyAccumulator(measure, exclusive=first.exclusive)
+    for answer in answers:
+        accumulator.add(np.array([each.probability for each in answer.classes]))
     classes = tuple(
-        replace(each, probability=round(float(value), 6)) for each, value in zip(first.classes, mean, strict=True)
+        replace(each, probability=round(value, 6))
+        for each, value in zip(first.classes, accumulator.mean.tolist(), strict=True)
     )
-    intervals = {
-        each.name: (round(float(low), 6), round(float(high), 6))
-        for each, low, high in zip(first.classes, table.min(axis=0), table.max(axis=0), strict=True)
-    }
-    best = max(classes, key=lambda each: each.probability)
-    low, high = intervals[best.name]
-    sentence = f"Of {len(answers)} models the probability of {best.name} lay between {low:.0%} and {high:.0%}."
+    sentence = class_sentence(accumulator, "models")
     provenance["notes"].append(sentence)
-    uncertainty = Uncertainty("ensemble", len(answers), None, intervals, sentence)
+    uncertainty = Uncertainty("ensemble", len(answers), None, _rounded(accumulator, 6), sentence)
     return replace(first, classes=classes, provenance=provenance, uncertainty=uncertainty, calibrated=False)
 
 
 def _mean_segmentation(
-    answers: Sequence[Any], provenance: dict[str, Any], keep_maps: bool
+    answers: Sequence[SegmentationPrediction], provenance: dict[str, Any], keep_maps: bool
 ) -> SegmentationPrediction:
     first = answers[0]
-    maps = first.probabilities.array.astype(np.float32).copy()
-    for answer in answers[1:]:
-        maps += answer.probabilities.array
-    maps /= len(answers)
     overlapping = first.labels.channels > 1
+    each_volumes = iter(answers)
+
+    def measure(_: torch.Tensor) -> dict[str, float]:
+        """Take what each model measured: its labels were finished (largest component, say), the mean's are not."""
+        volumes = next(each_volumes).volumes_ml
+        return {segment.name: volumes.get(segment.name, 0.0) for segment in first.segments}
+
+    accumulator = UncertaintyAccumulator(measure, exclusive=not overlapping)
+    for answer in answers:
+        accumulator.add(_with_background(answer, overlapping))
+    mean = accumulator.mean
+    labels = np.zeros(first.labels.array.shape, first.labels.array.dtype, order="F")
     if overlapping:
-        labels = np.zeros(first.labels.array.shape, first.labels.array.dtype, order="F")
-        for segment, each in zip(first.segments, maps, strict=False):
-            labels[segment.layer][each >= 0.5] = segment.label
+        channels = {segment.name: index for index, segment in enumerate(first.segments[: len(mean)])}
+        for segment, probability in zip(first.segments, mean.numpy(), strict=False):
+            labels[segment.layer][probability >= THRESHOLD] = segment.label
     else:
-        background = np.clip(1.0 - maps.sum(axis=0), 0.0, 1.0)
-        numbers = np.array([0, *(segment.label for segment in first.segments[: len(maps)])])
-        winner = np.concatenate([background[None], maps]).argmax(axis=0)
-        labels = np.asfortranarray(numbers[winner].astype(first.labels.array.dtype))[None]
-    voxels = count_voxels(labels, first.segments)
-    voxel_ml = first.labels.voxel_volume_ml
-    intervals = {
-        segment.name: (
-            min(answer.volumes_ml.get(segment.name, 0.0) for answer in answers),
-            max(answer.volumes_ml.get(segment.name, 0.0) for answer in answers),
-        )
-        for segment in first.segments
-    }
-    widest = max(intervals, key=lambda name: intervals[name][1] - intervals[name][0], default="")
-    sentence = f"{len(answers)} models were asked."
-    if widest:
-        low, high = intervals[widest]
-        sentence = f"Of {len(answers)} models the volume of {widest} lay between {low:.1f} and {high:.1f} ml."
+        channels = {segment.name: segment.label for segment in first.segments if segment.label < len(mean)}
+        labels[0] = strongest(mean)[0].numpy()
+    sentence = volume_sentence(accumulator, "models", channels, threshold=THRESHOLD)
     provenance["notes"].append(sentence)
-    entropy = first.labels.with_array(_entropy(maps, overlapping)[None])
+    voxels = count_voxels(labels, first.segments)
     return SegmentationPrediction(
         first.labels.with_array(labels),
         first.segments,
         voxels,
-        {name: round(count * voxel_ml, 3) for name, count in voxels.items()},
+        {name: round(count * first.labels.voxel_volume_ml, 3) for name, count in voxels.items()},
         provenance,
-        first.probabilities.with_array(maps) if keep_maps else None,
-        Uncertainty("ensemble", len(answers), entropy, intervals, sentence),
+        first.labels.with_array(mean[0 if overlapping else 1 :].numpy()) if keep_maps else None,
+        Uncertainty(
+            "ensemble",
+            len(answers),
+            first.labels.with_array(accumulator.entropy().numpy()[None]),
+            _rounded(accumulator, 3),
+            sentence,
+        ),
     )
 
 
-def _entropy(maps: np.ndarray, overlapping: bool) -> np.ndarray:
-    """Return ``(I, J, K)`` float32 from 0 to 1, as :meth:`UncertaintyAccumulator.entropy` does."""
-    from scipy.special import entr
+def _with_background(answer: SegmentationPrediction, overlapping: bool) -> np.ndarray:
+    """Return a model's probabilities ``(C, I, J, K)``; where structures compete, the background is among them."""
+    assert answer.probabilities is not None  # predict() asked for them
+    maps = answer.probabilities.array.astype(np.float32, copy=False)
+    return maps if overlapping else np.concatenate([np.clip(1.0 - maps.sum(axis=0, keepdims=True), 0.0, 1.0), maps])
 
-    if overlapping:
-        return np.clip(((entr(maps) + entr(1 - maps)) / math.log(2)).max(axis=0), 0, 1).astype(np.float32)
-    background = np.clip(1.0 - maps.sum(axis=0), 0.0, 1.0)
-    total = entr(background) + entr(np.clip(maps, 0, 1)).sum(axis=0)
-    return np.clip(total / math.log(len(maps) + 1), 0, 1).astype(np.float32)
+
+def _rounded(accumulator: UncertaintyAccumulator, digits: int) -> dict[str, tuple[float, float]]:
+    return {name: (round(low, digits), round(high, digits)) for name, (low, high) in accumulator.intervals().items()}
 
 
 def _joined_provenance(answers: Sequence[Prediction]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meddl.inference.engines.compare import winner
+from meddl.inference.strongest import strongest
 from meddl.inference.tiles import contenders
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _winner(block: torch.Tensor, where: torch.Tensor) -> np.ndarray:
     kept = contenders(block)
     if len(kept) == 1:
         return np.full(where.shape[1:4], kept[0], dtype=np.int16)
-    return np.asarray(kept)[winner(_sampled(block[kept], where)[None])[0].cpu().numpy()]
+    return np.asarray(kept)[strongest(_sampled(block[kept], where))[0].cpu().numpy()]
 
 
 def _sampled(block: torch.Tensor, where: torch.Tensor) -> torch.Tensor:

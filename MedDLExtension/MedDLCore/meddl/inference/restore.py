@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from meddl.errors import ModelError
-from meddl.inference.engines.compare import winner
 from meddl.inference.index_map import AxisMap, axis_maps
 from meddl.inference.oblique import oblique_labels
 from meddl.inference.restore_numbers import restore_values
+from meddl.inference.strongest import strongest
 from meddl.inference.tiles import Along, largest_channel, positive
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class RestoreLabels:
         assert self._labels is not None
         if self._multilabel or scores.shape[0] == 1:
             return (scores > 0).cpu().numpy().astype(self._labels.dtype)
-        return winner(scores[None]).cpu().numpy().astype(self._labels.dtype)
+        return strongest(scores)[0][None].cpu().numpy().astype(self._labels.dtype)
 
     def _collect(self, start: int, scores: torch.Tensor) -> None:
         import torch

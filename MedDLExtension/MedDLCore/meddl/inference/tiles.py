@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meddl.inference.engines.compare import winner
+from meddl.inference.strongest import strongest
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +99,7 @@ def largest_channel(
         kept = contenders(tile) if prune else list(range(block.shape[0]))
         if len(kept) > 1:
             tile = tile if len(kept) == block.shape[0] else tile[kept]
-            out[target] = np.asarray(kept)[winner(interpolated(tile, weights, order)[None])[0].cpu().numpy()]
+            out[target] = np.asarray(kept)[strongest(interpolated(tile, weights, order))[0].cpu().numpy()]
         else:
             out[target] = kept[0]
 

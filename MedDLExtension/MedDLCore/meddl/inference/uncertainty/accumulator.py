@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meddl.errors import UsageError
+from meddl.inference.strongest import strongest
 
 if TYPE_CHECKING:
     import torch
@@ -166,21 +167,6 @@ def are_probabilities(scores: torch.Tensor, *, exclusive: bool = True) -> bool:
     if scores.shape[0] == 1 or not exclusive:
         return True
     return float((scores.float().sum(dim=0) - 1).abs().max()) < _SUM_TOLERANCE
-
-
-def strongest(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the channel with the largest value and that value, of ``(C, ...)``; the first one wins a tie.
-
-    Channel after channel, which on processors is faster than torch's argmax over the first axis.
-    """
-    import torch
-
-    best = probabilities[0].clone()
-    winner = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
-    for channel in range(1, probabilities.shape[0]):
-        winner.masked_fill_(probabilities[channel] > best, channel)
-        torch.maximum(best, probabilities[channel], out=best)
-    return winner, best
 
 
 def _entropy(probabilities: torch.Tensor, exclusive: bool) -> torch.Tensor:

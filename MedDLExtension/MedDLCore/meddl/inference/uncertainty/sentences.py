@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from meddl.inference.uncertainty.accumulator import UncertaintyAccumulator, strongest
+from meddl.inference.strongest import strongest
+from meddl.inference.uncertainty.accumulator import UncertaintyAccumulator
 
 if TYPE_CHECKING:
     import torch
