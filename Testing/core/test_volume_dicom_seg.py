@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 from datetime import datetime
 from pathlib import Path
@@ -257,6 +258,87 @@ class TestRefusals:
             (tmp_path / "y.dcm").write_bytes(whole[: int(len(whole) * part)])
             with pytest.raises(VolumeError):
                 read_segmentation(tmp_path / "y.dcm")
+
+
+class TestFilesMadeToFillTheMemory:
+    """A few kilobytes that would unfold to gigabytes, or to hours."""
+
+    @staticmethod
+    def crafted(path: Path, frames: list[tuple[int, float]], side: int = 16, **more: object) -> Path:
+        """Write a segmentation of all-set frames, each (segment, height in mm)."""
+        dataset = pydicom.Dataset()
+        dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.3"
+        dataset.Rows = dataset.Columns = side
+        dataset.NumberOfFrames, dataset.SamplesPerPixel = len(frames), 1
+        dataset.PhotometricInterpretation = "MONOCHROME2"
+        dataset.BitsAllocated = dataset.BitsStored = 1
+        dataset.HighBit = dataset.PixelRepresentation = 0
+        dataset.SegmentationType = "BINARY"
+        dataset.SegmentSequence = [items(SegmentNumber=number) for number in sorted({each for each, _ in frames})]
+        dataset.PerFrameFunctionalGroupsSequence = [
+            items(
+                PlanePositionSequence=[items(ImagePositionPatient=[0, 0, height])],
+                SegmentIdentificationSequence=[items(ReferencedSegmentNumber=number)],
+            )
+            for number, height in frames
+        ]
+        dataset.SharedFunctionalGroupsSequence = [
+            items(
+                PixelMeasuresSequence=[items(PixelSpacing=[1, 1], SpacingBetweenSlices=1)],
+                PlaneOrientationSequence=[items(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            )
+        ]
+        dataset.PixelData = b"\xff" * (side * side * len(frames) // 8)
+        for name, value in more.items():
+            setattr(dataset, name, value)
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+        return path
+
+    def test_what_is_crafted_is_read_where_it_is_small(self, tmp_path: Path) -> None:
+        labels, segments = read_segmentation(self.crafted(tmp_path / "x.dcm", [(1, 0), (2, 0), (2, 3)]))
+        assert labels.array.shape == (2, 16, 16, 4) and [each.layer for each in segments] == [0, 1]
+
+    def test_segments_one_over_the_other_and_frames_far_away(self, tmp_path: Path) -> None:
+        far = self.crafted(tmp_path / "x.dcm", [(1, 900_000), *((number, 0) for number in range(1, 20))])
+        with pytest.raises(VolumeError, match="spreads its frames over 900001 slices and 10 layers"):
+            read_segmentation(far)
+        many = self.crafted(tmp_path / "y.dcm", [(number, 0) for number in range(1, 400)])
+        with pytest.raises(VolumeError, match="257 layers"):
+            read_segmentation(many)
+
+    def test_label_maps_of_all_labels(self, tmp_path: Path) -> None:
+        side = 128
+        values = np.arange(side * side, dtype=np.uint16).tobytes()
+        path = self.crafted(
+            tmp_path / "x.dcm", [(number, 0) for number in range(1)], side,
+            SegmentationType="LABELMAP", BitsAllocated=16, BitsStored=16, HighBit=15, PixelData=values,
+            SegmentSequence=[items(SegmentNumber=number) for number in range(side * side)],
+        )  # fmt: skip
+        tracemalloc.start()
+        try:
+            labels, segments = read_segmentation(path)
+            assert tracemalloc.get_traced_memory()[1] < 200 << 20
+        finally:
+            tracemalloc.stop()
+        assert len(segments) == side * side - 1 and {each.layer for each in segments} == {0}
+        assert np.array_equal(np.sort(labels.array, axis=None), np.arange(side * side))
+
+    def test_files_deflated_as_a_whole(self, tmp_path: Path) -> None:
+        path = self.crafted(tmp_path / "x.dcm", [(1, 0)])
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        dataset.save_as(path)
+        with pytest.raises(VolumeError, match="deflated"):
+            read_segmentation(path)
+
+
+def items(**facts: object) -> pydicom.Dataset:
+    dataset = pydicom.Dataset()
+    for name, value in facts.items():
+        setattr(dataset, name, value)
+    return dataset
 
 
 def test_terminology_goes_to_codes_and_back() -> None:

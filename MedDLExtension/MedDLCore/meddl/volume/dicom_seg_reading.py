@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from meddl.errors import VolumeError
 
 from .data import Segment, Volume
-from .dicom_frames import frame_count, numbers_of, quiet_pydicom
+from .dicom_frames import frame_count, numbers_of, quiet_pydicom, read_header
 from .geometry import flip_lps_ras
 from .terminology import Code, Terminology, serialize_terminology
 
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _KINDS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _MAX_VOXELS = 1 << 31
+_MAX_LAYERS = 256
 _GRAY = (0.5, 0.5, 0.5)
 
 
@@ -35,6 +37,9 @@ def read_dicom_seg(path: Path) -> tuple[Volume, tuple[Segment, ...]]:
 
     try:
         with quiet_pydicom():
+            header = read_header(path)  # which refuses what is deflated as a whole
+            if header is not None and _pixels(header.dataset) > max(path.stat().st_size * 2000, 1 << 26):
+                raise VolumeError(f"{path.name} has sizes in its header that its file cannot hold. Export it again.")
             dataset = pydicom.dcmread(path)
             if str(dataset.get("SOPClassUID")) not in _KINDS:
                 raise VolumeError(f"{path.name} is no DICOM segmentation. Choose a DICOM SEG file.")
@@ -49,6 +54,10 @@ def read_dicom_seg(path: Path) -> tuple[Volume, tuple[Segment, ...]]:
         ) from error
 
 
+def _pixels(dataset: Any) -> int:
+    return int(dataset.Rows) * int(dataset.Columns) * frame_count(dataset)
+
+
 def _read(dataset: Any, name: str) -> tuple[Volume, tuple[Segment, ...]]:
     described = {int(item.SegmentNumber): item for item in dataset.SegmentSequence}
     described.pop(0, None)  # a label map's background
@@ -61,8 +70,6 @@ def _read(dataset: Any, name: str) -> tuple[Volume, tuple[Segment, ...]]:
     if str(dataset.SegmentationType) == "FRACTIONAL":
         pixels = pixels * 2 >= int(dataset.MaximumFractionalValue)
     levels, slices, affine = _places(dataset, groups, name)
-    if slices * pixels[0].size > _MAX_VOXELS:
-        raise VolumeError(f"{name} spreads its frames over {slices} slices, more than can be meant. Export it again.")
     dtype = np.uint8 if max(described, default=0) < 256 else np.uint16
     layers: list[np.ndarray] = []
     layer_of: dict[int, int] = {}
@@ -70,15 +77,17 @@ def _read(dataset: Any, name: str) -> tuple[Volume, tuple[Segment, ...]]:
     masks: dict[int, list[tuple[int, np.ndarray]]] = {number: [] for number in numbers}
     for frame, level, group in zip(pixels, levels, groups, strict=True):
         if labelmap:
-            for number in np.unique(frame[frame > 0]):
-                masks[int(number)].append((level, frame == number))
+            layers = layers or [_layer(0, (slices, *pixels.shape[1:]), dtype, name)]
+            if not set(np.unique(frame).tolist()) <= {0, *numbers}:
+                raise VolumeError(f"{name} is damaged: it has labels of segments that it does not describe.")
+            layers[0][level] = np.where(layers[0][level] == 0, frame, layers[0][level])
         else:
             identity = _item(dataset, group, "SegmentIdentificationSequence")
             masks[int(identity.ReferencedSegmentNumber)].append((level, frame > 0))
     for number in numbers:
         layer = next((n for n, array in enumerate(layers) if _fits(array, masks[number])), len(layers))
         if layer == len(layers):
-            layers.append(np.zeros((slices, *pixels.shape[1:]), dtype))
+            layers.append(_layer(layer, (slices, *pixels.shape[1:]), dtype, name))
         layer_of[number] = layer
         for level, mask in masks[number]:
             layers[layer][level][mask] = number
@@ -87,6 +96,16 @@ def _read(dataset: Any, name: str) -> tuple[Volume, tuple[Segment, ...]]:
     array = np.stack(layers).transpose(0, 3, 2, 1)
     segments = tuple(_segment(number, described[number], layer_of[number]) for number in numbers)
     return Volume(array, affine, meta={"format": "dicom", "modality": "SEG"}), segments
+
+
+def _layer(number: int, shape: tuple[int, ...], dtype: type, name: str) -> np.ndarray:
+    """Return an empty layer; a few far frames, or segments one over the other, must not fill the memory."""
+    if number >= _MAX_LAYERS or (number + 1) * math.prod(shape) > _MAX_VOXELS:
+        raise VolumeError(
+            f"{name} spreads its frames over {shape[0]} slices and {number + 1} layers of overlapping segments, more "
+            "than can be meant. Export it again."
+        )
+    return np.zeros(shape, dtype)
 
 
 def _fits(array: np.ndarray, masks: list[tuple[int, np.ndarray]]) -> bool:
