@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -288,9 +289,25 @@ class TestRefusals:
     def test_several_pages_and_printers_colors(self, tmp_path: Path) -> None:
         pages = [Image.fromarray(random_pixels(5, 6)) for _ in range(3)]
         pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
-        refused(tmp_path / "x.tif", "has 3 pages")
+        refused(tmp_path / "x.tif", "has several pages")
         Image.fromarray(random_pixels(8, 8, 4), mode="CMYK").save(tmp_path / "x.jpg")
         refused(tmp_path / "x.jpg", "printing")
+
+
+def test_pages_without_end_take_no_time(tmp_path: Path) -> None:
+    Image.fromarray(random_pixels(4, 4)).save(tmp_path / "x.tif")
+    data = bytearray((tmp_path / "x.tif").read_bytes())
+    (at,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, at)
+    page = bytes(data[at : at + 2 + 12 * entries])
+    data += b"\0" * (len(data) % 2)
+    struct.pack_into("<I", data, at + len(page), len(data))
+    for _ in range(20_000):
+        data += page + struct.pack("<I", len(data) + len(page) + 4)
+    (tmp_path / "x.tif").write_bytes(data[:-4] + b"\0\0\0\0")
+    started = time.process_time()
+    refused(tmp_path / "x.tif", "has several pages")
+    assert time.process_time() - started < 2
 
 
 def as_itk_pixels(path: Path) -> np.ndarray:

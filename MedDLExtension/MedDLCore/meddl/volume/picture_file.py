@@ -78,9 +78,9 @@ def _check(image: Any, path: Path) -> None:
     need = width * height * len(image.getbands())
     if image.format == "PNG" and image.mode != "1" and need // 8 > path.stat().st_size * _DEFLATE_RATIO:
         raise VolumeError(f"{path.name} is truncated, or its header announces more pixels than it can hold.")
-    pages = getattr(image, "n_frames", 1)
-    if pages > 1 and image.format != "MPO":  # a phone's photo with a preview or depth beside it
-        raise VolumeError(f"{path.name} has {pages} pages, where one picture is needed. Save each to its own file.")
+    # Not their number: Pillow counts a TIFF's pages in a time that grows with the square of it.
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo with a preview beside it
+        raise VolumeError(f"{path.name} has several pages, where one picture is needed. Save each to its own file.")
     if image.mode not in _PLAIN and image.mode not in _EXPANDED and image.mode != "P":
         raise VolumeError(
             f"{path.name} keeps its colors in a way made for printing ({image.mode}). Save it in gray or RGB."
