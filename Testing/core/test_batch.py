@@ -171,6 +171,14 @@ def test_a_list_with_models_and_references(images: Path, model: Path, tmp_path: 
     ] or names
 
 
+def test_names_of_structures_are_no_formulas_in_the_summary(images: Path, tmp_path: Path) -> None:
+    model = tiny_bundle.write(tmp_path / "model")
+    path = model / "configs" / "metadata.json"
+    path.write_text(path.read_text().replace("first blob", "=1+1"))
+    batch(images, model, tmp_path / "out")
+    assert "'=1+1 (ml)" in table(tmp_path / "out")[0]
+
+
 def test_dicom_series_become_dicom_segmentations(model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(2):

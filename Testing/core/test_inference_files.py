@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,10 @@ def test_tables_hold_what_was_found(tmp_path: Path) -> None:
     boxes = rows(BOXES)
     assert boxes[1][:8] == ["lesion", "0.9", "10.0", "-20.0", "30.0", "4.0", "5.0", "6.0"]
     np.testing.assert_allclose(np.array(boxes[1][8:], float).reshape(3, 3).T, BOXES.boxes[0].axes, atol=1e-6)
+    for prediction, part in ((CLASSES, "classes"), (POINTS, "points")):
+        first, *others = getattr(prediction, part)
+        evil = replace(prediction, **{part: (replace(first, name='=HYPERLINK("x")'), *others)})
+        assert rows(evil)[1][0] == "'=HYPERLINK(\"x\")"  # a spreadsheet does not compute it
     write_prediction(BOXES, tmp_path / "x.json")
     data = json.loads((tmp_path / "x.json").read_text())
     assert data["coordinate_system"] == "RAS, mm" and data["boxes"][1]["center"] == [1, 2, 3]

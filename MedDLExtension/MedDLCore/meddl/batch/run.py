@@ -20,7 +20,7 @@ from meddl.batch.cases import BatchCase, cases_from
 from meddl.batch.naming import safe_name, safe_names
 from meddl.batch.records import forget_attempt, sweep
 from meddl.batch.seats import InProcess, Seats, Work
-from meddl.errors import JobCancelled, MedDLError, OutOfMemory, UntrustedModelError, UsageError, VolumeError, WorkerDied
+from meddl.errors import JobCancelled, MedDLError, OutOfMemory, UsageError, VolumeError, WorkerDied
 from meddl.inference.options import Engine, RunOptions
 from meddl.volume import whole_file
 
@@ -117,8 +117,9 @@ class BatchSummary:
         last = ["seconds", "warnings", "notes", "error", "files", "model sha256"]
         facts = list(dict.fromkeys(key for row in rows for key in row if key not in (*first, *last)))
         text = io.StringIO()
-        writer = csv.DictWriter(text, [*first, *facts, *last], restval="", lineterminator="\n")
-        writer.writeheader()
+        columns = [*first, *facts, *last]
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writerow({key: _cell(key) for key in columns})  # structures' names come from the model
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
         with whole_file(self.path) as file:
             file.write(text.getvalue().encode("utf-8"))
@@ -180,7 +181,7 @@ def plan_batch(
         UsageError, ModelError, VolumeError: the batch cannot be run as it is.
     """
     from meddl.inference.files import SUFFIXES, suffix_for
-    from meddl.models import TrustStore, resolve_model
+    from meddl.models import TrustStore, resolve_model, without_consent
 
     output = output.expanduser().absolute()
     bundles: dict[str, ModelBundle] = {model: resolve_model(model) for model in models}
@@ -202,11 +203,7 @@ def plan_batch(
         report = bundle.check()
         report.raise_if_broken()
         if report.needs_trust and not trust.is_trusted(bundle):
-            raise UntrustedModelError(
-                f"The model '{bundle.name}' brings code of its own. Run it only if you trust where it comes from, "
-                "and say so first (in the panel, or with 'python -m meddl models trust').",
-                reasons=report.needs_trust,
-            )
+            raise without_consent(bundle, report.needs_trust)
         if suffix:
             suffix_for(Path(f"case{suffix}"), bundle.task)
     _make(output)

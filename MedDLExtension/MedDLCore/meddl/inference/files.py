@@ -225,22 +225,33 @@ def _table(prediction: Prediction) -> str:
     rows: list[Sequence[Any]]
     if isinstance(prediction, ClassificationPrediction):
         rows = [("class", "probability", "code")]
-        rows += [(each.name, repr(float(each.probability)), each.code) for each in prediction.classes]
+        rows += [(_cell(each.name), repr(float(each.probability)), _cell(each.code)) for each in prediction.classes]
     elif isinstance(prediction, LandmarkPrediction):
         rows = [("name", "R (mm)", "A (mm)", "S (mm)", "score")]
-        rows += [(point.name, *_rounded(point.position), repr(float(point.score))) for point in prediction.points]
+        rows += [(_cell(each.name), *_rounded(each.position), repr(float(each.score))) for each in prediction.points]
     else:
         assert isinstance(prediction, DetectionPrediction)
         axes = [f"axis {n} {way}" for n in (1, 2, 3) for way in "RAS"]
         places = [f"center {way} (mm)" for way in "RAS"] + [f"size {n} (mm)" for n in (1, 2, 3)]
         rows = [("label", "score", *places, *axes)]
         rows += [
-            (box.label, repr(float(box.score)), *_rounded(box.center), *_rounded(box.size), *_rounded(box.axes.T, 6))
+            (
+                _cell(box.label),
+                repr(float(box.score)),
+                *_rounded(box.center),
+                *_rounded(box.size),
+                *_rounded(box.axes.T, 6),
+            )
             for box in prediction.boxes
         ]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def _cell(name: str) -> str:
+    """Return a name that no spreadsheet takes for a formula; a model may call its structures anything."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def _rounded(values: Any, digits: int = 4) -> list[float]:
