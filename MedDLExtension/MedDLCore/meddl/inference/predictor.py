@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meddl import computer
-from meddl.errors import MedDLError, ModelError, OutOfMemory, UntrustedModelError, UsageError, is_out_of_memory
+from meddl.errors import MedDLError, ModelError, OutOfMemory, UsageError, is_out_of_memory
 from meddl.inference.channels import combine_channels
 from meddl.inference.device import resolve_device
 from meddl.inference.domain import check_domain
@@ -22,7 +22,7 @@ from meddl.inference.provenance import record
 from meddl.inference.run import Cancelled, Log, Progress, Run, never, silent, unlogged
 from meddl.inference.stage import Stage
 from meddl.inference.tasks import make_task
-from meddl.models import ModelBundle, TrustStore
+from meddl.models import ModelBundle, TrustStore, without_consent
 from meddl.models.formats.nnunet_folder import NnUNetBundle
 
 if TYPE_CHECKING:
@@ -73,11 +73,7 @@ class Predictor:
         if bundle.refusal:
             raise ModelError(bundle.refusal)
         if report.needs_trust and not trust.is_trusted(bundle):
-            raise UntrustedModelError(
-                f"The model '{bundle.name}' brings code of its own. Run it only if you trust where it comes from, "
-                "and say so first (in the panel, or with 'python -m meddl models trust').",
-                reasons=report.needs_trust,
-            )
+            raise without_consent(bundle, report.needs_trust)
         self.bundle = bundle
         self.device = resolve_device(self.options.device)
         loading = self.options

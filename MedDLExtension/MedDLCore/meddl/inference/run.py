@@ -38,7 +38,7 @@ class Run:
         watch: adds up the times.
         parameters: what was used, for the provenance.
         notes: sentences for the user, for the provenance.
-        start, end: the share of the whole that :meth:`share` maps 0..1 to.
+        start, end: the share of the whole that :meth:`tell` maps 0..1 to.
     """
 
     options: RunOptions

@@ -17,7 +17,7 @@ from meddl.models.inference_parts import InferenceParts, inference_parts
 from meddl.models.places import cache_dir, definitions_dir
 from meddl.models.restricted_config import RestrictedConfig
 from meddl.models.segments import unnamed_segment
-from meddl.models.trust import TrustEntry, TrustStore
+from meddl.models.trust import TrustEntry, TrustStore, without_consent
 from meddl.models.trusted_config import TrustedConfig, open_config, open_trusted_config
 from meddl.models.weights import WeightsFacts, WeightsKind, inspect_weights, load_weights
 
@@ -50,4 +50,5 @@ __all__ = [
     "output_channels",
     "resolve_model",
     "unnamed_segment",
+    "without_consent",
 ]

@@ -8,13 +8,14 @@ import logging
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meddl.errors import ModelError
+from meddl.errors import ModelError, UntrustedModelError
 from meddl.models.file_lock import locked
 from meddl.models.places import cache_dir
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def without_consent(bundle: ModelBundle, reasons: Sequence[str]) -> UntrustedModelError:
+    """Return the error for a model that would run code of its own before the user has agreed to it."""
+    return UntrustedModelError(
+        f"The model '{bundle.name}' brings code of its own. Run it only if you trust where it comes from, "
+        "and say so first (in the panel, or with 'python -m meddl models trust').",
+        reasons=tuple(reasons),
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meddl.errors import ModelError, UntrustedModelError
+from meddl.errors import ModelError
 from meddl.models.allowed_targets import FORCED_ARGUMENTS, canonical_name, short_name
 from meddl.models.bundle import ModelBundle
 from meddl.models.bundle_modules import modules_of
@@ -23,7 +23,7 @@ from meddl.models.config_scan import is_dropped
 from meddl.models.config_tree import MISSING, children, is_component, is_expression, normalize_id
 from meddl.models.inference_parts import find_parts
 from meddl.models.restricted_config import RestrictedConfig
-from meddl.models.trust import TrustStore
+from meddl.models.trust import TrustStore, without_consent
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +64,7 @@ def open_trusted_config(
         UntrustedModelError: the user has not consented to exactly these bytes.
     """
     if not trust.is_trusted(bundle):
-        reasons = bundle.check().needs_trust
-        raise UntrustedModelError(
-            f"The model '{bundle.name}' would run code of its own, which needs your consent first.", reasons=reasons
-        )
+        raise without_consent(bundle, bundle.check().needs_trust)
     return TrustedConfig(bundle, name, overrides or {})
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from meddl.errors import ModelError
 from meddl.inference.prediction import ClassificationPrediction, ClassProbability, Uncertainty
 from meddl.inference.run import Run
-from meddl.inference.tasks.segmentation import slice_of
+from meddl.inference.tasks.input_image import slice_of
 from meddl.models import class_names, output_channels
 from meddl.models.metadata_values import as_mapping, own_part, own_value
 

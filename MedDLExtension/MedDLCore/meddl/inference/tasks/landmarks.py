@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meddl.errors import ModelError
 from meddl.inference.prediction import Landmark, LandmarkPrediction
 from meddl.inference.run import Run
-from meddl.inference.shear import SHEAR_TOLERANCE, without_shear
+from meddl.inference.tasks.input_image import refuse_stack, straightened
 from meddl.inference.tasks.peaks import centroid, local_maxima, to_world
 from meddl.models import class_names
-from meddl.volume import is_sheared
 
 if TYPE_CHECKING:
     from meddl.inference.stage import Stage
@@ -36,13 +34,8 @@ class LandmarkTask:
 
     def predict(self, image: Volume, run: Run, *, frames: tuple[Volume, ...] = ()) -> LandmarkPrediction:
         """Return the points of one image."""
-        if self._stage.flat and image.shape[2] > 1:
-            raise ModelError(
-                f"The model '{self._bundle.name}' takes a single slice; this image has {image.shape[2]}. Give it the "
-                "slice alone."
-            )
-        if is_sheared(image.affine, SHEAR_TOLERANCE):
-            image = without_shear(image)
+        refuse_stack(image, self._stage)
+        image = straightened(image, run)
         run.tell(0.05, "Preparing the image")
         with run.watch.step("preprocess"):
             prepared = self._stage.prepare(image)

@@ -10,10 +10,9 @@ from meddl.errors import ModelError
 from meddl.inference.prediction import ReconstructionPrediction
 from meddl.inference.restore import restore_values
 from meddl.inference.run import Run
-from meddl.inference.shear import SHEAR_TOLERANCE, without_shear
-from meddl.inference.tasks.segmentation import slice_of
+from meddl.inference.tasks.input_image import slice_of, straightened
 from meddl.models.metadata_values import own_part
-from meddl.volume import Grid, Volume, is_sheared
+from meddl.volume import Grid, Volume
 
 if TYPE_CHECKING:
     from meddl.inference.stage import Prepared, Stage
@@ -53,10 +52,7 @@ class ReconstructionTask:
         return ReconstructionPrediction(made, {}, difference)
 
     def _make(self, image: Volume, run: Run) -> Volume:
-        straight = image
-        if is_sheared(image.affine, SHEAR_TOLERANCE):
-            straight = without_shear(image)
-            run.note("The image's axes are not at right angles: the network saw it resampled to a straight grid.")
+        straight = straightened(image, run)
         run.tell(0.05, "Preparing the image")
         with run.watch.step("preprocess"):
             prepared = self._stage.prepare(straight, units=not self._own_units)

@@ -11,10 +11,10 @@ from meddl.inference.cascade import box_around
 from meddl.inference.prediction import SegmentationPrediction, Uncertainty
 from meddl.inference.restore import RestoreLabels, restore_labels, restore_values
 from meddl.inference.run import Run
-from meddl.inference.shear import SHEAR_TOLERANCE, without_shear
 from meddl.inference.stage import Locate, Prepared, Stage
+from meddl.inference.tasks.input_image import slice_of, straightened
 from meddl.models import unnamed_segment
-from meddl.volume import Grid, Segment, Volume, is_sheared
+from meddl.volume import Grid, Segment, Volume
 
 if TYPE_CHECKING:
     import torch
@@ -39,11 +39,7 @@ class SegmentationTask:
         if self._fine.flat and image.shape[2] > 1:
             return self._slice_by_slice(image, run)
         run.parameters["interpolation"] = self._fine.post.interpolation
-        straight = image
-        if is_sheared(image.affine, SHEAR_TOLERANCE):
-            with run.watch.step("deshear"):
-                straight = without_shear(image)
-            run.note("The image's axes are not at right angles: the network saw it resampled to a straight grid.")
+        straight = straightened(image, run)
         locate = None
         if self._localizer is not None:
             run.tell(0.02, "Looking for the region")
@@ -266,10 +262,3 @@ def count_voxels(labels: np.ndarray, segments: tuple[Segment, ...]) -> dict[str,
     highest = max((segment.label for segment in segments), default=0) + 1
     counts = [np.bincount(layer.ravel(order="K"), minlength=highest) for layer in labels]
     return {segment.name: int(counts[segment.layer][segment.label]) for segment in segments}
-
-
-def slice_of(image: Volume, index: int) -> Volume:
-    """Return one slice along the last axis, as a volume of one slice at its place."""
-    affine = np.array(image.affine)
-    affine[:3, 3] += affine[:3, 2] * index
-    return Volume(image.array[..., index : index + 1], affine, image.name, image.meta)
