@@ -49,10 +49,10 @@ BY_EYE: Mapping[Callable[[], Volume], Mapping[str, tuple[float, float, float]]] 
         "Pons, front": (-6, 7, -28),
     },
     images.itk_subject: {
-        "Corpus callosum, front": (-122, -117, 133),
+        "Corpus callosum, front": (-127, -118, 132),
         "Corpus callosum, back": (-122, -190, 115),
         "Fourth ventricle, roof": (-122, -183, 87),
-        "Pons, front": (-122, -150, 91),
+        "Pons, front": (-124.5, -150, 91),
     },
     images.tumor_1: {"Left eye": (-35, 79, -24), "Right eye": (30, 80, -27)},
     images.tumor_2: {"Left eye": (-31, 74, -20), "Right eye": (33, 75, -17)},
