@@ -17,7 +17,7 @@ import pytest
 from core import tiny_bundle
 from core.dicom_writer import write_series
 from meddl.batch import BatchCase, BatchSummary, plan_batch, run_batch
-from meddl.batch.run import MANY_CASES
+from meddl.batch.plan import MANY_CASES
 from meddl.batch.seats import Workers
 from meddl.batch.task import RUN_BATCH
 from meddl.errors import UntrustedModelError, UsageError

@@ -132,7 +132,7 @@ def test_a_wrong_member_is_refused(shop: Path) -> None:
     change_entry(shop, files={"models/model.pt": "0" * 64})
     with pytest.raises(DownloadError, match=r"models/model\.pt"):
         Catalog.default().add("organ", place=shop / "packages")
-    assert Catalog.default().installed_path("organ") is None
+    assert not Catalog.default().find("organ").installed
 
 
 def test_cancelling_leaves_nothing(shop: Path) -> None:
@@ -370,7 +370,7 @@ def test_a_model_that_comes_with_its_catalog_is_used_in_place(shop: Path) -> Non
     entry = catalog.find("organ")
     assert entry.installed and entry.in_place and catalog.verify("organ") == ()
     assert catalog.add("organ").path == catalog.open("organ").path == shop / "definitions" / "organ"
-    assert resolve_model("organ").path == catalog.installed_path("organ")
+    assert resolve_model("organ").path == catalog.find("organ").path
     assert TrustStore().entries() == () and not (cache_dir() / "models").exists()
     with pytest.raises(ModelError, match="comes with MedDL"):
         catalog.remove("organ")

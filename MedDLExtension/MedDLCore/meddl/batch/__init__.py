@@ -7,6 +7,8 @@ out finished cases whose images, model and options are still the same. Importing
 from __future__ import annotations
 
 from meddl.batch.cases import BatchCase, cases_from
-from meddl.batch.run import BatchPlan, BatchSummary, CaseResult, plan_batch, run_batch
+from meddl.batch.plan import BatchPlan, plan_batch
+from meddl.batch.run import run_batch
+from meddl.batch.summary import BatchSummary, CaseResult
 
 __all__ = ["BatchCase", "BatchPlan", "BatchSummary", "CaseResult", "cases_from", "plan_batch", "run_batch"]

@@ -12,9 +12,6 @@ from meddl.volume import read_frames, read_volume
 if TYPE_CHECKING:
     from meddl.models import ModelBundle
 
-IMAGE = "image"
-"""What the only image of a case is called."""
-
 
 def in_channel_order(bundle: ModelBundle, inputs: Mapping[str, Path]) -> tuple[Path, ...]:
     """Return the files of a case in the order of the model's input channels.

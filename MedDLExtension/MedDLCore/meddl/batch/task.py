@@ -113,8 +113,9 @@ def run_batch(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
         ``errors`` (``case`` and ``message`` of each that failed), ``summary`` (path of the CSV file), ``stopped`` (why
         it ended early, or "") and ``cancelled``.
     """
-    from meddl.batch.run import InProcess, plan_batch
+    from meddl.batch.plan import plan_batch
     from meddl.batch.run import run_batch as run
+    from meddl.batch.seats import InProcess
     from meddl.inference import RunOptions
 
     context.progress(0.0, "Looking for cases")

@@ -15,6 +15,7 @@ import numpy as np
 
 from meddl.errors import UsageError, VolumeError
 from meddl.evaluation.surfaces import compare_surfaces
+from meddl.spreadsheet import safe_cell
 from meddl.volume import Grid, Segment, Volume, resample_to, whole_file
 
 _SAMPLES_PER_AXIS = 32
@@ -293,5 +294,5 @@ def _or_none(value: Any) -> Any:
 
 def _cell(value: float | str) -> str:
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value  # a table program would compute it
+        return str(safe_cell(value))
     return "" if math.isnan(value) else f"{value:.6g}"

@@ -25,6 +25,7 @@ from meddl.inference.prediction import (
     ReconstructionPrediction,
     SegmentationPrediction,
 )
+from meddl.spreadsheet import safe_cell
 from meddl.volume import check_writable, whole_file, write_segmentation, write_volume
 
 VOLUME_SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha")
@@ -225,10 +226,14 @@ def _table(prediction: Prediction) -> str:
     rows: list[Sequence[Any]]
     if isinstance(prediction, ClassificationPrediction):
         rows = [("class", "probability", "code")]
-        rows += [(_cell(each.name), repr(float(each.probability)), _cell(each.code)) for each in prediction.classes]
+        rows += [
+            (safe_cell(each.name), repr(float(each.probability)), safe_cell(each.code)) for each in prediction.classes
+        ]
     elif isinstance(prediction, LandmarkPrediction):
         rows = [("name", "R (mm)", "A (mm)", "S (mm)", "score")]
-        rows += [(_cell(each.name), *_rounded(each.position), repr(float(each.score))) for each in prediction.points]
+        rows += [
+            (safe_cell(each.name), *_rounded(each.position), repr(float(each.score))) for each in prediction.points
+        ]
     else:
         assert isinstance(prediction, DetectionPrediction)
         axes = [f"axis {n} {way}" for n in (1, 2, 3) for way in "RAS"]
@@ -236,7 +241,7 @@ def _table(prediction: Prediction) -> str:
         rows = [("label", "score", *places, *axes)]
         rows += [
             (
-                _cell(box.label),
+                safe_cell(box.label),
                 repr(float(box.score)),
                 *_rounded(box.center),
                 *_rounded(box.size),
@@ -247,11 +252,6 @@ def _table(prediction: Prediction) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def _cell(name: str) -> str:
-    """Return a name that no spreadsheet takes for a formula; a model may call its structures anything."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def _rounded(values: Any, digits: int = 4) -> list[float]:

@@ -104,10 +104,6 @@ class Catalog:
         known = ", ".join(entry.id for entry in entries) or "none"
         raise ModelError(f"The catalog has no model {id[:80]!a}. It has: {known}.")
 
-    def installed_path(self, id: str) -> Path | None:
-        """Return the folder of a model that is on this computer, or None."""
-        return next((entry.path for entry in self.entries() if entry.id == id), None)
-
     def open(self, id: str) -> ModelBundle:
         """Return an installed model.
 

@@ -48,7 +48,6 @@ class OpenVinoEngine:
 
         self.name = "openvino"
         self.precision = precision
-        self._output: tuple[int, ...] | None = None
         core = openvino.Core()
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],

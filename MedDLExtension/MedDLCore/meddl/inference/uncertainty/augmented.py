@@ -67,11 +67,6 @@ class AugmentedPass:
         return tuple(box)
 
     @property
-    def is_identity(self) -> bool:
-        """Whether nothing is changed."""
-        return not self.flips and not any(self.shift)
-
-    @property
     def _shifts(self) -> tuple[int, ...]:
         return self.shift or (0,) * len(self.shape)
 
