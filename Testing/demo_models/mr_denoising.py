@@ -202,6 +202,6 @@ def tell(figures: Mapping[str, float]) -> str:
     near, far = TEST
     return (
         f"On another person's head of 0.8 mm voxels ({near}), PSNR against the image before noise was added: "
-        f"{of(near)}. On another's of 2 mm voxels, sharp and noisy by itself ({far}), a kind it is not made for, it takes detail "
-        f"away: {of(far)}."
+        f"{of(near)}. On another's of 2 mm voxels, sharp and noisy by itself ({far}), a kind it is not made for, it "
+        f"takes detail away: {of(far)}."
     )
