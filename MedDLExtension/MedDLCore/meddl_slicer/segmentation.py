@@ -99,11 +99,11 @@ def is_shown_in_3d(segmentation_node: slicer.vtkMRMLSegmentationNode | None) -> 
 
 def _soon(call: Callable[[], None]) -> None:
     """Call from the event loop, so that what is ready can be drawn first; at once in a scene without application."""
-    try:
-        import qt
-    except ImportError:
+    if getattr(slicer, "app", None) is None:
         call()
     else:
+        import qt
+
         qt.QTimer.singleShot(0, call)
 
 
