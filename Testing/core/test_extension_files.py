@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -59,6 +60,15 @@ def test_every_file_of_a_module_is_listed(module: str) -> None:
 def test_every_model_file_is_listed() -> None:
     cmake_file = MODULES / "MedDLCore" / "CMakeLists.txt"
     same(listed(cmake_file, "MODEL_FILES"), shipped_files(MODELS), f"MODEL_FILES of {cmake_file.name}")
+
+
+@pytest.mark.parametrize("form", sorted(MODULES.glob("*/Resources/UI/*.ui")), ids=lambda form: form.name)
+def test_labels_that_are_filled_later_say_what_their_text_is(form: Path) -> None:
+    """Else Qt guesses, and takes the name of a model or file for HTML."""
+    for label in ElementTree.parse(form).iter("widget"):
+        texts = {each.get("name"): each for each in label.findall("property")}
+        if label.get("class") == "QLabel" and "text" in texts and not "".join(texts["text"].itertext()).strip():
+            assert "textFormat" in texts, label.get("name")
 
 
 def test_modules_do_not_overwrite_one_another() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from core.hostile_bundles import INFERENCE, METADATA, write_bundle, zip_of
+from meddl.cli import main
 from meddl.errors import ModelError
 from meddl.models import ModelBundle, content
 
@@ -50,6 +51,23 @@ def test_words_of_a_bundle_steer_no_terminal_and_no_header(tmp_path: Path) -> No
         bundle.restricted_config().get("network_def")
     assert all(text.isprintable() and "pwned" in text for text in words)
     assert caught.value.message.isprintable()
+
+
+def test_words_of_a_bundle_are_no_html(tmp_path: Path) -> None:
+    """Qt's labels, tooltips and messages render what looks like it, and a picture may lie on another computer."""
+    metadata: dict[str, Any] = json.loads(json.dumps(METADATA))
+    metadata |= {"name": "<img src='//evil.example/x.png'>", "description": "nodules < 5 mm, <5 mm; < b>here</b>"}
+    bundle = ModelBundle.open(write_bundle(tmp_path / "b", None, metadata))
+    assert bundle.name == "\u2039img src='//evil.example/x.png'>"
+    assert bundle.description == "nodules < 5 mm, <5 mm; \u2039 b>here\u2039/b>"
+
+
+def test_checking_a_bundle_steers_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metadata: dict[str, Any] = json.loads(json.dumps(METADATA))
+    metadata["network_data_format"]["inputs"]["image"]["modality"] = EVIL
+    main(["models", "check", str(write_bundle(tmp_path / "b", None, metadata))])
+    told = capsys.readouterr().out
+    assert "pwned" in told and told.replace("\n", "").isprintable()
 
 
 def test_a_huge_license_is_not_read_whole(tmp_path: Path) -> None:

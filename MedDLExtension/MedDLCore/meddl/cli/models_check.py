@@ -71,7 +71,9 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, indent=2))
     else:
-        print("\n".join(_lines(found)))
+        from meddl.models.metadata_values import printable
+
+        print("\n".join(map(printable, _lines(found))))  # the model's own words are among them
     tried = found.get("dry_run")
     fine = tried["ran"] if tried else not found["refusal"] and not found["problems"]
     return 0 if fine else 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
+
+_TAG = re.compile(r"<(?=\s*[A-Za-z/!?])")
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
@@ -17,8 +20,14 @@ def as_text(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a bundle's words with nothing in them that steers a terminal, a file's header or the reading order."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    """Return a bundle's words with nothing in them that steers a terminal, a file's header or the reading order.
+
+    Nor what Qt, which looks for it in labels, tooltips and messages, would take for HTML and load pictures for: the
+    first character of a tag becomes another one that looks like it.
+    """
+    return _TAG.sub(
+        "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", "".join(c if c.isprintable() else " " for c in text)
+    )
 
 
 def own_value(metadata: Mapping[str, Any], key: str) -> Any:
