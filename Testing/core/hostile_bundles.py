@@ -494,6 +494,23 @@ _config_attack(
 )
 
 _config_attack(
+    "argument_anchors",
+    {
+        "network_def": "$monai.apps.detection.utils.anchor_utils.AnchorGeneratorWithAnchorShape("
+        "feature_map_scales=[1] * 10000, base_anchor_shapes=[[1, 1, 1]] * 10000)",
+    },
+)
+_config_attack(
+    "argument_anchor_sizes",
+    {
+        "network_def": {
+            "_target_": "monai.apps.detection.utils.anchor_utils.AnchorGenerator",
+            "sizes": "$[list(range(1, 300))] * 100",
+            "aspect_ratios": "$[list(range(1, 300))] * 100",
+        },
+    },
+)
+_config_attack(
     "argument_fine_spacing",
     {"preprocessing": {"_target_": "Compose", "transforms": [{"_target_": "Spacingd", "keys": "a", "pixdim": 1e-7}]}},
 )

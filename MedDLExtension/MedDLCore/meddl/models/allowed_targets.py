@@ -167,8 +167,13 @@ REFUSED_ARGUMENTS = frozenset(
 FORCED_ARGUMENTS: dict[str, dict[str, Any]] = {"EfficientNetBN": {"pretrained": False}}
 """Set where the default would download something. The bundle's own weights are loaded afterwards anyway."""
 
-OBSOLETE_ARGUMENTS: dict[str, frozenset[str]] = {"SwinUNETR": frozenset({"img_size"})}
-"""Arguments that newer versions of MONAI know no more and that never changed what is computed: they are left out."""
+OBSOLETE_ARGUMENTS: dict[str, frozenset[str]] = {
+    "SwinUNETR": frozenset({"img_size"}),
+    "SlidingWindowInferer": frozenset({"cache_roi_weight_map"}),
+    "SlidingWindowInfererAdapt": frozenset({"cache_roi_weight_map"}),
+}
+"""Arguments that never changed what is computed: they are left out. Newer versions of MONAI know the first no more; the
+others would fill the memory with a map as large as the window before there is anything to run."""
 
 TORCHSCRIPT_TARGET = "torch.jit.load"
 DEVICE_TARGET = "torch.device"

@@ -17,6 +17,8 @@ MAX_BYTES = 4 << 30
 MAX_MODULES = 10_000
 """Several times what the largest of MONAI's networks consist of."""
 MAX_WINDOW_VOXELS = 1 << 29
+MAX_ANCHORS = 100_000
+"""Of a detector at one place; real ones have some dozens."""
 _BYTES_EACH = 4
 
 _LARGEST: dict[str, float] = {
@@ -26,6 +28,8 @@ _LARGEST: dict[str, float] = {
     "overlap": 0.95, "sw_batch_size": 256,
 }  # fmt: skip
 """The largest values of arguments by which a step on images could fill the memory or take forever."""
+_MULTIPLIED = (("sizes", "aspect_ratios"), ("feature_map_scales", "base_anchor_shapes"))
+"""Lists of which something is made for each of the one with each of the other."""
 _SMALLEST: dict[str, float] = {"pixdim": 0.01, "min_pixdim": 0.01, "scale_params": 0.01}
 """Their smallest values but zero, which stands for "as it is": 0.01 mm is finer than any medical image."""
 
@@ -121,6 +125,10 @@ def check_step_numbers(arguments: dict[str, Any], place: str) -> None:
         sizes = sizes * 3 if len(sizes) == 1 else sizes
         if math.prod(max(1.0, float(size)) for size in sizes) > MAX_WINDOW_VOXELS:
             raise ModelError(f"{place}: '{name}' is too large: {ascii(sizes)[:80]} voxels.")
+    for first, second in _MULTIPLIED:
+        counts = [sum(1 for _ in _numbers(arguments.get(name))) for name in (first, second)]
+        if math.prod(counts) > MAX_ANCHORS:
+            raise ModelError(f"{place}: '{first}' and '{second}' are too long for a detector.")
     for name, value in arguments.items():
         for number in _numbers(value):
             if abs(number) > _LARGEST.get(name, math.inf) or 0 < abs(number) < _SMALLEST.get(name, 0):
