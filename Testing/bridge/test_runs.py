@@ -19,7 +19,7 @@ from meddl_slicer.runs import InferenceRun
 
 
 @pytest.fixture
-def head(make_volume, sheared):
+def head(make_volume):
     array = np.random.default_rng(5).normal(50, 10, (20, 24, 28)).astype(np.float32)
     array[4:12, 5:20, 6:22] += 100
     node = make_volume(array, np.diag([-1.5, -1.5, 2.0, 1.0]), "Head")

@@ -60,7 +60,7 @@ def test_images_of_different_places_are_refused(tmp_path: Path) -> None:
         Predictor(adder(tmp_path / "model"), "cpu").predict([first, ramp(far, (12, 14, 10), (1.0, 2.0, 3.0))])
 
 
-def test_little_overlap_is_told(tmp_path: Path) -> None:
+def test_little_overlap_is_told() -> None:
     affine = np.eye(4)
     moved = np.eye(4)
     moved[0, 3] = 8

@@ -226,6 +226,19 @@ def test_an_ensemble_of_segmentations_is_decided_on_mean_probabilities(tmp_path:
     assert (low, high) == (pytest.approx(counts[0], rel=1e-3), pytest.approx(counts[-1], rel=1e-3))
 
 
+def test_doubt_about_structures_that_may_overlap_is_told_one_by_one(tmp_path: Path) -> None:
+    # The config does not threshold: that the structures overlap stands in the metadata alone.
+    model = known_bundles.write(
+        tmp_path / "model", "segmentation", **voxelwise(1, [[2.0], [2.0]], [0.0, 0.0]), classes=["edema", "tumor"],
+        postprocessing=[SIGMOID], meddl={"multilabel": True},
+    )  # fmt: skip
+    volume = image()
+    prediction = Predictor(model, RunOptions(device="cpu", uncertainty="flips", passes=2)).predict(volume)
+    chance = 1 / (1 + np.exp(-2.0 * volume.array))
+    bits = -(chance * np.log2(chance) + (1 - chance) * np.log2(1 - chance))
+    np.testing.assert_allclose(prediction.uncertainty.entropy.array, bits, atol=1e-4)  # type: ignore[union-attr]
+
+
 def test_models_that_look_for_different_things_cannot_be_joined(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="different things"):
         Ensemble([above(tmp_path / "a", 0.0, "bright"), above(tmp_path / "b", 0.0, "dark")], "cpu")

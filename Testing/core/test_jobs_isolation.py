@@ -135,7 +135,7 @@ def test_a_result_after_cancel_is_thrown_away(runner, tmp_path):
     assert runner.worker_pid == pid
 
 
-def test_a_result_that_came_before_cancel_but_was_not_seen_is_thrown_away(runner, tmp_path):
+def test_a_result_that_came_before_cancel_but_was_not_seen_is_thrown_away(runner):
     job = runner.submit(TASKS + "echo", {"a": IMAGE})
     eventually(lambda: job.state == "running", runner)
     time.sleep(0.5)  # the answer is probably in the pipe

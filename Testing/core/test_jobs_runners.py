@@ -261,7 +261,7 @@ def test_progress_is_clipped_and_one_line(runner):
     assert job.progress == (1.0, "two lines")
 
 
-def test_two_hundred_quick_jobs(tmp_path):
+def test_two_hundred_quick_jobs():
     with WorkerRunner(extra_paths=[TESTING]) as runner:
         done = []
         jobs = [

@@ -129,7 +129,7 @@ def test_a_very_talkative_job_ends_and_its_log_is_bounded(runner):
     assert max(map(len, lines)) <= 4096
 
 
-def test_a_worker_nobody_listens_to_waits_and_goes_on(runner, tmp_path):
+def test_a_worker_nobody_listens_to_waits_and_goes_on(runner):
     job = runner.submit(TASKS + "flood", {"chunks": 3})
     eventually(lambda: job.state == "running", runner)
     time.sleep(0.5)  # nobody pumps: pipes are full by now
@@ -251,7 +251,7 @@ def test_another_version_of_meddl_is_refused(monkeypatch):
         assert runner.submit(TASKS + "echo", {}) and runner.submit("meddl.jobs.tasks:about", {}).wait(120)
 
 
-def test_a_failed_prestart_is_told_in_the_log_and_tried_again(tmp_path, caplog):
+def test_a_failed_prestart_is_told_in_the_log_and_tried_again(caplog):
     with WorkerRunner(extra_paths=[TESTING], start_timeout=0.0) as runner:
         runner.prestart()
         eventually(lambda: "not ready" in caplog.text, runner)

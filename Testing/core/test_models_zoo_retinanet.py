@@ -143,7 +143,7 @@ def test_what_cannot_be_set_up_is_told(change: dict[str, Any], message: str, tmp
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
-def test_the_pyramid_is_that_of_monai(tmp_path: Path) -> None:
+def test_the_pyramid_is_that_of_monai() -> None:
     from meddl.networks.feature_pyramid import resnet_fpn_feature_extractor as ours
     from monai.apps.detection.networks.retinanet_network import resnet_fpn_feature_extractor as monais
     from monai.networks.nets.resnet import resnet10

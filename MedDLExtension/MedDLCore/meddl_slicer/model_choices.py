@@ -75,7 +75,7 @@ def available_models(task: str = "") -> list[ModelChoice]:
     from meddl.models import Catalog
 
     catalog = Catalog.default()
-    choices = [_catalog_model(catalog, entry) for entry in catalog.entries()]
+    choices = [_catalog_model(entry) for entry in catalog.entries()]
     choices += [own_model(model) for model in own_models()]
     return [choice for choice in choices if not task or choice.task in (task, "")]
 
@@ -88,10 +88,11 @@ def open_own(path: Path) -> ModelBundle:
     """
     from meddl.errors import ModelError
     from meddl.models import ModelBundle
+    from meddl.models.recognition import TASKS
 
     bundle = ModelBundle.open(path)
     bundle.check().raise_if_broken()
-    if bundle.task not in _TASKS:
+    if bundle.task not in TASKS:
         raise ModelError(_refusal(bundle))
     return bundle
 
@@ -100,12 +101,14 @@ def own_model(model: str) -> ModelChoice:
     """Return the user's own model at a place; one that cannot be used says why."""
     from meddl.errors import MedDLError
     from meddl.models import ModelBundle
+    from meddl.models.metadata_values import as_text, own_value
+    from meddl.models.recognition import TASKS
 
     try:
         bundle = ModelBundle.open(Path(model))
-        if bundle.task in _TASKS:
+        if bundle.task in TASKS:
             facts = _facts(bundle)
-            words = _words(bundle.name, bundle.task, facts)
+            words = _words(bundle.name, bundle.task, facts, as_text(own_value(bundle.metadata, "organ")))
             return ModelChoice(model, bundle.name, facts, task=bundle.task, bundle=bundle, words=words)
         problem = _refusal(bundle)
     except MedDLError as error:
@@ -170,15 +173,12 @@ def remember_own_model(model: str) -> None:
     qt.QSettings().setValue(_SETTING, json.dumps([*own_models(), model]))
 
 
-_TASKS = ("segmentation", "classification", "detection", "landmarks", "reconstruction")
-
-
 def _refusal(bundle: Any) -> str:
     task = bundle.task or _("an unnamed task")
     return _("The model '{name}' is made for {task}, which cannot be run here.").format(name=bundle.name, task=task)
 
 
-def _catalog_model(catalog: Any, entry: Any) -> ModelChoice:
+def _catalog_model(entry: Any) -> ModelChoice:
     from meddl.errors import MedDLError
     from meddl.models import ModelBundle
 

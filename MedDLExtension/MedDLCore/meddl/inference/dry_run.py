@@ -98,7 +98,7 @@ def make_phantom(bundle: ModelBundle) -> Volume:
     parts = inference_parts(bundle)
     image = image_format(bundle.metadata, "inputs")
     channels = bundle.input_channels or len(parts.input_keys)
-    spacing = _spacing(bundle, parts)
+    spacing = _spacing(bundle)
     sides = _sides(bundle, parts, image)
     body = _body(sides)
     low, high = _values(image)
@@ -151,7 +151,7 @@ def _sides(bundle: ModelBundle, parts: InferenceParts, image: Mapping[str, Any])
     return min(first, MAX_SIDE), min(second, MAX_SIDE), min(third, MAX_SIDE)
 
 
-def _spacing(bundle: ModelBundle, parts: InferenceParts) -> tuple[float, float, float]:
+def _spacing(bundle: ModelBundle) -> tuple[float, float, float]:
     """Return the spacing that the preprocessing resamples to, or 1 mm."""
     config = bundle.restricted_config()
     for id in config.ids_of_class({"Spacing", "Spacingd"}):

@@ -15,10 +15,11 @@ from pathlib import Path
 from meddl.errors import DownloadError, ModelError, UsageError
 from meddl.models import content, network_settings
 from meddl.models.bundle import ModelBundle
-from meddl.models.catalog_entry import ID, TASKS, CatalogEntry, PackageSource, UrlSource, parse_entry
+from meddl.models.catalog_entry import ID, CatalogEntry, PackageSource, UrlSource, parse_entry
 from meddl.models.catalog_files import Catalogs, read_catalogs
 from meddl.models.installed import Arrival, InstalledModels
 from meddl.models.places import cache_dir, definitions_dir
+from meddl.models.recognition import TASKS
 from meddl.models.supply import Supply, check_files, find_bundle, vouches
 from meddl.models.trust import TrustStore
 

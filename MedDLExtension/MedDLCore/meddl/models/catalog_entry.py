@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 from meddl.errors import ModelError
 from meddl.models.archive import safe_member
-
-TASKS = ("segmentation", "classification", "detection", "landmarks", "reconstruction")
+from meddl.models.recognition import TASKS
 
 ID = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -20,6 +20,7 @@ from meddl.inference.uncertainty import (
     flip_axes_for,
     volume_sentence,
 )
+from meddl.inference.uncertainty.accumulator import Measure
 from meddl.volume import Volume
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 
     from meddl.volume import Segment
 
-Measure = Callable[["torch.Tensor"], Mapping[str, float]]
-
 
 def repeated_segmentation(
-    stage: Stage, prepared: Prepared, image: Volume, run: Run, measure: Measure, segments: Sequence[Segment]
+    stage: Stage,
+    prepared: Prepared,
+    image: Volume,
+    run: Run,
+    measure: Measure,
+    segments: Sequence[Segment],
+    exclusive: bool,
 ) -> tuple[torch.Tensor, Uncertainty]:
     """Return the mean probabilities ``(C, i, j, k)`` on the prepared grid, and what the passes say together.
 
@@ -42,8 +47,8 @@ def repeated_segmentation(
         run: with the options ``uncertainty``, ``passes`` and ``seed``.
         measure: milliliters by structure of one pass's probabilities.
         segments: what the channels mean.
+        exclusive: channels compete (softmax); otherwise structures may overlap.
     """
-    exclusive = not stage.post.keeps_every_channel
     accumulator = UncertaintyAccumulator(measure, exclusive=exclusive)
     with _passes(stage, prepared, run) as (passes, how):
         for number, (augmented, begin) in enumerate(passes):

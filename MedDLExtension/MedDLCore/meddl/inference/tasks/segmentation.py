@@ -133,7 +133,13 @@ class SegmentationTask:
                 return {name: count * image.voxel_volume_ml for name, count in counts.items()}
 
             mean, uncertainty = repeated_segmentation(
-                self._fine, prepared, image, run.part(0.0, 0.9), to_ml, self._bundle.segments
+                self._fine,
+                prepared,
+                image,
+                run.part(0.0, 0.9),
+                to_ml,
+                self._bundle.segments,
+                exclusive=not self._multilabel,
             )
             decided = mean
         run.tell(0.9, "Putting the answer on the image's grid")

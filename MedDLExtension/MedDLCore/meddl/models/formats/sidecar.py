@@ -14,8 +14,8 @@ from typing import Any
 
 from meddl.errors import ModelError
 from meddl.models.config_files import read_config
+from meddl.models.recognition import TASKS
 
-TASKS = ("segmentation", "classification", "detection", "landmarks", "reconstruction")
 MAX_VOXELS = 1 << 27
 """Of a window or a fixed size: 512 x 512 x 512."""
 
