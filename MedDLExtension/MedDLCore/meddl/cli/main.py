@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 import meddl
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; ``arguments`` default to those of the process."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.debug else logging.WARNING, format="%(levelname)s %(message)s")
+    if not options.debug:
+        warnings.simplefilter("ignore")  # those of libraries are for programmers; ours are printed as such
     try:
         return int(options.run(options))
     except (KeyboardInterrupt, JobCancelled):
