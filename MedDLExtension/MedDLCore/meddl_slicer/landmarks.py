@@ -8,10 +8,9 @@ from typing import Any
 import slicer
 import slicer.util
 import vtk
+from meddl.inference.prediction import UNSURE_SCORE
 
 from meddl_slicer import provenance, study, table
-
-LOW_SCORE = 0.5
 
 _COLUMNS = (
     table.Column("Landmark", str, "Name of the point"),
@@ -60,7 +59,7 @@ def apply_landmarks(
 
 
 def _sentence(points: list[Mapping[str, Any]]) -> str:
-    unsure = [str(point["name"]) for point in points if float(point["score"]) < LOW_SCORE]
+    unsure = [str(point["name"]) for point in points if float(point["score"]) < UNSURE_SCORE]
     if not unsure:
         return f"{len(points)} landmarks found."
     return f"{len(points)} landmarks found. Look at these first, the model is unsure: {', '.join(unsure)}."

@@ -236,6 +236,10 @@ class DetectionPrediction:
         return cls(tuple(Box.from_dict(box) for box in data["boxes"]), data["provenance"])
 
 
+UNSURE_SCORE = 0.3
+"""A landmark with a lower score is named to the user, who should look at it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Landmark:
     """A named point: ``position`` (3,) in RAS mm, ``score`` 0 to 1."""

@@ -11,8 +11,8 @@ import numpy as np
 from meddl.errors import VolumeError
 
 from .data import Volume
-from .dicom_frames import WHO, Header, check_image, check_storage, frame_count, numbers_of, quiet_pydicom, understood
-from .dicom_pixels import by_gdcm, used_bits
+from .dicom_frames import WHO, Header, check_image, check_storage, frame_count, numbers_of, understood
+from .dicom_pixels import by_gdcm, decoding, used_bits
 from .geometry import flip_lps_ras
 from .rescale import checked_scaling, rescaled
 
@@ -67,21 +67,10 @@ def read_flat(header: Header) -> tuple[Volume, ...]:
     Raises:
         VolumeError: it is no image, is damaged, or is stored in a way that is not supported.
     """
-    try:
-        with quiet_pydicom():
-            _check(header)
-            pixels, dataset, meta = _decoded(header)
-            affine, notes = _place(dataset)
-    except VolumeError:
-        raise
-    except MemoryError as error:
-        raise VolumeError(f"{WHO} does not fit into memory. Close other programs.") from error
-    except Exception as error:
-        logger.debug("%s: %r", header.path, error)
-        raise VolumeError(
-            f"{WHO} has a truncated or damaged file, whose pixels cannot be decoded. Export or copy it again.",
-            details=type(error).__name__,
-        ) from error
+    with decoding(header):
+        _check(header)
+        pixels, dataset, meta = _decoded(header)
+        affine, notes = _place(dataset)
     meta = {"format": "dicom", "modality": header.modality, **notes, **meta}
     if pixels.shape[-1] == 3:
         meta["color"] = "RGB"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,9 +53,16 @@ def read_stack(frames: list[Frame]) -> tuple[np.ndarray, dict[str, str]]:
 
 def _decode(header: Header) -> tuple[np.ndarray, bool]:
     """Return the images (frames, rows, columns) in a file and whether they are rescaled already."""
+    with decoding(header):
+        return (by_gdcm(header), True) if header.transfer_syntax.is_encapsulated else (_by_pydicom(header), False)
+
+
+@contextmanager
+def decoding(header: Header) -> Iterator[None]:
+    """Turn whatever goes wrong while a file's image is read into a :class:`VolumeError`."""
     try:
         with quiet_pydicom():
-            return (by_gdcm(header), True) if header.transfer_syntax.is_encapsulated else (_by_pydicom(header), False)
+            yield
     except VolumeError:
         raise
     except MemoryError as error:
@@ -61,7 +70,7 @@ def _decode(header: Header) -> tuple[np.ndarray, bool]:
     except Exception as error:
         logger.debug("%s: %r", header.path, error)
         raise VolumeError(
-            f"{WHO} has a truncated or damaged file, whose voxels cannot be decoded. Export or copy it again.",
+            f"{WHO} has a truncated or damaged file, whose image cannot be decoded. Export or copy it again.",
             details=type(error).__name__,
         ) from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meddl.inference.prediction import Landmark, LandmarkPrediction
+from meddl.inference.prediction import UNSURE_SCORE, Landmark, LandmarkPrediction
 from meddl.inference.run import Run
 from meddl.inference.tasks.input_image import refuse_stack, straightened
 from meddl.inference.tasks.peaks import centroid, local_maxima, to_world
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from meddl.inference.tasks.make import StageMaker
     from meddl.models import ModelBundle
     from meddl.volume import Volume
-
-UNSURE = 0.3
-"""A peak below it is named in a note."""
 
 
 class LandmarkTask:
@@ -50,6 +47,6 @@ class LandmarkTask:
                 peak = local_maxima(each, 0.0, 1)[0]
                 height = float(each[tuple(peak)])
                 points.append(Landmark(name, to_world(centroid(each, peak), scores.affine), round(height, 6)))
-                if height < UNSURE:
+                if height < UNSURE_SCORE:
                     run.note(f"The model is not sure of {name} (score {height:.2f}).")
         return LandmarkPrediction(tuple(points), {})
