@@ -134,9 +134,9 @@ def plan_batch(
 
 
 def _folders(bundles: Mapping[str, ModelBundle]) -> dict[str, str]:
-    """Return a folder name for each model; different models never share one."""
+    """Return a folder name for each model, its id in the catalog where it has one; different models never share one."""
     digests = {model: bundle.digest for model, bundle in bundles.items()}
-    plain = {model: safe_name(bundle.name) for model, bundle in bundles.items()}
+    plain = {model: safe_name(bundle.name if _is_path(model) else model) for model, bundle in bundles.items()}
     return {
         model: name
         if len({digests[other] for other in plain if plain[other].casefold() == name.casefold()}) == 1
