@@ -46,6 +46,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.jobPanel = None
         self.models = None
         self._run = None
+        self._choice = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         # Last, since without a parent it calls setup(). It initializes VTKObservationMixin, too.
@@ -119,6 +120,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.jobPanel.addLog(_("The scene was closed, so the run was stopped."))
             self._run = None
             self.jobPanel.abandon()
+        elif not self.jobPanel.isRunning:  # "Done" was said of a result that leaves
+            self.jobPanel.showIdle("")
         self.setParameterNode(None)
         self.results.show(None)
 
@@ -161,6 +164,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setParameterNode(self, inputParameterNode):
         """Observe this parameter node and show what is in it; None to show that there is none."""
         self._stopObserving()
+        self._choice = None
         self._parameterNode = inputParameterNode
         self.inputs.setParameters(inputParameterNode)
         if self._parameterNode:
@@ -251,6 +255,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.adviseAgain()
         self._updateGUI()
         self.jobPanel.showIdle(_("Done in {seconds} s.").format(seconds=f"{seconds:.1f}"), 1.0)
+        self.results.bringIntoView()
         self._logRun(run.output)
         if task == "reconstruction":
             slicer.util.setSliceViewerLayers(background=run.output)
@@ -354,8 +359,29 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             getattr(self.ui, f"{name}Selector").enabled = not running
         self._updateApply()
         self.batch.update()
+        self._followChoice(model)
         output = getattr(parameters, OUTPUTS[model.task], None) if parameters and model and model.task else None
         self.results.show(output)
+
+    def _followChoice(self, model):
+        """When another model or image is chosen, show its result; the next run must not replace one of others."""
+        from meddl_slicer import provenance, runs
+
+        parameters = self._parameterNode
+        if not parameters or model is None or model.task not in OUTPUTS or self._run is not None:
+            return
+        source = parameters.inputVolume
+        former, self._choice = self._choice, (model.id, source.GetID() if source else "")
+        if former in (None, self._choice):
+            return
+        bundle = model.bundle
+        title = provenance.model_title({"model": {"name": bundle.name, "version": bundle.version}}) if bundle else ""
+        now = getattr(parameters, OUTPUTS[model.task])
+        if now is not None and (provenance.read(now) is None or runs.is_result_of(now, model.task, title, source)):
+            return
+        wanted = runs.latest_result(model.task, title, source)
+        if wanted is not now:
+            setattr(parameters, OUTPUTS[model.task], wanted)
 
     def _updateApply(self):
         running = self.jobPanel.isRunning

@@ -49,8 +49,9 @@ def apply_reconstruction(
 
 
 def _what(facts: Mapping[str, Any]) -> str:
-    """Return the model's name in lower case, as what was done to the image."""
-    return str(facts.get("model", {}).get("name") or "reconstruction").lower()
+    """Return the model's name as what was done to the image: in lower case, but for abbreviations (MR, CT)."""
+    words = str(facts.get("model", {}).get("name") or "reconstruction").split()
+    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words)
 
 
 def _sentence(quality: Mapping[str, float]) -> str:

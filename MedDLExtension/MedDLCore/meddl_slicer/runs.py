@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import slicer
+import slicer.util
 from meddl.errors import MedDLError, VolumeError
 
 from meddl_slicer import (
@@ -16,6 +17,7 @@ from meddl_slicer import (
     landmarks,
     maps,
     nodes,
+    provenance,
     reconstruction,
     segmentation,
     sequences,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 Frames = Literal["one", "each", "whole"]
 
+#: Node reference from a result's main node to the node that was chosen as the (first) image.
+SOURCE_ROLE = provenance.PREFIX + "source"
 RUN_INFERENCE = "meddl.inference.task:run_inference"
 #: The class of the main node of each task's result.
 OUTPUT_CLASSES = {
@@ -100,6 +104,7 @@ class InferenceRun:
         self._check_inputs()
         with all_or_nothing():
             self.output = self._apply(result)
+            self.output.SetNodeReferenceID(SOURCE_ROLE, self.inputs[0].GetID())
         return self.output
 
     @property
@@ -254,10 +259,36 @@ def companions(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLNode]:
 
 
 def usable_output(node: slicer.vtkMRMLNode | None, task: str) -> slicer.vtkMRMLNode | None:
-    """Return ``node`` if it is still in the scene and can hold a result of ``task``, else None: make a new one."""
+    """Return ``node`` if it is still in the scene and can hold a result of ``task``, else None: make a new one.
+
+    What a run of another task has written is left alone: classes and boxes are both tables, but what belongs to the
+    one (text in the views, plots) says nothing of the other.
+    """
     if task not in _APPLY:
         raise MedDLError(f"This version of MedDL cannot show results of the task {task[:40]!a}.")
-    return node if alive(node) is not None and node.IsA(OUTPUT_CLASSES[task]) else None
+    if alive(node) is None or not node.IsA(OUTPUT_CLASSES[task]):
+        return None
+    facts = provenance.read(node) or {}
+    return node if facts.get("task", task) == task else None
+
+
+def latest_result(task: str, model: str, source: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLNode | None:
+    """Return the main node of the last result of a model on an image, or None.
+
+    Args:
+        model: name and version, as :func:`meddl_slicer.provenance.model_title` gives them.
+        source: the node that was chosen as the (first) image.
+    """
+    found = slicer.util.getNodesByClass(OUTPUT_CLASSES[task]) if source is not None else []
+    return next((node for node in reversed(found) if is_result_of(node, task, model, source)), None)
+
+
+def is_result_of(node: slicer.vtkMRMLNode, task: str, model: str, source: slicer.vtkMRMLNode | None) -> bool:
+    """Tell whether a run of this model on this image has written ``node``; see :func:`latest_result`."""
+    facts = provenance.read(node)
+    if facts is None or facts.get("task", task) != task or provenance.model_title(facts) != model:
+        return False
+    return source is not None and node.GetNodeReference(SOURCE_ROLE) is source
 
 
 def _apply_segmentation(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import slicer
+import slicer.util
 import vtk
 
 
@@ -37,11 +38,21 @@ def alive(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLNode | None:
 
 
 def remove(node: slicer.vtkMRMLNode | None) -> None:
-    """Take ``node`` out of the scene, with what shows it."""
+    """Take ``node`` out of the scene and of the views, with what shows it."""
     if alive(node) is None:
         return
+    if isinstance(node, slicer.vtkMRMLVolumeNode):
+        _take_off(node)
     for index in reversed(range(node.GetNumberOfDisplayNodes() if hasattr(node, "GetNumberOfDisplayNodes") else 0)):
         display = node.GetNthDisplayNode(index)
         if display is not None:
             slicer.mrmlScene.RemoveNode(display)
     slicer.mrmlScene.RemoveNode(node)
+
+
+def _take_off(volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Take an overlay off the slice views: their selectors would put any other volume in the place of one that goes."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetForegroundVolumeID() == volume.GetID():
+            composite.SetForegroundVolumeID(None)
+            composite.SetForegroundOpacity(0.0)

@@ -84,7 +84,8 @@ def show(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrowserN
         name = slicer.mrmlScene.GenerateUniqueName(f"{sequence.GetName()} browser")
         browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", name)
         browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-        browser.AddProxyNode(sequence.GetNthDataNode(0), sequence, True)
+        if browser.GetProxyNode(sequence) is None:  # Slicer makes one by itself where its module is at work
+            browser.AddProxyNode(sequence.GetNthDataNode(0), sequence, True)
         browser.SetSelectedItemNumber(0)
     return browser
 
@@ -119,7 +120,7 @@ class Recorder:
             return
         browser = show(self._source)
         if not browser.IsSynchronizedSequenceNodeID(self.sequence.GetID()):
-            browser.AddSynchronizedSequenceNodeID(self.sequence.GetID())
+            # In one step: for a sequence that is played without a node, Slicer would make one of its own.
             browser.AddProxyNode(node, self.sequence, False)
         browser.SetOverwriteProxyName(self.sequence, False)
         node.SetNodeReferenceID(SEQUENCE_ROLE, self.sequence.GetID())

@@ -6,7 +6,8 @@ from slicer.i18n import tr as _
 
 _ROW_HEIGHT = 24
 _MOST_ROWS = 12
-_FEW_COLUMNS = 5
+_LAYOUT_MS = 50
+_MARGIN = 8
 
 
 class ResultSection:
@@ -26,10 +27,30 @@ class ResultSection:
         ui.chartButton.connect("clicked(bool)", self._onChart)
         ui.overlayComboBox.connect("currentIndexChanged(int)", self._onOverlay)
         ui.viewTextButton.checked = True
+        self._layoutTimer = _timer(self.fit)
+        self._scrollTimer = _timer(self._scroll)
 
     def cleanup(self):
         """Take away what was put into the views."""
         self.show(None)
+        self._layoutTimer.stop()
+        self._scrollTimer.stop()
+
+    def bringIntoView(self):
+        """Scroll the module panel to the result, as soon as this is laid out: on a small screen it lies below."""
+        self._scrollTimer.start(2 * _LAYOUT_MS)
+
+    def fit(self):
+        """Give the tables the room they need, now that they know their width."""
+        for table in (self.ui.resultTable, self.ui.evaluationTable):
+            _fit(table)
+
+    def _scroll(self):
+        area = self.ui.resultsCollapsibleButton
+        while area is not None and not isinstance(area, qt.QScrollArea):
+            area = area.parentWidget()
+        if area is not None and self.result is not None:
+            area.ensureWidgetVisible(self.ui.resultsCollapsibleButton, 0, _MARGIN)
 
     def show(self, node):
         """Show the result whose main node this is; None, or a node that no run has written, for nothing."""
@@ -51,6 +72,7 @@ class ResultSection:
         self._showOverlays()
         self._showButtons()
         self._showText()
+        self._layoutTimer.start(_LAYOUT_MS)
 
     def _showButtons(self):
         from meddl_slicer import segmentation
@@ -129,16 +151,36 @@ def _fill(table, headings, rows):
     for line, row in enumerate(rows):
         for column, text in enumerate(row):
             item = qt.QTableWidgetItem(text)
+            item.setToolTip(text)
             if column and _isNumber(text):
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(line, column, item)
+    _setHeight(table, withBar=table.horizontalScrollBar().visible)
+
+
+def _fit(table):
+    """Fill the table's width; where it is too narrow for all columns, have a bar to scroll with, below the rows."""
     header = table.horizontalHeader()
-    if headings:
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        wide = 0 if len(headings) <= _FEW_COLUMNS else len(headings) - 1  # else the name would have no room left
-        header.setSectionResizeMode(wide, qt.QHeaderView.Stretch)
-    shown = min(max(len(rows), 1), _MOST_ROWS)
-    table.setFixedHeight(header.height + _ROW_HEIGHT * shown + 2 * table.frameWidth)
+    if not table.columnCount:
+        return
+    header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+    isWide = header.length() > table.viewport().width
+    if not isWide:
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+    _setHeight(table, withBar=isWide)
+
+
+def _setHeight(table, withBar):
+    shown = min(max(table.rowCount, 1), _MOST_ROWS)
+    bar = table.horizontalScrollBar().sizeHint.height() if withBar else 0
+    table.setFixedHeight(table.horizontalHeader().height + _ROW_HEIGHT * shown + bar + 2 * table.frameWidth)
+
+
+def _timer(onTimeout):
+    timer = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.connect("timeout()", onTimeout)
+    return timer
 
 
 def _isNumber(text):

@@ -44,6 +44,61 @@ class PanelTests:
         self.assertIs(widget.ui.outputSelector.currentNode(), widget._parameterNode.outputSegmentation)
         self.assertEqual(widget.ui.resultTable.item(0, 0).text(), "Brain")
 
+    def test_otherModelOrImageLeavesTheResultAlone(self):
+        widget = self.makeReadyWidget()
+        first = self.volume
+        classes, spots = self.makeKnownModel("classification"), self.makeKnownModel("detection")
+        found = {}
+        for model in (classes, spots):
+            widget._parameterNode.model = model
+            self.assertIsNone(widget._parameterNode.outputTable)
+            self.apply(widget)
+            found[model] = widget._parameterNode.outputTable
+        self.assertIsNot(found[classes], found[spots])
+        self.assertEqual(widget.results.result.viewText, "")  # what the classes say is not said of the boxes
+        widget._parameterNode.model = classes
+        self.assertIs(widget._parameterNode.outputTable, found[classes])
+        self.assertIn("%", widget.results.result.viewText)
+        self.apply(widget)  # the same once more replaces it
+        self.assertIs(widget._parameterNode.outputTable, found[classes])
+        other, _array = self.makeVolume("Other head")
+        widget.ui.inputSelector.setCurrentNode(other)
+        self.assertIsNone(widget._parameterNode.outputTable)
+        widget.ui.inputSelector.setCurrentNode(first)
+        self.assertIs(widget._parameterNode.outputTable, found[classes])
+
+    def test_resultIsScrolledTo(self):
+        widget = self.makeReadyWidget()
+        area = qt.QScrollArea()
+        area.setWidgetResizable(True)
+        area.resize(420, 300)
+        area.setWidget(widget.parent)
+        area.show()
+        try:
+            self.apply(widget)
+            self.waitFor(lambda: area.verticalScrollBar().value > 0, 10)
+        finally:
+            widget.parent.hide()
+            area.takeWidget()
+            area.hide()
+            area.deleteLater()
+
+    def test_mapsThatGoLeaveTheViews(self):
+        widget = self.makeReadyWidget()
+        options = widget._parameterNode.options
+        options.probabilities = True
+        self.apply(widget)
+        widget.ui.overlayComboBox.setCurrentIndex(1)
+        shown = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        if shown:
+            self.assertIsNotNone(shown[0].GetForegroundVolumeID())
+        options.probabilities = False
+        self.apply(widget)
+        self.assertTrue(widget.ui.overlayComboBox.isHidden())
+        for composite in shown:
+            self.assertFalse(composite.GetForegroundVolumeID())
+            self.assertEqual(composite.GetForegroundOpacity(), 0.0)
+
     def test_applyTellsWhatIsMissing(self):
         widget = self.makeWidget()
         self.selectModel(widget)

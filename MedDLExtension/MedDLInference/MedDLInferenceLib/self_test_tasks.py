@@ -268,6 +268,7 @@ class TaskTests:
                 found = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, proxy)
                 np.testing.assert_array_equal(found > 0, array > 100)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSequenceNode"), 2)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 1)
         cells = self.cells(widget.ui.resultTable)
         self.assertEqual([row[0] for row in cells], ["0.0", "0.5", "1.0"])
         widget.ui.resultTable.cellClicked(1, 0)
