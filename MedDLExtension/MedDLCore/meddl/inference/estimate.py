@@ -60,9 +60,10 @@ def estimate(
     gpu = _gpu(device)
     runs = [run for run in _runs(bundle) if run["gpu"] == (gpu is not None)]
     ram = _told(bundle) or _ram(load, gpu is not None)
-    if runs and runs[-1].get("peak_bytes"):
+    measured = [run for run in runs if run.get("peak_bytes")]
+    if measured:
         # What was measured then, and what the rule says of the difference.
-        ram = max(PROCESS_BYTES, runs[-1]["peak_bytes"] + _ram(load, gpu is not None) - runs[-1]["ram_bytes"])
+        ram = max(PROCESS_BYTES, measured[-1]["peak_bytes"] + _ram(load, gpu is not None) - measured[-1]["ram_bytes"])
     vram = _vram(load, str(_option(options, "precision", "auto"))) if gpu is not None else None
     passes = int(_option(options, "passes", 8)) if _option(options, "uncertainty", "none") != "none" else 1
     seconds = _seconds(load, runs, passes)
@@ -90,7 +91,7 @@ def record_run(
         windows: forward passes, all repetitions together.
         network_seconds: of them.
         seconds: of the whole run, loading of the model excluded.
-        peak_bytes: most memory of the process; 0: not known.
+        peak_bytes: most memory that this run took; 0: not known.
     """
     load = workload(bundle, shape, spacing)
     gpu = not device.startswith("cpu")

@@ -78,6 +78,7 @@ class Predictor:
         self.device = resolve_device(self.options.device)
         loading = self.options
         self._statistics = ReferenceStatistics.from_metadata(bundle.metadata)
+        self._peak_before = 0
         if loading.engine == "auto" and (self._statistics or bundle.sequence_axis):
             # What is asked of a layer, and what a network tells beside its answer, only PyTorch can tell.
             loading = replace(loading, engine="torch")
@@ -128,6 +129,7 @@ class Predictor:
         run = Run(chosen, progress or silent, cancelled or never, log or unlogged)
         for stage in self._task.stages:
             stage.executor.on_tell = run.warn
+        self._peak_before = computer.peak_memory()
         try:
             return self._predict(volumes, tuple(frames), reference, run)
         except MedDLError:
@@ -169,10 +171,16 @@ class Predictor:
                 windows=int(execution["windows"]) * passes,
                 network_seconds=float(times.get("network", 0.0)),
                 seconds=float(times["total"]),
-                peak_bytes=computer.peak_memory(),
+                peak_bytes=self._peak_of_run(options),
             )
         except (MedDLError, OSError) as error:  # a full disk must not take the result along
             logger.warning("the run's times were not kept: %s", error)
+
+    def _peak_of_run(self, options: Mapping[str, Any]) -> int:
+        """Return the most memory of this run; 0 where it is that of another one, or of one that does more."""
+        peak = computer.peak_memory()
+        plain = options["uncertainty"] == "none" and not options["probabilities"]
+        return peak if plain and peak > self._peak_before else 0
 
     def _watched(self, domain: list[str], run: Run, predict: Callable[[], Prediction]) -> Prediction:
         """Run, and add to ``domain`` whether the image looks strange to the network, where the bundle lets us know."""
