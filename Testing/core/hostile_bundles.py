@@ -565,6 +565,15 @@ _config_attack(
         },
     },
 )
+_config_attack("bomb_blanks", {"network_def": "$@inferer" + " " * 100_000 + "!"})
+_config_attack(
+    "bomb_steps",
+    {
+        "postprocessing": {"_target_": "Compose", "transforms": ["@s1"] * 500},
+        **{f"s{n}": "$" + " + ".join([f"@s{n + 1}"] * 140) for n in range(1, 5)},
+        "s5": [{"_target_": "EvilSaver", "output_dir": "{canary}"}],
+    },
+)
 _config_attack("bomb_copy_of_itself", {"network_def": {**_NET, "dropout": "%network_def"}})
 _config_attack("bomb_circle", {"network_def": "@one", "one": "$@two", "two": ["@one"]})
 _config_attack("bomb_whole_config", {"network_def": "@", "loose": "$@", "other": "%"})

@@ -21,6 +21,7 @@ from meddl.models.allowed_targets import (
     short_name,
 )
 from meddl.models.config_tree import MISSING, child_id, children, find, is_component, is_expression, reference_of
+from meddl.models.expressions import MAX_TEXT
 from meddl.models.metadata_values import image_format
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ LABEL_KEYS = frozenset({"label", "labels", "gt", "seg", "mask"})
 """Keys of answers that are known beforehand: a runner loads them to compare with, a prediction has none."""
 
 MAX_VISITED = 20_000
-_MOVED = re.compile(r"\$\s*@(\w+(?:(?:::|#)\w+)*)(?:\s*\.\s*to\(.*\)|\s*)\s*", re.DOTALL)
+_MOVED = re.compile(r"\$\s*@(\w+(?:(?:::|#)\w+)*)(?:\s*\.\s*to\(.*\))?", re.DOTALL)
 _RETINANET = ("RetinaNetDetector", "RetinaNet")
 _SAVER = re.compile(r"Save|Saver|Writer")
 _SLICEWISE = re.compile(r"slice|landmark", re.IGNORECASE)
@@ -111,6 +112,7 @@ class _Finder:
         self._metadata = metadata
         self._tree: ConfigTree = config.get("", raw=True)
         self._components = dict(self._all_components())
+        self._steps_left = MAX_VISITED
 
     def parts(self) -> InferenceParts:
         evaluator = self._by_class(lambda name: name.endswith("Evaluator")) or self._top("evaluator")
@@ -214,7 +216,7 @@ class _Finder:
                 break
             target = reference_of(node)
             if target is None:
-                moved = _MOVED.fullmatch(node)
+                moved = _MOVED.fullmatch(node.strip())
                 target = moved.group(1).replace("#", "::") if moved else None
             if target is None or self._node(target) is MISSING:
                 break
@@ -237,7 +239,9 @@ class _Finder:
         """Yield (id, node) of the steps of a ``Compose`` or list, through references and sums of lists, in order."""
         id = self._follow(id)
         node = self._node(id) if id else MISSING
-        if depth > 8:
+        self._steps_left -= 1
+        # Steps may be of the same steps, over and over.
+        if depth > 8 or self._steps_left < 0:
             return
         if isinstance(node, list):
             for _, sub_id, _ in children(id, node):
@@ -246,7 +250,7 @@ class _Finder:
             yield from self._steps(child_id(id, "transforms"), depth + 1)
         elif is_component(node):
             yield id, node
-        elif isinstance(node, str) and is_expression(node):
+        elif isinstance(node, str) and is_expression(node) and len(node) <= MAX_TEXT:
             for name in re.findall(r"@(\w+(?:(?:::|#)\w+)*)", node):
                 if self._node(name.replace("#", "::")) is not MISSING:
                     yield from self._steps(name.replace("#", "::"), depth + 1)
