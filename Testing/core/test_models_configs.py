@@ -11,8 +11,8 @@ import pytest
 import torch
 from core.hostile_bundles import INFERENCE, write_bundle
 from meddl.errors import ModelError, UntrustedModelError
-from meddl.models import IO_TRANSFORMS, ModelBundle, RestrictedConfig, load_weights
-from meddl.models.allowed_targets import _TABLE, REFUSED_ARGUMENTS, SUBSTITUTES, find_target
+from meddl.models import ModelBundle, RestrictedConfig, load_weights
+from meddl.models.allowed_targets import _TABLE, IO_TRANSFORMS, REFUSED_ARGUMENTS, SUBSTITUTES, find_target
 from meddl.models.expressions import CONSTANTS, NAMES
 from meddl.models.inference_parts import find_parts
 from monai.bundle import ConfigParser

@@ -5,7 +5,6 @@ from __future__ import annotations
 from meddl.inference.ensemble import Ensemble
 from meddl.inference.options import RunOptions
 from meddl.inference.prediction import (
-    TASKS,
     Box,
     ClassificationPrediction,
     ClassProbability,
@@ -21,7 +20,6 @@ from meddl.inference.prediction import (
 from meddl.inference.predictor import Predictor
 
 __all__ = [
-    "TASKS",
     "Box",
     "ClassProbability",
     "ClassificationPrediction",

@@ -331,8 +331,6 @@ _TYPES: dict[str, type[Prediction]] = {
         ReconstructionPrediction,
     )
 }
-TASKS: tuple[str, ...] = tuple(_TYPES)
-"""The tasks that can be run."""
 
 
 def prediction_from_dict(data: Mapping[str, Any]) -> Prediction:

@@ -81,9 +81,7 @@ Cell = tuple[Along, Along, Along]
 Weights = tuple["torch.Tensor | None", "torch.Tensor | None", "torch.Tensor | None"]
 
 
-def largest_channel(
-    block: torch.Tensor, along: Cell, order: tuple[int, ...], out: np.ndarray, *, prune: bool = True
-) -> None:
+def largest_channel(block: torch.Tensor, along: Cell, order: tuple[int, ...], out: np.ndarray) -> None:
     """Write the number of the channel with the largest interpolated score to ``out``.
 
     Args:
@@ -91,12 +89,11 @@ def largest_channel(
         along: the target voxels along each of the block's axes.
         order: in which the axes are interpolated.
         out: of the target voxels' shape, an integer type.
-        prune: leave out classes that cannot win; the answer is the same.
     """
 
     def decide(target: tuple[slice, ...], source: tuple[slice, ...], weights: Weights) -> None:
         tile = block[(slice(None), *source)]
-        kept = contenders(tile) if prune else list(range(block.shape[0]))
+        kept = contenders(tile)
         if len(kept) > 1:
             tile = tile if len(kept) == block.shape[0] else tile[kept]
             out[target] = np.asarray(kept)[strongest(interpolated(tile, weights, order))[0].cpu().numpy()]
@@ -106,24 +103,21 @@ def largest_channel(
     _for_each_tile(along, TILE, decide, parallel=block.device.type == "cpu")
 
 
-def positive(
-    block: torch.Tensor, along: Cell, order: tuple[int, ...], out: np.ndarray, *, prune: bool = True
-) -> None:
+def positive(block: torch.Tensor, along: Cell, order: tuple[int, ...], out: np.ndarray) -> None:
     """Write 1 to ``out`` where the interpolated score is above zero, 0 elsewhere.
 
     Args:
         block: ``(i, j, k)``.
-        along, order, out, prune: as for :func:`largest_channel`.
+        along, order, out: as for :func:`largest_channel`.
     """
 
     def decide(target: tuple[slice, ...], source: tuple[slice, ...], weights: Weights) -> None:
         tile = block[source][None]
-        if prune:
-            least, most = (float(each) for each in extremes(tile))
-            if least > 0 or most <= 0:
-                # A mean of positive numbers is positive, however it is rounded.
-                out[target] = least > 0
-                return
+        least, most = (float(each) for each in extremes(tile))
+        if least > 0 or most <= 0:
+            # A mean of positive numbers is positive, however it is rounded.
+            out[target] = least > 0
+            return
         out[target] = (interpolated(tile, weights, order)[0] > 0).cpu().numpy()
 
     _for_each_tile(along, TILE_OF_ONE, decide, parallel=block.device.type == "cpu")

@@ -6,7 +6,6 @@ bundles need (known classes, harmless expressions, tensors) is made by a restric
 
 from __future__ import annotations
 
-from meddl.models.allowed_targets import IO_TRANSFORMS, LOADING_TRANSFORMS, SAVING_TRANSFORMS
 from meddl.models.bundle import Cascade, ModelBundle
 from meddl.models.catalog import Catalog, CatalogEntry, resolve_model
 from meddl.models.channels import Channel
@@ -22,9 +21,6 @@ from meddl.models.trusted_config import TrustedConfig, open_config, open_trusted
 from meddl.models.weights import WeightsFacts, WeightsKind, inspect_weights, load_weights
 
 __all__ = [
-    "IO_TRANSFORMS",
-    "LOADING_TRANSFORMS",
-    "SAVING_TRANSFORMS",
     "Cascade",
     "Catalog",
     "CatalogEntry",
