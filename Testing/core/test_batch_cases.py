@@ -135,6 +135,7 @@ class TestLists:
             ("case,image\na,x.nii\na,y.nii\n", "there twice"),
             ("image,Image\na,b\n", "two columns"),
             ('image\n"x.nii\n', "damaged"),
+            ("image\n~nobody-of-this-name/x.nii\n", "user who is not known"),
         ],
     )
     def test_broken_lists(self, text: str, says: str, tmp_path: Path) -> None:

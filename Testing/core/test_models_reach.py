@@ -68,6 +68,10 @@ def test_checking_a_bundle_steers_no_terminal(tmp_path: Path, capsys: pytest.Cap
     main(["models", "check", str(write_bundle(tmp_path / "b", None, metadata))])
     told = capsys.readouterr().out
     assert "pwned" in told and told.replace("\n", "").isprintable()
+    main(["models", "check", str(tmp_path / "a\x1b[2Jb.zip")])
+    (tmp_path / "a\x1b[2Jb.zip").write_bytes(b"x")
+    main(["models", "check", str(tmp_path / "a\x1b[2Jb.zip")])
+    assert capsys.readouterr().err.replace("\n", "").isprintable()
 
 
 def test_a_huge_license_is_not_read_whole(tmp_path: Path) -> None:

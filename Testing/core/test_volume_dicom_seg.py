@@ -300,6 +300,11 @@ class TestFilesMadeToFillTheMemory:
         labels, segments = read_segmentation(self.crafted(tmp_path / "x.dcm", [(1, 0), (2, 0), (2, 3)]))
         assert labels.array.shape == (2, 16, 16, 4) and [each.layer for each in segments] == [0, 1]
 
+    def test_names_steer_no_terminal(self, tmp_path: Path) -> None:
+        named = [items(SegmentNumber=1, SegmentLabel="a\x1b[2Jb")]
+        path = self.crafted(tmp_path / "x.dcm", [(1, 0)], SegmentSequence=named)
+        assert read_segmentation(path)[1][0].name == "a [2Jb"
+
     def test_segments_one_over_the_other_and_frames_far_away(self, tmp_path: Path) -> None:
         far = self.crafted(tmp_path / "x.dcm", [(1, 900_000), *((number, 0) for number in range(1, 20))])
         with pytest.raises(VolumeError, match="spreads its frames over 900001 slices and 10 layers"):

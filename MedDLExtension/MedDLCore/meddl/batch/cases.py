@@ -121,7 +121,10 @@ def _row(row: Mapping[str | None, str | list[str] | None], number: int, inputs: 
 
 
 def _absolute(text: str, folder: Path) -> Path:
-    return (folder / Path(text).expanduser()).absolute()
+    try:
+        return (folder / Path(text).expanduser()).absolute()
+    except RuntimeError as error:
+        raise UsageError(f"The list names {text[:200]!a}, in the folder of a user who is not known here.") from error
 
 
 def _model(text: str, folder: Path) -> str:

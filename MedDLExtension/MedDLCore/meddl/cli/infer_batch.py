@@ -69,15 +69,17 @@ def _seats(options: argparse.Namespace, devices: Sequence[str]) -> Any:
 
 
 def _print_summary(summary: BatchSummary) -> None:
+    from meddl.models.metadata_values import printable
+
     counts = summary.counts
     words = {"done": "done", "skipped": "done before", "failed": "failed", "not run": "not run"}
     told = [f"{counts[status]} {word}" for status, word in words.items() if counts.get(status)]
     print(f"{len(summary.results)} cases: {', '.join(told)}")
     for result in summary.results:
         for warning in result.record.get("warnings", ()) if result.status == "done" else ():
-            print(f"  Warning: {result.case}: {warning}")
+            print(printable(f"  Warning: {result.case}: {warning}"))
         if result.status == "failed":
-            print(f"  Failed: {result.case}: {result.error}")
+            print(printable(f"  Failed: {result.case}: {result.error}"))
     if summary.stopped:
         print(summary.stopped)
     print(f"Written: {Path(summary.path)}")

@@ -47,11 +47,16 @@ def _fail(error: Exception, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"error": {key: known[key] for key in known if key != "details"}}))
     else:
-        print(f"meddl: {known['message']}", file=sys.stderr)
+        print(f"meddl: {_harmless(known['message'])}", file=sys.stderr)
         if isinstance(error, UntrustedModelError):
             for reason in error.reasons:
-                print(f"  - {reason}", file=sys.stderr)
+                print(f"  - {_harmless(reason)}", file=sys.stderr)
     return WRONG_USE if isinstance(error, UsageError) else FAILED
+
+
+def _harmless(text: str) -> str:
+    """Return a message, which may quote a file's or a model's name, without what steers a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -173,7 +173,8 @@ def _segment(number: int, item: Any, layer: int) -> Segment:
             _code(item.get("AnatomicRegionSequence")),
             _code(regions[0].get("AnatomicRegionModifierSequence")),
         )
-    name = str(item.get("SegmentLabel") or f"Segment {number}")
+    name = "".join(c if c.isprintable() else " " for c in str(item.get("SegmentLabel") or "")).strip()
+    name = name or f"Segment {number}"
     return Segment(number, name, _color(item), serialize_terminology(codes), layer)
 
 
