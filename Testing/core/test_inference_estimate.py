@@ -97,6 +97,13 @@ def test_memory_follows_from_what_was_measured(bundle: ModelBundle) -> None:
     assert estimate(bundle, (600, 400, 200), SPACING).ram_gb > rule + 1.6
 
 
+def test_a_run_whose_memory_is_not_known_leaves_what_was_measured(bundle: ModelBundle) -> None:
+    rule = estimate(bundle, SHAPE, SPACING).ram_gb
+    _record(bundle, 10.0, peak_bytes=int((rule + 1.5) * 1e9))
+    _record(bundle, 10.0, peak_bytes=0)
+    assert estimate(bundle, SHAPE, SPACING).ram_gb == pytest.approx(rule + 1.5, abs=0.11)
+
+
 def test_runs_on_the_gpu_tell_nothing_of_runs_on_the_cpu(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ sys.path[:0] = [str(REPOSITORY / "Testing"), *map(str, (REPOSITORY / "MedDLExten
 if sys.platform.startswith("linux"):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-PANEL_WIDTH = 440
+PANEL_WIDTH = 480
 VIEW = 440
 GAP = 4
 LONGEST_RUN_S = 600
@@ -182,6 +182,7 @@ def _panel(session: Any) -> Any:
     for _turn in range(2):  # wrapped texts tell their height only once they know their width
         panel.resize(PANEL_WIDTH, max(panel.sizeHint.height(), panel.layout().totalHeightForWidth(PANEL_WIDTH)))
         session.slicer.app.processEvents()
+        session.widget.results.fit()  # else a moment later
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "panel.png"
         if not panel.grab().save(str(file)):
