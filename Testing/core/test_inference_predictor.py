@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import realdata
 import torch
-from core import tiny_bundle
+from core import known_bundles, tiny_bundle
 from meddl.errors import JobCancelled, ModelError, UntrustedModelError, UsageError
 from meddl.inference import Predictor, SegmentationPrediction
 from meddl.inference.device import available_devices, resolve_device
@@ -204,6 +204,21 @@ def test_steps_that_are_not_among_the_usual_ones_are_followed_as_written(
     assert (prediction.labels.array[0] == expected).mean() > 0.99
     assert prediction.volumes_ml["Label 7"] > 0, "what the model does not name goes by its number"
     assert any("MapLabelValued" in note for note in prediction.provenance["notes"])
+
+
+def test_a_flat_network_segments_a_volume_slice_by_slice(tmp_path: Path, no_trust: TrustStore) -> None:
+    # What is 1 in the first slice and 2, which nobody has named, in the last: every slice's labels count.
+    bundle = known_bundles.write(
+        tmp_path / "model", "segmentation", **known_bundles.voxelwise(1, [[0.0], [1.0], [2.0]], [0.0, -0.5, -2.0], dims=2),
+        classes=["background", "low"], outputs=3, flat=True,
+        postprocessing=[{"_target_": "AsDiscreted", "keys": "pred", "argmax": True}],
+    )  # fmt: skip
+    values = np.zeros((1, 8, 9, 4), np.float32)
+    values[..., 0], values[..., 3] = 1.0, 5.0
+    prediction = Predictor(bundle, "cpu", no_trust).predict(Volume(values, known_bundles.oblique()))
+    assert isinstance(prediction, SegmentationPrediction)
+    assert [int(prediction.labels.array[0, 0, 0, k]) for k in range(4)] == [1, 0, 0, 2]
+    assert dict(prediction.voxels) == {"low": 72, "Label 2": 72}
 
 
 def test_a_task_that_cannot_be_run_is_refused(tmp_path: Path, no_trust: TrustStore) -> None:

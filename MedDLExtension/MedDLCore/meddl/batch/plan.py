@@ -121,6 +121,7 @@ def plan_batch(
                         "reference": str(case.reference) if case.reference else None,
                         "models": [_anywhere(model) for model in group],
                         "options": options.to_dict(),
+                        "of": len(cases),
                         "folder": str(output / ("ensemble" if joined else folders[group[0]])),
                         "suffix": suffix or SUFFIXES[bundles[group[0]].task][0],
                         "dicom_kind": dicom_kind,

@@ -61,6 +61,7 @@ def run_case(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
             "options": dict(params["options"]),
             "device": params.get("device"),
             "trust_file": params.get("trust_file"),
+            "cases": params.get("of", 1),
             **read_images(bundles[0], paths, params.get("series_uid")),
         }
         if reference is not None and bundles[0].task == "reconstruction":

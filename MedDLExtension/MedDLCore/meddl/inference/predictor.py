@@ -48,6 +48,7 @@ class Predictor:
         options: how to run it; a text is the device's name, all else as usual.
         trust: where the user's consents are kept; the user's own store by default.
         random_weights: leave the weights file alone; for trying a bundle whose weights are not there.
+        cases: how many images are to come, as far as known.
 
     Raises:
         ModelError: the bundle is broken, or its task cannot be run here.
@@ -62,6 +63,7 @@ class Predictor:
         trust: TrustStore | None = None,
         *,
         random_weights: bool = False,
+        cases: int = 1,
     ) -> None:
         trust = TrustStore() if trust is None else trust
         if isinstance(options, str):
@@ -88,7 +90,7 @@ class Predictor:
                 from meddl.inference.nnunet import NnUNetStage
 
                 return NnUNetStage(bundle, self.device, loading, random_weights=random_weights)
-            return Stage(bundle, name, self.device, trust, loading, random_weights=random_weights)
+            return Stage(bundle, name, self.device, trust, loading, random_weights=random_weights, cases=cases)
 
         self._task = make_task(bundle, make_stage)
 

@@ -76,6 +76,7 @@ class Stage:
         trust: the user's consents.
         options: engine, precision and what else matters when a network is loaded.
         random_weights: leave the weights file alone; for trying a bundle whose weights are not there.
+        cases: how many images are to come, as far as known.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Stage:
         options: RunOptions | None = None,
         *,
         random_weights: bool = False,
+        cases: int = 1,
     ) -> None:
         self.bundle = bundle
         self._config_name = config_name
@@ -112,6 +114,7 @@ class Stage:
             air_below=as_mapping(facts.get("air")).get("below"),
             windows=as_mapping(facts.get("windows")) or None,
             spatial_dims=2 if self.flat else 3,
+            cases=cases,
         )
 
     @cached_property

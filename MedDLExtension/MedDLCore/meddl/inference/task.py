@@ -27,7 +27,8 @@ def run_inference(params: dict[str, Any], context: JobContext) -> dict[str, Any]
         params: ``model`` (catalog id, folder or file; a list of them is an ensemble), the images: ``volume`` or
             ``volumes`` (:class:`meddl.volume.Volume`, one per input channel) or ``frames`` (a sequence in time),
             ``options`` (:meth:`RunOptions.to_dict`; ``device`` may also stand by itself), ``reference`` (an image to
-            compare a reconstruction with) and ``trust_file`` (default: the user's own store).
+            compare a reconstruction with), ``trust_file`` (default: the user's own store) and ``cases`` (how many
+            images are to come, as far as known: what takes long to prepare pays for many only).
         context: progress, cancel, and the cache that keeps the loaded model for the next job.
 
     Returns:
@@ -38,7 +39,7 @@ def run_inference(params: dict[str, Any], context: JobContext) -> dict[str, Any]
     named = params["model"]
     bundles = [resolve_model(str(each)) for each in (named if isinstance(named, list | tuple) else [named])]
     trust = TrustStore(Path(params["trust_file"])) if params.get("trust_file") else TrustStore()
-    predictor = loaded(bundles, options, trust, context)
+    predictor = loaded(bundles, options, trust, context, int(params.get("cases") or 1))
     context.raise_if_cancelled()
     images, frames = _images(params)
     extra = {"reference": params["reference"]} if params.get("reference") is not None else {}
@@ -61,7 +62,7 @@ def options_from(params: dict[str, Any]) -> RunOptions:
 
 
 def loaded(
-    bundles: Sequence[ModelBundle], options: RunOptions, trust: TrustStore, context: JobContext
+    bundles: Sequence[ModelBundle], options: RunOptions, trust: TrustStore, context: JobContext, cases: int = 1
 ) -> Any:
     """Return a loaded :class:`Predictor` (or :class:`Ensemble`, for several) that the worker keeps for the next job."""
     # The digest is part of the key: a model that changed on disk, or lost its trust, is never served from the cache.
@@ -73,7 +74,9 @@ def loaded(
     )
 
     def make() -> Any:
-        return Predictor(bundles[0], options, trust) if len(bundles) == 1 else Ensemble(bundles, options, trust)
+        if len(bundles) > 1:
+            return Ensemble(bundles, options, trust)
+        return Predictor(bundles[0], options, trust, cases=cases)
 
     return context.cache.get_or_create(key, make)
 

@@ -227,11 +227,12 @@ class SegmentationTask:
             maps = image.with_array(
                 np.concatenate([part.probabilities.array for part in parts if part.probabilities], axis=3)
             )
-        voxels = count_voxels(labels, parts[0].segments)
+        segments = self._segments(labels)
+        voxels = count_voxels(labels, segments)
         if any(voxels.values()):
             run.notes[:] = [note for note in run.notes if note != "The model found nothing in this image."]
-        volumes = {name: round(count * image.voxel_volume_ml, 3) for name, count in voxels.items()}
-        return SegmentationPrediction(image.with_array(labels), parts[0].segments, voxels, volumes, {}, maps)
+        volumes = {name: round(number * image.voxel_volume_ml, 3) for name, number in voxels.items()}
+        return SegmentationPrediction(image.with_array(labels), segments, voxels, volumes, {}, maps)
 
     def _locate(self, image: Volume, localizer: Stage, run: Run) -> Locate:
         """Run the coarse stage and return the function that gives the box in the fine stage's voxels."""
