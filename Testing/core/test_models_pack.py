@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import stat
 import warnings
 import zipfile
@@ -257,6 +258,28 @@ def test_a_pack_cannot_replace_what_comes_with_meddl(packed: Path, computer: Cal
     with pytest.raises(ModelError, match="on this computer already"):
         pack.unpack(catalog, packed)
     assert not catalog.installed.ids()
+
+
+def test_another_model_of_the_same_name_is_replaced_on_request_only(
+    packed: Path, computer: Callable[[str], Catalog]
+) -> None:
+    catalog = computer("receiver")
+    pack.unpack(catalog, packed)
+    first = catalog.installed.record("mine")["digest"]
+    other = computer("another")
+    folder = packed.parent / "changed"
+    shutil.copytree(packed.parent / "my model", folder)
+    (folder / "docs").mkdir(exist_ok=True)
+    (folder / "docs" / "README.md").write_text("another one")
+    other.add("mine", place=folder)
+    changed = packed.with_name("changed.zip")
+    pack.write_pack(other, ["mine"], changed)
+    catalog = computer("receiver")
+    with pytest.raises(ModelError, match="Another model named mine .* --replace"):
+        pack.unpack(catalog, changed)
+    assert catalog.installed.record("mine")["digest"] == first
+    pack.unpack(catalog, changed, replace=True)
+    assert catalog.installed.record("mine")["digest"] != first
 
 
 def test_a_bomb_is_refused(packed: Path, computer: Callable[[str], Catalog]) -> None:

@@ -21,6 +21,7 @@ def add_verbs(verb: Any) -> None:
     command = verb("unpack", _unpack, "install all models of a pack, after comparing every file")
     command.add_argument("file", type=Path, metavar="FILE", help="the pack")
     command.add_argument("--sha256", default="", metavar="HEX", help="what 'models pack' printed, to compare with")
+    command.add_argument("--replace", action="store_true", help="also replace another model of the same name")
     command = verb("entry", _entry, "print what a catalog of your own says of a model, with SHA-256 and size")
     command.add_argument("file", type=Path, metavar="ZIP", help="the zip archive of a MONAI Bundle")
     command.add_argument("--id", default="", help="the model's id; made of the file's name by default")
@@ -64,7 +65,9 @@ def _unpack(options: argparse.Namespace) -> int:
     if not options.file.is_file():
         raise UsageError(f"There is no file '{options.file.name}'.")
     with ProgressBar(shown=not options.json) as bar:
-        models = pack.unpack(Catalog.default(), options.file, progress=bar, sha256=options.sha256)
+        models = pack.unpack(
+            Catalog.default(), options.file, progress=bar, sha256=options.sha256, replace=options.replace
+        )
     if options.json:
         rows = [
             {name: getattr(model, name) for name in ("id", "name", "version", "license", "new")} for model in models

@@ -112,6 +112,7 @@ def unpack(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
     sha256: str = "",
+    replace: bool = False,
 ) -> tuple[PackedModel, ...]:
     """Install all models of a pack, or none.
 
@@ -124,6 +125,7 @@ def unpack(
         progress: called with a fraction (0 to 1) and one line of text.
         cancelled: asked between steps.
         sha256: of the pack, when the sender has told it.
+        replace: also put a model in the place of another one of its name that no catalog here knows.
 
     Raises:
         ModelError: it is not a pack, damaged, or holds what it should not.
@@ -154,7 +156,7 @@ def unpack(
         done = []
         for row in manifest["models"]:
             work.raise_if_cancelled()
-            arrival = _arrival(catalog, row, folder / "models" / row["id"], scratch, work)
+            arrival = _arrival(catalog, row, folder / "models" / row["id"], scratch, work, replace)
             done.append(PackedModel(row["id"], row["name"], row["version"], row["license"], arrival is not None))
             arrivals += [arrival] if arrival is not None else []
         catalog.welcome(arrivals, scratch)
@@ -293,7 +295,9 @@ def _compare(folder: Path, manifest: dict[str, Any], shown: str) -> None:
             raise ModelError(f"The pack {shown} is damaged: the SHA-256 of {name[:200]!a} is not the listed one.")
 
 
-def _arrival(catalog: Catalog, row: dict[str, Any], folder: Path, scratch: Path, work: _Work) -> Arrival | None:
+def _arrival(
+    catalog: Catalog, row: dict[str, Any], folder: Path, scratch: Path, work: _Work, replace: bool
+) -> Arrival | None:
     """Return what to install for one model of the pack; None when the same is there already."""
     known = next((entry for entry in catalog.entries() if entry.id == row["id"]), None)
     made = scratch / "made" / row["id"]
@@ -311,4 +315,11 @@ def _arrival(catalog: Catalog, row: dict[str, Any], folder: Path, scratch: Path,
     there = catalog.installed.record(row["id"])
     if there.get("digest") == arrival.record["digest"] and known is not None and not catalog.verify(row["id"]):
         return None
+    # A catalog vouches for what replaces its own models; nobody does for others.
+    vouched = known is not None and known.catalog_folder is not None
+    if there.get("digest") not in (None, arrival.record["digest"]) and not vouched and not replace:
+        raise ModelError(
+            f"Another model named {row['id']} is on this computer already. Remove it first, or unpack on the command "
+            "line with --replace if the pack's is to take its place."
+        )
     return arrival
