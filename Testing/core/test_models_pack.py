@@ -275,7 +275,7 @@ def test_another_model_of_the_same_name_is_replaced_on_request_only(
     changed = packed.with_name("changed.zip")
     pack.write_pack(other, ["mine"], changed)
     catalog = computer("receiver")
-    with pytest.raises(ModelError, match="Another model named mine .* --replace"):
+    with pytest.raises(ModelError, match=r"Another model named mine .* --replace"):
         pack.unpack(catalog, changed)
     assert catalog.installed.record("mine")["digest"] == first
     pack.unpack(catalog, changed, replace=True)
