@@ -9,6 +9,7 @@ from typing import Any
 import host
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+_MARGIN = 20
 
 
 class Session:
@@ -83,12 +84,22 @@ class Session:
 
     def grab_panel(self, path: Path, width: int) -> None:
         """Save a picture of the panel as it looks now, `width` pixels wide and as high as it needs."""
+        import numpy as np
+        from PIL import Image
+
         panel = self.widget.parent
         for _ in range(2):  # wrapped texts tell their height only once they know their width
-            panel.resize(width, panel.sizeHint.height())
+            panel.resize(width, max(panel.sizeHint.height(), panel.layout().totalHeightForWidth(width)))
             self.slicer.app.processEvents()
+            self.widget.results.fit()  # else a moment later
         if not panel.grab().save(str(path)):
             raise OSError(f"{path} could not be written")
+        with Image.open(path) as image:
+            picture = image.convert("RGB").copy()
+        rows = np.asarray(picture)
+        drawn = np.flatnonzero((rows != rows[-1, -1]).any(axis=(1, 2)))  # below, there is nothing but background
+        margin = round(_MARGIN * picture.width / width)
+        picture.crop((0, 0, picture.width, min(int(drawn[-1]) + margin, picture.height))).save(path, optimize=True)
 
     def close(self) -> None:
         """End the worker and let go of the scene, as Slicer does when it quits."""

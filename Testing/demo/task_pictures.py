@@ -178,15 +178,9 @@ def _panel(session: Any) -> Any:
 
     ui = session.widget.ui
     ui.logCollapsibleButton.visible = ui.batchCollapsibleButton.visible = ui.advancedCollapsibleButton.visible = False
-    panel = session.widget.parent
-    for _turn in range(2):  # wrapped texts tell their height only once they know their width
-        panel.resize(PANEL_WIDTH, max(panel.sizeHint.height(), panel.layout().totalHeightForWidth(PANEL_WIDTH)))
-        session.slicer.app.processEvents()
-        session.widget.results.fit()  # else a moment later
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "panel.png"
-        if not panel.grab().save(str(file)):
-            raise OSError("The panel could not be drawn")
+        session.grab_panel(file, PANEL_WIDTH)
         with Image.open(file) as image:
             return image.convert("RGB").copy()
 

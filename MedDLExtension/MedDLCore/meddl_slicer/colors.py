@@ -70,8 +70,9 @@ def show_map(
         legend.SetTitleText(title)
         legend.SetLabelFormat(label_format)
         legend.SetNumberOfLabels(_LABEL_COUNT)
-        legend.GetTitleTextProperty().SetFontSize(_LEGEND_SIZE)
-        legend.GetLabelTextProperty().SetFontSize(_LEGEND_SIZE)
+        for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+            text.SetFontSize(_LEGEND_SIZE)
+            text.SetShadow(True)  # to be read on white, too
         legend.SetVisibility(True)
         _let_views_find_legends()
 
