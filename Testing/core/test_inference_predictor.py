@@ -208,8 +208,9 @@ def test_steps_that_are_not_among_the_usual_ones_are_followed_as_written(
 
 def test_a_flat_network_segments_a_volume_slice_by_slice(tmp_path: Path, no_trust: TrustStore) -> None:
     # What is 1 in the first slice and 2, which nobody has named, in the last: every slice's labels count.
+    layer = known_bundles.voxelwise(1, [[0.0], [1.0], [2.0]], [0.0, -0.5, -2.0], dims=2)
     bundle = known_bundles.write(
-        tmp_path / "model", "segmentation", **known_bundles.voxelwise(1, [[0.0], [1.0], [2.0]], [0.0, -0.5, -2.0], dims=2),
+        tmp_path / "model", "segmentation", **layer,
         classes=["background", "low"], outputs=3, flat=True,
         postprocessing=[{"_target_": "AsDiscreted", "keys": "pred", "argmax": True}],
     )  # fmt: skip
