@@ -121,6 +121,14 @@ def test_the_engine_a_batch_was_started_with_stays(images: Path, model: Path, tm
     assert engines(many, "large") == {"openvino"} == engines([few], "large")
 
 
+def test_a_column_that_is_no_image_is_named_before_anything_is_made(model: Path, images: Path, tmp_path: Path) -> None:
+    for header in ("case,imgae", "image,remarks"):
+        (tmp_path / "list.csv").write_text(f"{header}\n{images / 'case 0.nii.gz'},{images / 'case 0.nii.gz'}\n")
+        with pytest.raises(UsageError, match=r"'(imgae|remarks)' is no image that the models take"):
+            plan_batch(tmp_path / "list.csv", [str(model)], tmp_path / "out", options=CPU)
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_model_makes_all_anew(images: Path, tmp_path: Path) -> None:
     bundle = tiny_bundle.write(tmp_path / "bundle")
     batch(images, bundle, tmp_path / "out")

@@ -89,6 +89,7 @@ def plan_batch(
         for model in case.models:
             if model not in bundles:
                 bundles[model] = resolve_model(model)
+    _check_columns(cases, bundles)
     trust = TrustStore(trust_file) if trust_file else TrustStore()
     for bundle in bundles.values():
         report = bundle.check()
@@ -132,6 +133,18 @@ def plan_batch(
             )
     _check_room(units, output, options, {bundle.task for bundle in bundles.values()})
     return BatchPlan(tuple(units), output)
+
+
+def _check_columns(cases: Sequence[BatchCase], bundles: Mapping[str, ModelBundle]) -> None:
+    """Refuse images under a name that is no model's channel: a column that is misspelled, or no image at all."""
+    known = {channel.name.lower() for bundle in bundles.values() for channel in bundle.channels} | {"image"}
+    for case in cases:
+        for name in case.inputs:
+            if name.lower() not in known:
+                raise UsageError(
+                    f"{name!r} is no image that the models take. Call the images {', '.join(sorted(known))}, and leave "
+                    "other columns out of the list."
+                )
 
 
 def _folders(bundles: Mapping[str, ModelBundle]) -> dict[str, str]:

@@ -74,7 +74,8 @@ def _print_summary(summary: BatchSummary) -> None:
     counts = summary.counts
     words = {"done": "done", "skipped": "done before", "failed": "failed", "not run": "not run"}
     told = [f"{counts[status]} {word}" for status, word in words.items() if counts.get(status)]
-    print(f"{len(summary.results)} cases: {', '.join(told)}")
+    count = len(summary.results)
+    print(f"{count} {'case' if count == 1 else 'cases'}: {', '.join(told)}")
     for result in summary.results:
         for warning in result.record.get("warnings", ()) if result.status == "done" else ():
             print(printable(f"  Warning: {result.case}: {warning}"))
