@@ -76,6 +76,7 @@ class CaseFacts:
         same_grid: all images and the label have one grid already.
         overlap: smallest fraction of the first channel's volume that another channel covers.
         classes, boxes, points: names of the classes, of each box, of each point.
+        label_digest: SHA-256 of the label, whatever kind it is; "" without one.
         seen: identifying texts found with the case (patient's name, IDs, dates, paths), which must not be written
             anywhere; never shown, never written.
         problems: what keeps the case from being exported, in sentences.
@@ -93,6 +94,7 @@ class CaseFacts:
     classes: tuple[str, ...] = ()
     boxes: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
+    label_digest: str = ""
     seen: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
