@@ -76,7 +76,7 @@ class CaseFacts:
         same_grid: all images and the label have one grid already.
         overlap: smallest fraction of the first channel's volume that another channel covers.
         classes, boxes, points: names of the classes, of each box, of each point.
-        label_digest: SHA-256 of the label, whatever kind it is; "" without one.
+        label_digest: SHA-256 of the label, whatever kind it is, and of the images' places and types.
         seen: identifying texts found with the case (patient's name, IDs, dates, paths), which must not be written
             anywhere; never shown, never written.
         problems: what keeps the case from being exported, in sentences.
