@@ -37,15 +37,22 @@ _META_TYPES = {
 }  # fmt: skip
 
 
-def write_volume(volume: Volume, path: str | os.PathLike[str], *, facts: Mapping[str, str] | None = None) -> None:
+def write_volume(
+    volume: Volume,
+    path: str | os.PathLike[str],
+    *,
+    facts: Mapping[str, str] | None = None,
+    channels: Literal["vector", "list"] = "vector",
+) -> None:
     """Write ``volume`` to a file of the format its suffix names: .nrrd, .nii, .nii.gz or .mha.
 
     The file appears whole or not at all: an older one of that name stays until the new one is complete. The data type
-    is kept, but that bool becomes uint8 and float16 float32, which the formats lack. Several channels are written as a
-    vector per voxel. Name and meta are not written. The same volume gives the same bytes.
+    is kept, but that bool becomes uint8 and float16 float32, which the formats lack. Name and meta are not written. The
+    same volume gives the same bytes.
 
     Args:
         facts: what made the image, for its header: entries in .nrrd, a comment in .mha; .nii has no room for them.
+        channels: write several channels as a vector per voxel, or as the list of images of a 4-D file (not in .mha).
 
     Raises:
         UsageError: another suffix.
@@ -59,13 +66,15 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, facts: Mapping
     if path.name.lower().endswith(".seg.nrrd"):
         raise UsageError("A .seg.nrrd file needs to know its segments. Write it as a segmentation, or name it .nrrd.")
     suffix = _suffix(path)
+    if suffix == ".mha" and channels == "list":
+        raise UsageError("An .mha file holds one image, not a list of them. Let the name end in .nrrd or .nii.gz.")
     with whole_file(path) as file:
         if suffix == ".nrrd":
-            write_nrrd(volume, file, facts)
+            write_nrrd(volume, file, facts, channels)
         elif suffix == ".mha":
             _write_meta(volume, file, facts or {})
         else:
-            _write_nifti(volume, file, compressed=suffix == ".nii.gz")
+            _write_nifti(volume, file, channels, compressed=suffix == ".nii.gz")
 
 
 def check_writable(path: Path, suffixes: Sequence[str] = WRITABLE) -> None:
@@ -150,13 +159,17 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")
 
 
-def _write_nifti(volume: Volume, file: BinaryIO, *, compressed: bool) -> None:
+def _write_nifti(
+    volume: Volume, file: BinaryIO, channels: Literal["vector", "list"] = "vector", *, compressed: bool
+) -> None:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
     array = volume.array.astype(storable_dtype(volume.array.dtype), copy=False)
-    is_vector = array.shape[0] > 1
-    array = np.moveaxis(array, 0, -1)[:, :, :, np.newaxis] if is_vector else array[0]
+    is_list = array.shape[0] > 1 and channels == "list"
+    is_vector = array.shape[0] > 1 and not is_list
+    array = np.moveaxis(array, 0, -1) if is_list or is_vector else array[0]
+    array = array[:, :, :, np.newaxis] if is_vector else array
     header = (Nifti1Header if max(array.shape) < 2**15 else Nifti2Header)(endianness="<")
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
