@@ -1,0 +1,29 @@
+"""Which cases there are: in a list (CSV), a folder, a folder of DICOM files, a scene (.mrb)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from meddl.datasets.case import Case
+
+__all__ = ["collect_cases"]
+
+
+def collect_cases(source: Path, *, pattern: str = "", exclude: Sequence[Path] = ()) -> tuple[Case, ...]:
+    """Return the cases of a list (CSV), a scene (.mrb) or a folder of images, scenes or DICOM files.
+
+    Args:
+        source: the list, scene or folder.
+        pattern: how files of a folder are named, see :mod:`meddl.datasets.collect.folder`; "" finds out.
+        exclude: folders to leave out, for instance the one the dataset goes to.
+
+    Returns:
+        The cases, in an order that depends on their names only. Nothing but headers was read.
+
+    Raises:
+        UsageError: there is no such list or folder, it holds no case, or it is not understood; the message says why.
+    """
+    from meddl.datasets.collect.sources import cases_of
+
+    return cases_of(Path(source), pattern, tuple(Path(each) for each in exclude))

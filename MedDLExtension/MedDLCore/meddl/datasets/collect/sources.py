@@ -1,0 +1,46 @@
+"""What kind of source the user gave, and the rules that hold for cases of all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meddl.datasets.case import Case
+from meddl.errors import UsageError
+
+
+def cases_of(source: Path, pattern: str, exclude: tuple[Path, ...]) -> tuple[Case, ...]:
+    """Return the cases of a source, see :func:`meddl.datasets.collect.collect_cases`."""
+    try:
+        if source.is_file():
+            cases = _in_file(source)
+        elif source.is_dir():
+            cases = _in_folder(source, pattern, frozenset(path.resolve() for path in exclude))
+        else:
+            raise UsageError(f"There is no list or folder {source.name!r} of cases. Check its path.")
+    except OSError as error:
+        raise UsageError(f"{source.name} cannot be read: {error.strerror or 'the system refused it'}.") from error
+    if not cases:
+        raise UsageError(f"{source.name} holds no cases. Give a folder of images with segmentations, of scenes (.mrb) "
+                         "or of DICOM files, or a CSV list with a column 'image'.")  # fmt: skip
+    _check_distinct(cases)
+    return tuple(cases)
+
+
+def _in_file(source: Path) -> list[Case]:
+    from meddl.datasets.collect.csv_list import listed_cases
+
+    return listed_cases(source)
+
+
+def _in_folder(source: Path, pattern: str, exclude: frozenset[Path]) -> list[Case]:
+    from meddl.datasets.collect.folder import folder_cases
+
+    return folder_cases(source, pattern, exclude)
+
+
+def _check_distinct(cases: list[Case]) -> None:
+    seen: set[str] = set()
+    for case in cases:
+        if case.id in seen:
+            raise UsageError(f"The case {case.id!r} is there twice. Give each a name of its own.")
+        seen.add(case.id)
