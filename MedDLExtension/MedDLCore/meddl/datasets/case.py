@@ -212,6 +212,7 @@ class PreparedCase:
             grid are still theirs.
         secret: what made-up UIDs and shifts of dates are derived from; whoever knows it can undo them.
         facts: JSON-able facts of how it was prepared, for the manifest; they identify nobody.
+        pictures: PNG files for the user alone, by name: what it looked like before is on them.
     """
 
     name: str
@@ -229,6 +230,7 @@ class PreparedCase:
     dicom: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     secret: bytes = field(default=b"", repr=False)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 def _packed(source: ImageSource) -> Any:

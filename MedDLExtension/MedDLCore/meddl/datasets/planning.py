@@ -160,7 +160,9 @@ def _channels(kept: Kept, left_out: dict[str, str], before: Manifest | None) -> 
         missing = [name for name in channels if name not in case.images]
         extra = [name for name in case.images if name not in channels]
         if missing or extra:
-            what = f"It has no image {missing[0]!r}" if missing else f"It has one image more than the others, {extra[0]!r}"
+            what = (
+                f"It has no image {missing[0]!r}" if missing else f"It has one image more than the others, {extra[0]!r}"
+            )
             left_out[case.id] = f"{what}. The images of this dataset are: {', '.join(channels)}."
     return channels
 
@@ -216,8 +218,8 @@ def _numbered(
     there = {case.digest: case for case in before.plan.cases} if before else {}
     known: dict[str, PlannedCase] = {}
     for case, fact in kept:
-        if (old := there.pop(fact.digest, None)) is not None:
-            known[case.id] = old
+        if fact.digest in there:
+            known[case.id] = there.pop(fact.digest)
     if before is not None and before.plan.cases and not known and key is None:
         notes.append(
             "None of the patients can be compared with those in the dataset, since there is no key file. "
@@ -227,7 +229,7 @@ def _numbered(
     patients = {case.patient or case.id: known[case.id].patient for case, _ in kept if case.id in known}
     sites = {case.site: known[case.id].site for case, _ in kept if case.id in known and case.site}
     if key is not None:
-        patients |= {row.patient_id: row.patient for row in key.rows if row.patient_id}
+        patients |= {row.patient or row.case: row.dataset_patient for row in key.rows}
     old = tuple(before.plan.cases) if before else ()
     names = _names([case.id for case, _ in kept if case.id not in known], "case", is_public, [c.name for c in old])
     _add_names(patients, (_patient(case) for case, _ in kept), "patient", is_public, [c.patient for c in old])

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from meddl.datasets.case import PreparedCase
 from meddl.datasets.formats.known import make_format
@@ -72,6 +72,11 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def plan(self) -> ExportPlan:
+        """As it was given."""
+        return self._plan
 
     @property
     def manifest(self) -> Manifest:
@@ -228,7 +233,7 @@ def _move(source: Path, target: Path, paths: list[str]) -> None:
         parts = path.split("/")
         folders = ("/".join(parts[:n]) for n in range(1, len(parts)))
         part = next((folder for folder in folders if not (target / folder).exists()), path)
-        os.replace(source / part, target / part)
+        (source / part).replace(target / part)
         _sync_folder((target / part).parent)
         if part != path:
             moved.append(part)
@@ -267,5 +272,5 @@ def _refuse() -> NoReturn:
 def _unwritable(root: Path, error: OSError) -> VolumeError:
     return VolumeError(
         f"The dataset in {root.name} could not be written: {error.strerror or 'the system refused it'}. "
-        "What was there before is unharmed. Make room or choose another folder, then export again: it goes on from there."
+        "What was there before is unharmed. Make room or choose another folder, then export again: it goes on there."
     )

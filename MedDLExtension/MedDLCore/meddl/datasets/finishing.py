@@ -1,0 +1,16 @@
+"""The files that tell about a whole dataset: datasheet, quality table and plots. All of them come from the manifest."""
+
+from __future__ import annotations
+
+from meddl.datasets.facts import CaseFacts
+from meddl.datasets.manifest import Manifest
+
+
+def facts_in(manifest: Manifest) -> tuple[CaseFacts, ...]:
+    """Return what the manifest knows about its cases, under their numbers."""
+    return tuple(CaseFacts.from_dict(record.facts["quality"]) for record in manifest.done())
+
+
+def whole_dataset_files(manifest: Manifest) -> dict[str, bytes]:
+    """Return datasheet, quality table and plots of a dataset: contents by path."""
+    return {}

@@ -1,0 +1,161 @@
+"""From a case as it was loaded to a case as it goes into a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddl.datasets.case import (
+    BoxesLabel,
+    ClassLabel,
+    ImageFile,
+    LandmarksLabel,
+    LoadedCase,
+    PreparedCase,
+)
+from meddl.datasets.plan import ExportPlan, PlannedCase
+from meddl.errors import JobCancelled
+from meddl.volume import Volume
+
+DEFACING_PICTURES = "defacing"
+
+
+def prepare_case(
+    loaded: LoadedCase,
+    planned: PlannedCase,
+    plan: ExportPlan,
+    secret: bytes,
+    *,
+    progress: Callable[[float, str], None] = lambda fraction, text: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> PreparedCase:
+    """Return a case with the dataset's labels, on one grid, with nobody's face, name or burned-in text on it.
+
+    Args:
+        secret: what made-up UIDs and shifts of dates are derived from.
+
+    Raises:
+        VolumeError: the images cannot be brought to one grid, or show text that may name the patient.
+        JobCancelled: on request.
+    """
+    from meddl.datasets.label_map import apply_scheme
+    from meddl.datasets.one_grid import to_one_grid
+
+    options = plan.options
+    images = {name: loaded.images[name] for name in plan.channels}
+    facts: dict[str, Any] = {}
+    if options.deidentify.profile == "basic":
+        progress(0.05, "Looking for burned-in text")
+        images, facts["blanked"] = _without_text(images, loaded, plan)
+    labels = None
+    if plan.scheme is not None and loaded.labels is not None:
+        progress(0.1, "Labels")
+        labels = apply_scheme(loaded.labels, loaded.segments, plan.scheme)
+    _stop(cancelled)
+    progress(0.2, "One grid")
+    before = images
+    placed = to_one_grid(images, labels, loaded.target, options.grid)
+    images, target = dict(placed.images), placed.target
+    facts["grid"] = placed.facts
+    _stop(cancelled)
+    pictures: dict[str, bytes] = {}
+    if options.deidentify.deface != "none":
+        progress(0.4, "Removing the face")
+        images, target, pictures, notes = _without_face(images, target, plan, progress, cancelled)
+        facts["defaced"] = list(notes)
+    notes = tuple(placed.notes)
+    if notes:
+        facts["notes"] = list(notes)
+    label = loaded.case.label
+    unchanged = {
+        name for name in images if images[name] is before[name] or _same_voxels(images[name], loaded.images[name])
+    }
+    return PreparedCase(
+        name=planned.name,
+        patient=planned.patient,
+        images={name: _anonymous(image) for name, image in images.items()},
+        site=planned.site,
+        split=planned.split,
+        fold=planned.fold,
+        labels=_anonymous(placed.labels) if placed.labels is not None else None,
+        classes=label.names if isinstance(label, ClassLabel) else (),
+        boxes=label.boxes if isinstance(label, BoxesLabel) else None,
+        points=label.points if isinstance(label, LandmarksLabel) else None,
+        target=_anonymous(target) if target is not None else None,
+        modality={name: str(loaded.images[name].meta.get("modality", "")) for name in plan.channels},
+        dicom={name: files for name in sorted(unchanged) if (files := _dicom_files(loaded.case.images[name]))},
+        secret=secret,
+        facts={key: value for key, value in facts.items() if value},
+        pictures=pictures,
+    )
+
+
+def _anonymous(volume: Volume) -> Volume:
+    """Return the volume with nothing but voxels and their place: names and meta come from files of patients."""
+    return replace(volume, name="", meta={})
+
+
+def _same_voxels(one: Volume, other: Volume) -> bool:
+    return (
+        one.grid.same_as(other.grid) and one.array.dtype == other.array.dtype and np.array_equal(one.array, other.array)
+    )
+
+
+def _dicom_files(source: ImageFile | Volume) -> tuple[Path, ...]:
+    if isinstance(source, Volume) or source.member:
+        return ()
+    from meddl.datasets.collect.dicom_folder import series_files
+
+    return series_files(source)
+
+
+def _without_text(
+    images: Mapping[str, Volume], loaded: LoadedCase, plan: ExportPlan
+) -> tuple[dict[str, Volume], list[str]]:
+    from meddl.datasets.deidentify.burned_in import without_burned_in_text
+
+    cleaned, blanked = {}, []
+    for name, image in images.items():
+        source = loaded.case.images[name]
+        path = source.path if isinstance(source, ImageFile) else None
+        cleaned[name], notes = without_burned_in_text(image, path, plan.options.deidentify)
+        blanked += [f"{name}: {note}" for note in notes]
+    return cleaned, blanked
+
+
+def _without_face(
+    images: Mapping[str, Volume],
+    target: Volume | None,
+    plan: ExportPlan,
+    progress: Callable[[float, str], None],
+    cancelled: Callable[[], bool],
+) -> tuple[dict[str, Volume], Volume | None, dict[str, bytes], tuple[str, ...]]:
+    """Remove the face found in the first channel from all images: they are on one grid."""
+    from meddl.datasets.deidentify.deface import deface, defacing_picture
+
+    first = next(iter(images))
+    found = deface(
+        images[first],
+        plan.options.deidentify.deface,
+        progress=lambda fraction, text: progress(0.4 + 0.5 * fraction, text),
+        cancelled=cancelled,
+    )
+    removed = found.mask.array[0] > 0
+
+    def cut(image: Volume) -> Volume:
+        array = image.array.copy()
+        array[:, removed] = array.min()
+        return image.with_array(array)
+
+    defaced = {name: found.volume if name == first else cut(image) for name, image in images.items()}
+    picture = defacing_picture(images[first], found.volume)
+    return defaced, cut(target) if target is not None else None, {DEFACING_PICTURES: picture}, found.notes
+
+
+def _stop(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise JobCancelled("The export was cancelled.")
