@@ -41,6 +41,8 @@ class JobPanel:
         self._onFinished: Callable[[Job], None] | None = None
         self._started = 0.0
         self._stopping = False
+        self._part = (0.0, 1.0)
+        self._what = ""
         ui.progressBar.setRange(0, _STEPS)
         ui.cancelButton.connect("clicked()", self.cancel)
         self.showIdle("")
@@ -55,8 +57,19 @@ class JobPanel:
         """Seconds since the current or last job was submitted."""
         return time.monotonic() - self._started
 
-    def run(self, task: str, params: dict[str, Any], onFinished: Callable[[Job], None]) -> Job:
+    def run(
+        self,
+        task: str,
+        params: dict[str, Any],
+        onFinished: Callable[[Job], None],
+        part: tuple[float, float] = (0.0, 1.0),
+        what: str = "",
+    ) -> Job:
         """Submit a job and follow it; ``onFinished`` is called once, unless the job is abandoned.
+
+        Args:
+            part: of a job that is one of several: where the bar is when it begins and when it ends, 0 to 1.
+            what: written before each line on how it goes, for instance "Case 3 of 7".
 
         Raises:
             RuntimeError: another job is under way.
@@ -65,11 +78,12 @@ class JobPanel:
             raise RuntimeError("One job at a time: this panel is following another one.")
         self._started = time.monotonic()
         self._onFinished = onFinished
+        self._part, self._what = part, what
         runner = self._getRunner()
         job = runner.submit(task, params, on_progress=self._showProgress, on_log=self._showLog, on_done=self._onDone)
         self.job = job
         self._stopping = False
-        self._show(_("Starting…"), 0.0, running=True)
+        self._show(what or _("Starting…"), part[0], running=True)
         if self._pump is None or self._pump.runner is not runner:
             self._pump = JobPump(runner)
         self._pump.start()
@@ -112,9 +126,10 @@ class JobPanel:
     def _showProgress(self, fraction: float, text: str) -> None:
         if self.job is None or self._stopping:
             return
-        self.ui.progressBar.setValue(round(fraction * _STEPS))
+        start, end = self._part
+        self.ui.progressBar.setValue(round((start + (end - start) * fraction) * _STEPS))
         if text:  # a sign of life tells nothing new
-            self.ui.statusLabel.text = text
+            self.ui.statusLabel.text = f"{self._what}: {text}" if self._what else text
 
     def _showLog(self, line: str) -> None:
         if self.job is not None:
@@ -129,6 +144,6 @@ class JobPanel:
         if job is not self.job:  # abandoned in between
             return
         onFinished, self.job, self._onFinished = self._onFinished, None, None
-        self.showIdle("", 1.0 if job.error is None else 0.0)
+        self.showIdle("", self._part[1] if job.error is None else 0.0)
         if onFinished is not None:
             onFinished(job)
