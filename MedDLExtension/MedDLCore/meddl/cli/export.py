@@ -89,8 +89,9 @@ def run(options: argparse.Namespace) -> int:
         return _dry_run(options, cases, how, scheme)
     with ProgressBar(shown=not options.json) as bar:
         summary = export_dataset(
-            cases, options.output, how, scheme=scheme, key=options.key, review=options.review, progress=bar
-        )
+            cases, options.output, how, scheme=scheme, overlaps=options.overlaps, key=options.key,
+            review=options.review, progress=bar,
+        )  # fmt: skip
     if options.json:
         print(json.dumps({**summary.to_dict(), "root": str(summary.root)}, indent=2))
     else:
@@ -180,7 +181,9 @@ def _dry_run(options: argparse.Namespace, cases: Any, how: ExportOptions, scheme
     from meddl.models.metadata_values import printable
 
     with ProgressBar(shown=not options.json) as bar:
-        facts, planning = plan_cases(cases, options.output, how, scheme=scheme, key=options.key, progress=bar)
+        facts, planning = plan_cases(
+            cases, options.output, how, scheme=scheme, overlaps=options.overlaps, key=options.key, progress=bar
+        )
     if options.json:
         print(
             json.dumps({**planning.plan.to_dict(), "root": str(planning.root), "left_out": planning.left_out}, indent=2)

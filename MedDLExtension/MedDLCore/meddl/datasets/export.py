@@ -11,7 +11,7 @@ from meddl.datasets.case import Case, ImageFile
 from meddl.datasets.deidentify.key_file import Key, KeyRow, new_key, read_key, write_key
 from meddl.datasets.facts import CaseFacts
 from meddl.datasets.finishing import whole_dataset_files
-from meddl.datasets.label_scheme import LabelScheme
+from meddl.datasets.label_scheme import LabelScheme, Overlaps
 from meddl.datasets.looking import look_at, public_facts
 from meddl.datasets.options import ExportOptions, key_outside
 from meddl.datasets.plan import ExportPlan, PlannedCase
@@ -76,6 +76,7 @@ def plan_cases(
     options: ExportOptions,
     *,
     scheme: LabelScheme | None = None,
+    overlaps: Overlaps = "order",
     key: Path | None = None,
     progress: Progress = lambda fraction, text: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -83,7 +84,7 @@ def plan_cases(
     """Look at all cases and plan their export; nothing is written. Arguments and errors of :func:`export_dataset`."""
     known = _known(key)
     facts = look_at_all(cases, progress=progress, cancelled=cancelled)
-    planning = plan_export(cases, facts, options, output, scheme=scheme, key=known)
+    planning = plan_export(cases, facts, options, output, scheme=scheme, overlaps=overlaps, key=known)
     key_outside(key, planning.root)
     return facts, planning
 
@@ -94,6 +95,7 @@ def export_dataset(
     options: ExportOptions,
     *,
     scheme: LabelScheme | None = None,
+    overlaps: Overlaps = "order",
     key: Path | None = None,
     review: Path | None = None,
     progress: Progress = lambda fraction, text: None,
@@ -108,6 +110,7 @@ def export_dataset(
     Args:
         output: the folder; some formats make their own in it.
         scheme: names and values of the structures; by default made from what the cases have.
+        overlaps: what becomes of structures that overlap, where ``scheme`` does not say.
         key: file that keeps who is who, outside of the dataset; read where it exists. None: nobody can tell afterwards.
         review: folder for pictures of what defacing did, outside of the dataset: faces are on them.
 
@@ -123,7 +126,8 @@ def export_dataset(
         True
     """
     facts, planning = plan_cases(
-        cases, output, options, scheme=scheme, key=key, progress=_part(progress, 0.0, 0.3), cancelled=cancelled
+        cases, output, options, scheme=scheme, overlaps=overlaps, key=key, progress=_part(progress, 0.0, 0.3),
+        cancelled=cancelled,
     )
     key_outside(review, planning.root)
     plan, known = planning.plan, _known(key)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+Overlaps: TypeAlias = Literal["order", "regions"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class LabelScheme:
     """
 
     structures: tuple[Structure, ...] = ()
-    overlaps: Literal["order", "regions"] = "order"
+    overlaps: Overlaps = "order"
     combinations: tuple[tuple[int, ...], ...] = ()
     ignore: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()

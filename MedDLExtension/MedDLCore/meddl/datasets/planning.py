@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from meddl.batch.naming import safe_names
 from meddl.datasets.case import Case, Split
 from meddl.datasets.facts import CaseFacts
 from meddl.datasets.formats.known import make_format
-from meddl.datasets.label_scheme import LabelScheme
+from meddl.datasets.label_scheme import LabelScheme, Overlaps
 from meddl.datasets.manifest import Manifest, read_manifest
 from meddl.datasets.options import ExportOptions
 from meddl.datasets.plan import ExportPlan, PlannedCase
@@ -49,6 +49,7 @@ def plan_export(
     output: Path,
     *,
     scheme: LabelScheme | None = None,
+    overlaps: Overlaps = "order",
     key: Key | None = None,
 ) -> Planning:
     """Return what an export is going to write.
@@ -62,6 +63,7 @@ def plan_export(
         output: the folder the user chose; formats may make their own in it.
         scheme: of a segmentation; by default that of the dataset that is there, else the one that
             :func:`meddl.datasets.scheme_editing.propose_scheme` makes.
+        overlaps: what becomes of structures that overlap, where ``scheme`` does not say.
         key: of the dataset.
 
     Raises:
@@ -81,7 +83,7 @@ def plan_export(
     kept = [(case, fact) for case, fact in kept if case.id not in left_out]
     notes: list[str] = []
     if task == "segmentation":
-        scheme = _scheme(scheme, kept, before)
+        scheme = _scheme(scheme, overlaps, kept, before)
     else:
         scheme = None
     classes = _classes(kept, before, task)
@@ -167,7 +169,7 @@ def _channels(kept: Kept, left_out: dict[str, str], before: Manifest | None) -> 
     return channels
 
 
-def _scheme(scheme: LabelScheme | None, kept: Kept, before: Manifest | None) -> LabelScheme:
+def _scheme(scheme: LabelScheme | None, overlaps: Overlaps, kept: Kept, before: Manifest | None) -> LabelScheme:
     from meddl.datasets.scheme_editing import propose_scheme
 
     if before is not None and before.plan.scheme is not None:
@@ -177,7 +179,7 @@ def _scheme(scheme: LabelScheme | None, kept: Kept, before: Manifest | None) -> 
                 "choose an empty folder."
             )
         return before.plan.scheme
-    scheme = scheme or propose_scheme([fact for _, fact in kept])
+    scheme = scheme or propose_scheme([fact for _, fact in kept], overlaps=overlaps)
     if not scheme.structures:
         raise UsageError("No structure is left to export. Keep at least one in the table of labels.")
     return scheme
@@ -215,11 +217,10 @@ def _numbered(
 ) -> tuple[PlannedCase, ...]:
     # In the order of the images' digests: it says nothing of names, and is the same on every run.
     kept = sorted(kept, key=lambda pair: (pair[1].digest, pair[0].id))
-    there = {case.digest: case for case in before.plan.cases} if before else {}
-    known: dict[str, PlannedCase] = {}
-    for case, fact in kept:
-        if fact.digest in there:
-            known[case.id] = there.pop(fact.digest)
+    there: dict[str, list[PlannedCase]] = defaultdict(list)
+    for each in before.plan.cases if before else ():
+        there[each.digest].append(each)
+    known = {case.id: there[fact.digest].pop(0) for case, fact in kept if there.get(fact.digest)}
     if before is not None and before.plan.cases and not known and key is None:
         notes.append(
             "None of the patients can be compared with those in the dataset, since there is no key file. "
@@ -235,7 +236,7 @@ def _numbered(
     _add_names(patients, (_patient(case) for case, _ in kept), "patient", is_public, [c.patient for c in old])
     _add_names(sites, (case.site for case, _ in kept if case.site), "site", is_public, [c.site for c in old])
     parts = _splits(kept, options, old, known, patients, sites, task, scheme, notes)
-    planned = list(there.values())
+    planned = [each for left in there.values() for each in left]
     for case, fact in kept:
         split, fold = parts[case.id]
         name = known[case.id].name if case.id in known else names[case.id]
@@ -277,7 +278,8 @@ def _splits(
     strata = _strata(task, scheme)
     items, fixed = [], {}
     for case, fact in kept:
-        items.append(SplitItem(case.id, patients[_patient(case)], sites.get(case.site, ""), strata(fact), fact.digest))
+        patient, site = patients[_patient(case)], sites.get(case.site, "")
+        items.append(SplitItem(case.id, patient, site, strata(fact), fact.digest, counts=bool(case.task)))
         if case.id in known:
             fixed[case.id] = (known[case.id].split, known[case.id].fold)
         elif case.split:
@@ -315,7 +317,3 @@ def _check_same(before: ExportPlan, plan: ExportPlan) -> None:
             "an empty folder."
         )
 
-
-def with_modality(plan: ExportPlan, modality: Mapping[str, str]) -> ExportPlan:
-    """Return the plan with the channels' modalities as the user corrected them."""
-    return replace(plan, modality={**plan.modality, **modality})

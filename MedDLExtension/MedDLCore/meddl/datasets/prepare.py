@@ -108,9 +108,12 @@ def _same_voxels(one: Volume, other: Volume) -> bool:
 def _dicom_files(source: ImageFile | Volume) -> tuple[Path, ...]:
     if isinstance(source, Volume) or source.member:
         return ()
-    from meddl.datasets.collect.dicom_folder import series_files
+    from meddl.volume.dicom_frames import is_dicom
+    from meddl.volume.dicom_series import dicom_headers
 
-    return series_files(source)
+    if not source.path.is_dir() and not is_dicom(source.path):
+        return ()
+    return tuple(header.path for header in dicom_headers(source.path, series_uid=source.series_uid))
 
 
 def _without_text(
