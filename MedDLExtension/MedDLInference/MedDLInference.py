@@ -60,6 +60,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         from meddl_slicer.job_panel import JobPanel
         from MedDLInferenceLib.batch_section import BatchSection
+        from MedDLInferenceLib.ensemble_section import EnsembleSection
         from MedDLInferenceLib.input_section import InputSection
         from MedDLInferenceLib.model_section import ModelSection
         from MedDLInferenceLib.result_section import ResultSection
@@ -75,9 +76,12 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui, lambda names: self.logic.install(names), self._onModelAdded, self._updateGUI, self._showError
         )
         self.models = self.modelSection.selector
-        self.inputs = InputSection(self.ui, self.models, self._updateApply)
+        self.ensemble = EnsembleSection(self.ui, self.models)
+        self.inputs = InputSection(self.ui, self.models, self._options, self.ensemble.choices, self._updateApply)
         self.results = ResultSection(self.ui)
-        self.batch = BatchSection(self.ui, self.jobPanel, self._options, self._showError)
+        self.batch = BatchSection(
+            self.ui, self.jobPanel, lambda: options_dict(self._parameterNode.options), self._showError
+        )
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -166,6 +170,7 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._stopObserving()
         self._choice = None
         self._parameterNode = inputParameterNode
+        self.ensemble.setParameters(inputParameterNode)
         self.inputs.setParameters(inputParameterNode)
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
@@ -227,13 +232,14 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             try:
                 self._run = self.logic.makeRun(
                     self.inputs.inputs(),
-                    parameters.model,
+                    self.ensemble.models(),
                     getattr(parameters, OUTPUTS[model.task]) if model.task in OUTPUTS else None,
                     self._options(),
                     reference=parameters.referenceVolume if model.task == "reconstruction" else None,
                     frames=self.inputs.frames,
                 )
-                self.jobPanel.addLog(_("Running {model}").format(model=model.name))
+                names = ", ".join(choice.name for choice in self.ensemble.choices())
+                self.jobPanel.addLog(_("Running {model}").format(model=names))
                 self.jobPanel.run(self._run.task, self._run.params, onFinished=self._onRunFinished)
             except MedDLError as error:
                 self._run = None
@@ -339,11 +345,11 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # What the panel shows
 
     def _options(self):
-        return options_dict(self._parameterNode.options)
+        return options_dict(self._parameterNode.options, self.ensemble.isOn)
 
     def _whatIsMissing(self):
         """Return what keeps Apply from working, each as a few words; empty when all is there."""
-        return self.inputs.missing() + self.modelSection.missing()
+        return self.inputs.missing() + self.modelSection.missing() + self.ensemble.missing()
 
     def _updateGUI(self, caller=None, event=None):
         parameters = self._parameterNode
@@ -352,7 +358,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.modelSection.selectDevice(parameters.options.device)
         running = self.jobPanel.isRunning
         model = self.models.currentModel()
-        self.modelSection.update(running)
+        self.ensemble.update(running)
+        self.modelSection.update(running, self.ensemble.choices())
         self._showTask(model.task if model is not None else "")
         self.inputs.update(running)
         for name in _OUTPUT_ROWS:
@@ -371,11 +378,11 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not parameters or model is None or model.task not in OUTPUTS or self._run is not None:
             return
         source = parameters.inputVolume
-        former, self._choice = self._choice, (model.id, source.GetID() if source else "")
+        chosen = (model.id, *self.ensemble.others())
+        former, self._choice = self._choice, (chosen, source.GetID() if source else "")
         if former in (None, self._choice):
             return
-        bundle = model.bundle
-        title = provenance.model_title({"model": {"name": bundle.name, "version": bundle.version}}) if bundle else ""
+        title = provenance.title_of([choice.bundle for choice in self.ensemble.choices()])
         now = getattr(parameters, OUTPUTS[model.task])
         if now is not None and (provenance.read(now) is None or runs.is_result_of(now, model.task, title, source)):
             return
@@ -408,7 +415,8 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 widget.visible = shown
         self.ui.probabilitiesCheckBox.visible = task == "segmentation"
         self.ui.differenceCheckBox.visible = task == "reconstruction"
-        canDoubt = task in ("segmentation", "classification")
+        # Several models tell how far they differ anyway.
+        canDoubt = task in ("segmentation", "classification") and not self.ensemble.isOn
         for widget in (
             self.ui.uncertaintyLabel,
             self.ui.uncertaintyComboBox,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from core import known_bundles
 from core.known_bundles import oblique, voxelwise
 from meddl.errors import ModelError, UsageError
 from meddl.inference import ClassificationPrediction, Ensemble, Predictor, RunOptions, prediction_from_dict
+from meddl.inference.joining import check_joined
 from meddl.inference.task import run_inference
 from meddl.jobs import JobContext
 from meddl.models import ModelBundle, TrustStore
@@ -36,7 +39,10 @@ def dense(folder: Path, seed: int = 0, **more: object) -> tuple[ModelBundle, Den
     network = DenseNet(**arguments).eval()
     facts = {"classes": NAMES, "postprocessing": [SOFTMAX], **more}
     known_bundles.write(
-        folder, "classification", {"_target_": "DenseNet", **arguments}, **facts  # type: ignore[arg-type]
+        folder,
+        "classification",
+        {"_target_": "DenseNet", **arguments},
+        **facts,  # type: ignore[arg-type]
     )
     save_file(network.state_dict(), folder / "models" / "model.safetensors")
     return ModelBundle.open(folder), network
@@ -244,6 +250,69 @@ def test_models_that_look_for_different_things_cannot_be_joined(tmp_path: Path) 
         Ensemble([above(tmp_path / "a", 0.0, "bright"), above(tmp_path / "b", 0.0, "dark")], "cpu")
     with pytest.raises(UsageError, match="two models or more"):
         Ensemble([above(tmp_path / "c", 0.0)], "cpu")
+
+
+def two_structures(folder: Path, names: list[str], weights: list[float], bias: list[float]) -> ModelBundle:
+    return known_bundles.write(
+        folder, "segmentation", **voxelwise(1, [[each] for each in weights], bias),
+        classes=["background", *names], outputs=3,
+        postprocessing=[{**SOFTMAX}, {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}],
+    )  # fmt: skip
+
+
+def test_structures_in_another_order_are_joined_by_name(tmp_path: Path) -> None:
+    volume = image()
+    first = two_structures(tmp_path / "a", ["bright", "dark"], [0.0, 6.0, -6.0], [0.0, -3.0, -3.0])
+    second = two_structures(tmp_path / "b", ["dark", "bright"], [0.0, -6.0, 6.0], [0.0, -3.0, -3.0])
+    single = Predictor(first, RunOptions(device="cpu", probabilities=True)).predict(volume)
+    joined = Ensemble([first, second], RunOptions(device="cpu", probabilities=True)).predict(volume)
+    np.testing.assert_array_equal(joined.labels.array, single.labels.array)  # type: ignore[union-attr]
+    np.testing.assert_allclose(joined.probabilities.array, single.probabilities.array, atol=1e-6)  # type: ignore[union-attr]
+    for low, high in joined.uncertainty.intervals.values():  # type: ignore[union-attr]
+        assert low == high
+    assert joined.provenance["model"]["name"] == "Known segmentation (2 models)"
+    assert joined.provenance["execution"]["windows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "names", "said"),
+    [
+        (("T1", "T2"), ["bright"], "the one takes 1 image, the other 2 images"),
+        (("T1",), ["bright", "dark"], "only 'Known segmentation' knows dark"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_loaded(
+    tmp_path: Path, channels: tuple[str, ...], names: list[str], said: str
+) -> None:
+    count = 1 + len(names)
+    other = known_bundles.write(
+        tmp_path / "other", "segmentation",
+        **voxelwise(len(channels), [[0.0] * len(channels)] * count, [0.0] * count),
+        channels=channels, classes=["background", *names], outputs=count,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match=said):
+        check_joined([above(tmp_path / "model", 0.0), other])
+
+
+def test_the_same_model_twice_is_no_ensemble(tmp_path: Path) -> None:
+    model = above(tmp_path / "model", 0.0)
+    shutil.copytree(model.path, tmp_path / "copy")
+    with pytest.raises(UsageError, match="twice"):
+        check_joined([model, ModelBundle.open(tmp_path / "copy")])
+
+
+def test_maps_of_several_models_are_not_kept(tmp_path: Path) -> None:
+    volume = image((48, 48, 48))
+    models = [above(tmp_path / str(index), index / 10) for index in range(6)]
+    peaks = []
+    for count in (2, 6):
+        ensemble = Ensemble(models[:count], "cpu")
+        ensemble.predict(volume)
+        tracemalloc.start()
+        ensemble.predict(volume)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 def test_a_model_is_kept_for_the_next_run_and_its_options_may_change(tmp_path: Path) -> None:

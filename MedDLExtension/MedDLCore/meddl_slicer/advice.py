@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def before_run(
-    bundle: ModelBundle, inputs: Sequence[slicer.vtkMRMLVolumeNode], options: Mapping[str, Any]
+    bundles: Sequence[ModelBundle], inputs: Sequence[slicer.vtkMRMLVolumeNode], options: Mapping[str, Any]
 ) -> tuple[str, list[str]]:
-    """Return a line on what a run takes, and sentences on how the images differ from what the model was made for.
+    """Return a line on what a run takes, and sentences on how the images differ from what the models were made for.
 
     Advice must never keep anyone from running a model: what cannot be found out is left out, and logged.
     """
@@ -28,20 +28,20 @@ def before_run(
         volumes = [nodes.volume_from_node(node) for node in inputs]
     except MedDLError as error:
         return "", [error.message]
-    return _estimate(bundle, volumes, options), _domain(bundle, volumes)
+    return _estimate(bundles, volumes, options), _domain(bundles, volumes)
 
 
-def _estimate(bundle: ModelBundle, volumes: Sequence[Any], options: Mapping[str, Any]) -> str:
+def _estimate(bundles: Sequence[ModelBundle], volumes: Sequence[Any], options: Mapping[str, Any]) -> str:
     try:
-        from meddl.inference.estimate import estimate
+        from meddl.inference.estimate import estimate_joined
 
-        return estimate(bundle, volumes[0].shape, volumes[0].spacing, options).sentence
+        return estimate_joined(bundles, volumes[0].shape, volumes[0].spacing, options).sentence
     except Exception as error:
         logger.info("no estimate: %s", error)
         return ""
 
 
-def _domain(bundle: ModelBundle, volumes: Sequence[Any]) -> list[str]:
+def _domain(bundles: Sequence[ModelBundle], volumes: Sequence[Any]) -> list[str]:
     from meddl.inference.domain import check_domain
 
-    return list(check_domain(bundle, volumes))
+    return list(dict.fromkeys(sentence for bundle in bundles for sentence in check_domain(bundle, volumes)))

@@ -26,13 +26,19 @@ class BatchSummary:
     table: slicer.vtkMRMLTableNode | None
 
 
-def job(cases: Path, models: Sequence[str], output: Path, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return task and params of the job that runs ``models`` on all images in the list or folder ``cases``."""
+def job(
+    cases: Path, models: Sequence[str], output: Path, options: Mapping[str, Any], ensemble: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """Return task and params of the job that runs ``models`` on all images in the list or folder ``cases``.
+
+    With ``ensemble``, the answers of all models are averaged to one result for each image.
+    """
     return RUN_BATCH, {
         "cases": str(cases),
         "models": [str(model) for model in models],
         "output": str(output),
         "options": dict(options),
+        "ensemble": ensemble,
     }
 
 

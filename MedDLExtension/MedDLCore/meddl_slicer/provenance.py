@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import slicer
+
+if TYPE_CHECKING:
+    from meddl.models import ModelBundle
 
 PREFIX = "MedDL."
 
@@ -28,6 +31,19 @@ def model_title(facts: Mapping[str, Any]) -> str:
     """Return name and version of the model, for instance "Brain extraction 1.0.0"."""
     main = _main_facts(facts)
     return " ".join(part for part in (main["Model"], main["ModelVersion"]) if part)
+
+
+def title_of(bundles: Sequence[ModelBundle | None]) -> str:
+    """Return the :func:`model_title` that a result of these models has; "" where one is not known."""
+    from meddl.inference.joining import joined_name
+
+    known = [bundle for bundle in bundles if bundle is not None]
+    if not known or len(known) < len(bundles):
+        return ""
+    names = [bundle.name for bundle in known]
+    versions = " + ".join(dict.fromkeys(bundle.version for bundle in known))
+    name = joined_name(names) if len(names) > 1 else names[0]
+    return model_title({"model": {"name": name, "version": versions}})
 
 
 def _main_facts(facts: Mapping[str, Any]) -> dict[str, str]:

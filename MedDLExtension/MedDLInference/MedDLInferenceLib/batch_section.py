@@ -21,16 +21,20 @@ class BatchSection:
         self._jobPanel = jobPanel
         self._options = options
         self._showError = showError
+        self._choices = {}
+        self._showsMisfit = False
         for line in (ui.batchCasesPathLineEdit, ui.batchOutputPathLineEdit):
             line.retrieveHistory()
             line.connect("currentPathChanged(QString)", lambda path: self.update())
         ui.batchModelsListWidget.connect("itemChanged(QListWidgetItem*)", lambda item: self.update())
+        ui.batchEnsembleCheckBox.connect("toggled(bool)", lambda checked: self.update())
         ui.batchStartButton.connect("clicked(bool)", self.start)
         ui.batchSummaryLabel.visible = False
 
     def setModels(self, choices):
         """Offer these models; those that are checked stay so."""
         checked = self.models()
+        self._choices = {choice.id: choice for choice in choices}
         self.ui.batchModelsListWidget.clear()
         for choice in choices:
             if choice.problem or not choice.installed:
@@ -47,6 +51,24 @@ class BatchSection:
         rows = [self.ui.batchModelsListWidget.item(row) for row in range(self.ui.batchModelsListWidget.count)]
         return [item.data(qt.Qt.UserRole) for item in rows if item.checkState() == qt.Qt.Checked]
 
+    @property
+    def isEnsemble(self):
+        """Whether the models' answers are averaged."""
+        return self.ui.batchEnsembleCheckBox.checked and len(self.models()) > 1
+
+    def misfit(self):
+        """Return why the models' answers cannot be averaged, or ""."""
+        from meddl.errors import MedDLError
+        from meddl.inference.joining import check_joined
+
+        if not self.isEnsemble:
+            return ""
+        try:
+            check_joined([self._choices[model].bundle for model in self.models()])
+        except MedDLError as error:
+            return error.message
+        return ""
+
     def missing(self):
         """Return what keeps the batch from starting, each as a few words."""
         found = []
@@ -60,16 +82,24 @@ class BatchSection:
 
     def update(self):
         """Bring the button in line with what is chosen."""
-        missing = self.missing()
+        missing, misfit = self.missing(), self.misfit()
         running = self._jobPanel.isRunning
-        self.ui.batchStartButton.enabled = not missing and not running
+        self.ui.batchEnsembleCheckBox.enabled = len(self.models()) > 1 and not running
+        self.ui.batchStartButton.enabled = not missing and not misfit and not running
         if running:
             tip = _("A run is under way.")
         elif missing:
             tip = _("Still needed: {missing}.").format(missing=", ".join(missing))
+        elif misfit:
+            tip = misfit
         else:
             tip = _("Run the models on all images. Images that are done already, with the same model, are skipped.")
         self.ui.batchStartButton.toolTip = tip
+        if misfit and not running:
+            self.ui.batchSummaryLabel.text, self._showsMisfit = misfit, True
+            self.ui.batchSummaryLabel.visible = True
+        elif self._showsMisfit:
+            self.ui.batchSummaryLabel.visible = self._showsMisfit = False
 
     def start(self):
         """Start the batch."""
@@ -78,7 +108,10 @@ class BatchSection:
         for line in (self.ui.batchCasesPathLineEdit, self.ui.batchOutputPathLineEdit):
             line.addCurrentPathToHistory()
         cases, output = self._path(self.ui.batchCasesPathLineEdit), self._path(self.ui.batchOutputPathLineEdit)
-        task, params = batch_run.job(cases, self.models(), output, self._options())
+        options = self._options()
+        if self.isEnsemble:
+            options["uncertainty"] = "none"  # they tell it by how far they differ
+        task, params = batch_run.job(cases, self.models(), output, options, self.isEnsemble)
         self.ui.batchSummaryLabel.visible = False
         self._jobPanel.addLog(_("Batch started."))
         self._jobPanel.run(task, params, onFinished=self._onFinished)

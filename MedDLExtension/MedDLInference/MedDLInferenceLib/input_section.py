@@ -17,12 +17,15 @@ class InputSection:
     Args:
         ui: the panel's widgets.
         models: the ModelSelector.
+        options: returns the options of a run as plain data.
+        chosen: returns the models of a run.
         onChanged: called when what can be run may have changed, from the event loop.
     """
 
-    def __init__(self, ui, models, onChanged):
+    def __init__(self, ui, models, options, chosen, onChanged):
         self.ui = ui
         self._models = models
+        self._options, self._chosen = options, chosen
         self._onChanged = onChanged
         self._parameters = None
         self._channels = ()
@@ -225,27 +228,26 @@ class InputSection:
         from meddl_slicer import advice
         from meddl_slicer.sequences import shown_volume
 
-        from MedDLInferenceLib.parameters import options_dict
-
         if not self._parameters:
             return
-        model = self._models.currentModel()
+        models = self._chosen()
         chosen = [shown_volume(node) for node in self.inputs()] if not self.missing() else []
         volumes = [node for node in chosen if node is not None]
-        options = options_dict(self._parameters.options)
+        options = self._options()
         key = (
-            model.id if model else "",
+            tuple(model.id for model in models),
             tuple((node.GetID(), _dataTime(node), node.GetTransformNodeID()) for node in volumes),
             tuple(options.items()),
         )
         if key == self._advisedOn:
             return
         self._advisedOn = key
-        if model is None or model.bundle is None or model.problem or not volumes or len(volumes) < len(chosen):
+        known = bool(models) and all(model.bundle is not None and not model.problem for model in models)
+        if not known or not volumes or len(volumes) < len(chosen):
             self._showAdvice("", [])
             return
         with slicer.util.WaitCursor():
-            self._showAdvice(*advice.before_run(model.bundle, volumes, options))
+            self._showAdvice(*advice.before_run([model.bundle for model in models], volumes, options))
         self._onChanged()
 
     def _showAdvice(self, estimate, warnings):

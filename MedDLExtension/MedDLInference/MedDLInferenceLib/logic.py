@@ -122,10 +122,16 @@ class MedDLInferenceLogic(ScriptedLoadableModuleLogic):
         return ADD_MODEL, {"model": model}
 
     def trust(self, model):
-        """Store the user's consent to a model as it is now."""
+        """Store the user's consent to a model as it is now; of several, to the first one that still needs it.
+
+        That is the one whose reasons were shown: each is asked for by itself.
+        """
         from meddl.models import TrustStore, resolve_model
 
-        TrustStore().record(resolve_model(model), origin="MedDL Inference panel")
+        store = TrustStore()
+        bundles = [resolve_model(one) for one in ([model] if isinstance(model, str) else model)]
+        asked = [bundle for bundle in bundles if bundle.check().needs_trust and not store.is_trusted(bundle)]
+        store.record((asked or bundles)[0], origin="MedDL Inference panel")
 
     def install(self, names):
         """Install optional packages that a model takes; the worker starts afresh with them."""

@@ -43,10 +43,9 @@ class ModelSection:
             found.append(_("the Python package {names}").format(names=", ".join(self._modelPackages)))
         return found
 
-    def update(self, running):
-        """Bring the widgets in line with the model."""
-        model = self.selector.currentModel()
-        self._modelPackages = model.missingPackages if model is not None else ()
+    def update(self, running, chosen):
+        """Bring the widgets in line with the models that are chosen."""
+        self._modelPackages = tuple(dict.fromkeys(name for model in chosen for name in model.missingPackages))
         for widget in (self.ui.modelComboBox, self.ui.searchLineEdit, self.ui.addModelButton, self.ui.deviceComboBox):
             widget.enabled = not running
         self.ui.setupFrame.visible = bool(self.missingPackages or self._modelPackages)

@@ -82,6 +82,8 @@ class MedDLInferenceParameterNode:
     otherInputs - The images for the model's other channels.
     frames - What to do with a sequence: "one", "each" or "whole".
     model - Catalog name of the model, or where it is: a folder or a file.
+    ensemble - Whether the answers of several models are averaged: the model's and those of otherModels.
+    otherModels - The further models, named as the first.
     options - How the model is run.
     outputSegmentation, outputTable, outputPoints, outputVolume - Where the result goes; a new node if there is none.
     referenceSegmentation, referenceVolume - What the result is compared with.
@@ -91,6 +93,8 @@ class MedDLInferenceParameterNode:
     otherInputs: list[vtkMRMLScalarVolumeNode]
     frames: str = "one"
     model: str = ""
+    ensemble: bool = False
+    otherModels: list[str]
     options: MedDLInferenceOptions
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
@@ -110,11 +114,14 @@ OUTPUTS = {
 """Which parameter holds the main node of a task's result."""
 
 
-def options_dict(options):
-    """Return the options as plain data, as meddl.inference.RunOptions takes them."""
+def options_dict(options, ensemble=False):
+    """Return the options as plain data, as meddl.inference.RunOptions takes them.
+
+    Several models tell how sure they are by how far they differ: there is no other way for them.
+    """
     return {
         "device": options.device,
-        "uncertainty": options.uncertainty.value,
+        "uncertainty": "none" if ensemble else options.uncertainty.value,
         "passes": options.passes,
         "probabilities": options.probabilities,
         "difference": options.difference,

@@ -1,6 +1,7 @@
 """The self-test of the panel, the same in the host and in a real Slicer."""
 
 import logging
+import os
 import tempfile
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import slicer
 import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
+from MedDLInferenceLib.self_test_ensemble import EnsembleTests
 from MedDLInferenceLib.self_test_panel import PanelTests
 from MedDLInferenceLib.self_test_tasks import TaskTests
 
 
-class MedDLInferenceTest(PanelTests, TaskTests, ScriptedLoadableModuleTest):
+class MedDLInferenceTest(PanelTests, TaskTests, EnsembleTests, ScriptedLoadableModuleTest):
     """Runs real inference in a real worker process, with tiny models made here whose right answers are known.
 
     Nothing is downloaded. What needs PyTorch says so and fails when it is missing.
@@ -26,8 +28,9 @@ class MedDLInferenceTest(PanelTests, TaskTests, ScriptedLoadableModuleTest):
 
         missing = ", ".join(package.requirement for package in packages.missing())
         self.assertFalse(missing, f"Models cannot run in this Python: {missing} missing. Install it in MedDL Setup.")
-        for name in [*vars(TaskTests), *vars(PanelTests)]:
-            if not name.startswith("test_"):
+        only = os.environ.get("MEDDL_ONLY_TEST", "")
+        for name in [*vars(TaskTests), *vars(PanelTests), *vars(EnsembleTests)]:
+            if not name.startswith("test_") or only not in name:
                 continue
             with tempfile.TemporaryDirectory(prefix="MedDL-test-") as folder:
                 self.folder = Path(folder)
@@ -37,6 +40,7 @@ class MedDLInferenceTest(PanelTests, TaskTests, ScriptedLoadableModuleTest):
                     getattr(self, name)()
                 finally:
                     self.tearDown()
+                    self.doCleanups()
         self.delayDisplay("All tests passed")
 
     def tearDown(self):
@@ -86,7 +90,8 @@ class MedDLInferenceTest(PanelTests, TaskTests, ScriptedLoadableModuleTest):
         from meddl_slicer.known_model import write_threshold_bundle
 
         name = "model" + "".join(f"_{key}{value}" for key, value in options.items())
-        return str(write_threshold_bundle(self.folder / name, 100.0, **options))
+        threshold = options.pop("threshold", 100.0)
+        return str(write_threshold_bundle(self.folder / name, threshold, **options))
 
     def makeKnownModel(self, task, channels=1, **facts):
         from meddl_slicer.known_model import write_known_bundle

@@ -72,6 +72,7 @@ def plan_batch(
         UsageError, ModelError, VolumeError: the batch cannot be run as it is.
     """
     from meddl.inference.files import SUFFIXES, suffix_for
+    from meddl.inference.joining import check_joined
     from meddl.models import TrustStore, resolve_model, without_consent
 
     output = output.expanduser().absolute()
@@ -110,6 +111,8 @@ def plan_batch(
         chosen = list(case.models or models)
         for group in [chosen] if ensemble else [[model] for model in chosen]:
             joined = len(group) > 1
+            if joined:
+                check_joined([bundles[model] for model in group])
             units.append(
                 BatchUnit(
                     case,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meddl.errors import ModelError, UsageError
+from meddl.inference.joining import check_joined, joined_name
 from meddl.inference.options import RunOptions
 from meddl.inference.prediction import (
     ClassificationPrediction,
@@ -24,11 +25,8 @@ from meddl.inference.run import Cancelled, Log, Progress, never, silent
 from meddl.inference.strongest import strongest
 from meddl.inference.tasks.segmentation import count_voxels
 from meddl.inference.uncertainty import UncertaintyAccumulator, class_sentence, volume_sentence
-from meddl.models import class_names
 
 if TYPE_CHECKING:
-    import torch
-
     from meddl.models import ModelBundle, TrustStore
     from meddl.volume import Volume
 
@@ -39,8 +37,9 @@ THRESHOLD = 0.5
 class Ensemble:
     """Runs models of one task and the same structures (or classes) one after the other and joins their answers.
 
-    A voxel belongs to the structure with the greatest mean probability, background included; structures that may
-    overlap are decided on one by one, at 0.5.
+    Answers are added up as they come: the probabilities of one model and their mean are in memory, however many models
+    there are. A voxel belongs to the structure with the greatest mean probability, background included; structures that
+    may overlap are decided on one by one, at 0.5.
 
     Args:
         bundles: two models or more, for segmentation or classification.
@@ -58,20 +57,7 @@ class Ensemble:
         options: RunOptions | str | None = None,
         trust: TrustStore | None = None,
     ) -> None:
-        if len(bundles) < 2:
-            raise UsageError("An ensemble takes two models or more.")
-        tasks = sorted({bundle.task for bundle in bundles})
-        if len(tasks) > 1 or tasks[0] not in ("segmentation", "classification"):
-            raise ModelError(
-                f"Models for {' and '.join(tasks)} cannot be joined; those for segmentation, or those for "
-                "classification, can."
-            )
-        questions = {
-            tuple((segment.name, segment.layer) for segment in bundle.segments) or class_names(bundle)
-            for bundle in bundles
-        }
-        if len(questions) > 1:
-            raise ModelError("These models look for different things, so their answers cannot be joined.")
+        check_joined(bundles)
         self._predictors = [Predictor(bundle, options, trust) for bundle in bundles]
 
     def predict(
@@ -88,14 +74,14 @@ class Ensemble:
         chosen = options or self._predictors[0].options
         if chosen.uncertainty != "none":
             raise UsageError("An ensemble tells its own uncertainty; leave the other ways out.")
+        mean = _Mean()
         count, told = len(self._predictors), progress or silent
-        answers: list[Prediction] = []
         for number, predictor in enumerate(self._predictors):
 
             def part(fraction: float, text: str, number: int = number) -> None:
                 told((number + fraction) / count, f"Model {number + 1} of {count}: {text}")
 
-            answers.append(
+            mean.add(
                 predictor.predict(
                     images,
                     frames=frames,
@@ -105,49 +91,80 @@ class Ensemble:
                     log=log,
                 )
             )
-        provenance = _joined_provenance(answers)
-        classified = [answer for answer in answers if isinstance(answer, ClassificationPrediction)]
-        if classified:
-            return _mean_classes(classified, provenance)
-        segmented = [answer for answer in answers if isinstance(answer, SegmentationPrediction)]
-        return _mean_segmentation(segmented, provenance, chosen.probabilities)
+        return mean.prediction(chosen.probabilities)
 
 
-def _mean_classes(answers: Sequence[ClassificationPrediction], provenance: dict[str, Any]) -> ClassificationPrediction:
-    first = answers[0]
-    names = [each.name for each in first.classes]
+class _Mean:
+    """Adds answers up, and lets go of their maps at once."""
 
-    def measure(probabilities: torch.Tensor) -> dict[str, float]:
-        return dict(zip(names, probabilities.tolist(), strict=True))
+    def __init__(self) -> None:
+        self._first: Prediction | None = None
+        self._accumulator: UncertaintyAccumulator | None = None
+        self._records: list[dict[str, Any]] = []
+        self._measured: dict[str, float] = {}
 
-    accumulator = UncertaintyAccumulator(measure, exclusive=first.exclusive)
-    for answer in answers:
-        accumulator.add(np.array([each.probability for each in answer.classes]))
+    def add(self, answer: Prediction) -> None:
+        self._records.append(dict(answer.provenance))
+        if isinstance(answer, ClassificationPrediction):
+            self._add_classes(answer)
+        else:
+            assert isinstance(answer, SegmentationPrediction)
+            self._add_segmentation(answer)
+
+    def prediction(self, keep_maps: bool) -> Prediction:
+        provenance = _joined_provenance(self._records)
+        first, accumulator = self._first, self._accumulator
+        assert accumulator is not None
+        if isinstance(first, ClassificationPrediction):
+            return _mean_classes(first, accumulator, provenance)
+        assert isinstance(first, SegmentationPrediction)
+        return _mean_segmentation(first, accumulator, provenance, keep_maps)
+
+    def _add_classes(self, answer: ClassificationPrediction) -> None:
+        if self._first is None:
+            self._first = answer
+            self._accumulator = UncertaintyAccumulator(lambda _: self._measured, exclusive=answer.exclusive)
+        first, accumulator = self._first, self._accumulator
+        assert isinstance(first, ClassificationPrediction) and accumulator is not None
+        self._measured = {each.name: each.probability for each in answer.classes}
+        names = [each.name for each in first.classes]
+        if (
+            set(self._measured) != set(names)
+            or len(answer.classes) != len(names)
+            or first.exclusive != answer.exclusive
+        ):
+            raise ModelError("The models answered with different classes, so their answers cannot be joined.")
+        accumulator.add(np.array([self._measured[name] for name in names]))
+
+    def _add_segmentation(self, answer: SegmentationPrediction) -> None:
+        overlapping = answer.labels.channels > 1
+        if self._first is None:
+            self._first = replace(answer, probabilities=None)
+            self._accumulator = UncertaintyAccumulator(lambda _: self._measured, exclusive=not overlapping)
+        first, accumulator = self._first, self._accumulator
+        assert isinstance(first, SegmentationPrediction) and accumulator is not None
+        # What each model measured: its labels were finished (largest component, say), the mean's are not.
+        self._measured = {segment.name: answer.volumes_ml.get(segment.name, 0.0) for segment in first.segments}
+        accumulator.add(_in_order_of(first, answer, overlapping))
+
+
+def _mean_classes(
+    first: ClassificationPrediction, accumulator: UncertaintyAccumulator, provenance: dict[str, Any]
+) -> ClassificationPrediction:
     classes = tuple(
         replace(each, probability=round(value, 6))
         for each, value in zip(first.classes, accumulator.mean.tolist(), strict=True)
     )
     sentence = class_sentence(accumulator, "models")
     provenance["notes"].append(sentence)
-    uncertainty = Uncertainty("ensemble", len(answers), None, _rounded(accumulator, 6), sentence)
+    uncertainty = Uncertainty("ensemble", accumulator.passes, None, _rounded(accumulator, 6), sentence)
     return replace(first, classes=classes, provenance=provenance, uncertainty=uncertainty, calibrated=False)
 
 
 def _mean_segmentation(
-    answers: Sequence[SegmentationPrediction], provenance: dict[str, Any], keep_maps: bool
+    first: SegmentationPrediction, accumulator: UncertaintyAccumulator, provenance: dict[str, Any], keep_maps: bool
 ) -> SegmentationPrediction:
-    first = answers[0]
     overlapping = first.labels.channels > 1
-    each_volumes = iter(answers)
-
-    def measure(_: torch.Tensor) -> dict[str, float]:
-        """Take what each model measured: its labels were finished (largest component, say), the mean's are not."""
-        volumes = next(each_volumes).volumes_ml
-        return {segment.name: volumes.get(segment.name, 0.0) for segment in first.segments}
-
-    accumulator = UncertaintyAccumulator(measure, exclusive=not overlapping)
-    for answer in answers:
-        accumulator.add(_with_background(answer, overlapping))
     mean = accumulator.mean
     labels = np.zeros(first.labels.array.shape, first.labels.array.dtype, order="F")
     if overlapping:
@@ -169,7 +186,7 @@ def _mean_segmentation(
         first.labels.with_array(mean[0 if overlapping else 1 :].numpy()) if keep_maps else None,
         Uncertainty(
             "ensemble",
-            len(answers),
+            accumulator.passes,
             first.labels.with_array(accumulator.entropy().numpy()[None]),
             _rounded(accumulator, 3),
             sentence,
@@ -177,29 +194,59 @@ def _mean_segmentation(
     )
 
 
-def _with_background(answer: SegmentationPrediction, overlapping: bool) -> np.ndarray:
-    """Return a model's probabilities ``(C, I, J, K)``; where structures compete, the background is among them."""
+def _in_order_of(first: SegmentationPrediction, answer: SegmentationPrediction, overlapping: bool) -> np.ndarray:
+    """Return a model's probabilities ``(C, I, J, K)``, its structures in the order of the first model's.
+
+    Where structures compete, the background is among them, at 0.
+    """
     assert answer.probabilities is not None  # predict() asked for them
     maps = answer.probabilities.array.astype(np.float32, copy=False)
-    return maps if overlapping else np.concatenate([np.clip(1.0 - maps.sum(axis=0, keepdims=True), 0.0, 1.0), maps])
+    own = {segment.name: segment.layer if overlapping else segment.label - 1 for segment in answer.segments}
+    wanted = {segment.name: segment.layer if overlapping else segment.label - 1 for segment in first.segments}
+    # What a model finds without having named it has no place among the channels.
+    order = [own.get(name, -1) for name, _ in sorted(wanted.items(), key=lambda each: each[1]) if name in own]
+    if len(order) != len(maps) or sorted(order) != list(range(len(maps))):
+        order = list(range(len(maps)))
+    if not overlapping:
+        joined = np.empty((len(maps) + 1, *maps.shape[1:]), np.float32)
+        joined[0] = 1.0
+        for place, channel in enumerate(order):
+            joined[1 + place] = maps[channel]
+            joined[0] -= maps[channel]
+        np.clip(joined[0], 0.0, 1.0, out=joined[0])
+        return joined
+    return maps if order == sorted(order) else maps[order]
 
 
 def _rounded(accumulator: UncertaintyAccumulator, digits: int) -> dict[str, tuple[float, float]]:
     return {name: (round(low, digits), round(high, digits)) for name, (low, high) in accumulator.intervals().items()}
 
 
-def _joined_provenance(answers: Sequence[Prediction]) -> dict[str, Any]:
+def _joined_provenance(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the first model's record with all models named in it."""
-    joined = dict(answers[0].provenance)
-    models = [answer.provenance["model"] for answer in answers]
+    joined = dict(records[0])
+    models = [record["model"] for record in records]
     joined["models"] = models
     joined["model"] = {
         **models[0],
-        "name": " + ".join(dict.fromkeys(str(model["name"]) for model in models)),
+        "name": joined_name([str(model["name"]) for model in models]),
+        **{name: " + ".join(dict.fromkeys(str(model[name]) for model in models)) for name in ("version", "license")},
         "sha256": "+".join(str(model["sha256"]) for model in models),
     }
-    joined["notes"] = list(dict.fromkeys(note for answer in answers for note in answer.provenance["notes"]))
-    joined["times_s"] = {
-        "total": round(sum(float(answer.provenance["times_s"].get("total", 0.0)) for answer in answers), 3)
-    }
+    for name in ("notes", "domain"):
+        joined[name] = list(dict.fromkeys(line for record in records for line in record.get(name, ())))
+    joined["execution"] = _joined_execution([record["execution"] for record in records])
+    joined["times_s"] = {"total": round(sum(float(record["times_s"].get("total", 0.0)) for record in records), 3)}
+    return joined
+
+
+def _joined_execution(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return how the models ran: where, added up, and what any of them had to give up."""
+    joined = dict(reports[0])
+    for name in ("engine", "precision", "device"):
+        joined[name] = " + ".join(dict.fromkeys(str(report[name]) for report in reports))
+    for name in ("windows", "skipped_windows"):
+        joined[name] = sum(int(report[name]) for report in reports)
+    for name in ("rungs", "remarks"):
+        joined[name] = list(dict.fromkeys(line for report in reports for line in report.get(name, ())))
     return joined

@@ -55,20 +55,49 @@ def estimate(
         spacing: their edges in mm.
         options: device, precision and uncertainty count.
     """
-    load = workload(bundle, shape, spacing)
+    return estimate_joined([bundle], shape, spacing, options)
+
+
+def estimate_joined(
+    bundles: Sequence[ModelBundle],
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    options: RunOptions | Mapping[str, Any] | None = None,
+) -> Estimate:
+    """Return what running several models on an image as an ensemble will take; of one, as :func:`estimate`."""
     device = str(_option(options, "device", "auto"))
     gpu = _gpu(device)
-    runs = [run for run in _runs(bundle) if run["gpu"] == (gpu is not None)]
-    ram = _told(bundle) or _ram(load, gpu is not None)
+    ram, vram, seconds = 0, 0, 0.0
+    known = True
+    loads = [workload(bundle, shape, spacing) for bundle in bundles]
+    for bundle, load in zip(bundles, loads, strict=True):
+        runs = [run for run in _runs(bundle) if run["gpu"] == (gpu is not None)]
+        ram = max(ram, _ram_of_run(bundle, load, runs, gpu is not None))
+        if gpu is not None:
+            vram = max(vram, _vram(load, str(_option(options, "precision", "auto"))))
+        took = _seconds(load, runs, _passes(options))
+        known, seconds = known and took is not None, seconds + (took or 0.0)
+    if len(bundles) > 1:
+        # All networks are loaded; the maps of one model and their mean are there in full.
+        weights = sum(load.weight_bytes for load in loads[1:])
+        ram += weights + 3 * 4 * max(load.channels[1] for load in loads) * loads[0].voxels
+        vram += weights if gpu is not None else 0
+    on_gpu = vram if gpu is not None else None
+    took = round(seconds, 1) if known else None
+    sentence = _sentence(ram, on_gpu, took, gpu)
+    return Estimate(round(ram / GB, 1), None if on_gpu is None else round(on_gpu / GB, 1), took, sentence)
+
+
+def _ram_of_run(bundle: ModelBundle, load: Workload, runs: Sequence[Mapping[str, Any]], gpu: bool) -> int:
     measured = [run for run in runs if run.get("peak_bytes")]
     if measured:
         # What was measured then, and what the rule says of the difference.
-        ram = max(PROCESS_BYTES, measured[-1]["peak_bytes"] + _ram(load, gpu is not None) - measured[-1]["ram_bytes"])
-    vram = _vram(load, str(_option(options, "precision", "auto"))) if gpu is not None else None
-    passes = int(_option(options, "passes", 8)) if _option(options, "uncertainty", "none") != "none" else 1
-    seconds = _seconds(load, runs, passes)
-    sentence = _sentence(ram, vram, seconds, gpu)
-    return Estimate(round(ram / GB, 1), None if vram is None else round(vram / GB, 1), seconds, sentence)
+        return max(PROCESS_BYTES, measured[-1]["peak_bytes"] + _ram(load, gpu) - measured[-1]["ram_bytes"])
+    return _told(bundle) or _ram(load, gpu)
+
+
+def _passes(options: RunOptions | Mapping[str, Any] | None) -> int:
+    return int(_option(options, "passes", 8)) if _option(options, "uncertainty", "none") in ("flips", "dropout") else 1
 
 
 def record_run(

@@ -94,7 +94,8 @@ class UncertaintyAccumulator:
                 whole = self._mean.clone()
                 whole[(slice(None), *seen)] = answer[(slice(None), *seen)]
                 answer = whole
-            self._mean += (answer - self._mean) / (self.passes + 1)
+            # In place: the arrays may be as large as the image, once for each class.
+            self._mean.lerp_(answer, 1 / (self.passes + 1))
         if self._keeps_entropies:
             entropy = _entropy(answer, self.is_exclusive)
             self._entropies = entropy if self._entropies is None else self._entropies + entropy
@@ -149,9 +150,7 @@ def grid_volumes(
             winner, _ = strongest(probabilities)
             counts = torch.bincount(winner.flatten(), minlength=probabilities.shape[0])
             return {name: int(counts[channel]) * voxel_ml for name, channel in channels.items()}
-        return {
-            name: int((probabilities[channel] >= threshold).sum()) * voxel_ml for name, channel in channels.items()
-        }
+        return {name: int((probabilities[channel] >= threshold).sum()) * voxel_ml for name, channel in channels.items()}
 
     return measure
 
