@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from meddl.datasets.case import SPLITS, Split
 from meddl.datasets.image_digest import telling_parts
@@ -187,7 +188,7 @@ def _lot(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _torn(found: Mapping[str, str]) -> UsageError:
+def _torn(found: Mapping[Any, str]) -> UsageError:
     names = " and ".join(repr(name.lstrip("\0")) for name in list(found.values())[:2])
     return UsageError(
         f"The cases {names} are of one patient or have an image in common (perhaps by way of a third case), but are to "
