@@ -123,18 +123,30 @@ def with_overlaps(
 
 
 def unmapped(scheme: LabelScheme, facts: Sequence[CaseFacts]) -> tuple[str, ...]:
-    """Return the keys of the cases' structures of which the scheme says nothing."""
+    """Return the keys of the cases' structures that are in no place of the scheme."""
     known = {*scheme.dropped, *scheme.ignore, *(key for each in scheme.structures for key in each.sources)}
     return tuple(sorted(key for key in structure_sources(facts) if key not in known))
 
 
 def completed(scheme: LabelScheme, facts: Sequence[CaseFacts]) -> LabelScheme:
-    """Return the scheme with what it says nothing of among the dropped, and with the combinations there are.
+    """Return the scheme with a place for all that the cases have, and with the combinations there are.
 
-    For a scheme that the user made or that a dataset has, when cases come that it was not made for. No value changes,
-    but the ignore label's where new combinations come.
+    For a scheme that the user made or that a dataset has, when cases come that it was not made for. Coded segments of
+    which it says nothing go where it has their name as a source; the rest is dropped, which :func:`unmapped` tells
+    before. No value changes, but the ignore label's where new combinations come.
     """
-    known = replace(scheme, dropped=tuple(sorted({*scheme.dropped, *unmapped(scheme, facts)})))
+    sources = structure_sources(facts)
+    names = {key: sources[key].folded_names for key in unmapped(scheme, facts)}
+
+    def grown(keys: tuple[str, ...]) -> tuple[str, ...]:
+        found = [key for key in names if names[key] & set(keys)]
+        for key in found:
+            del names[key]
+        return tuple(sorted({*keys, *found}))
+
+    structures = tuple(replace(each, sources=grown(each.sources)) for each in scheme.structures)
+    ignore, left_out = grown(scheme.ignore), grown(scheme.dropped)
+    known = replace(scheme, structures=structures, ignore=ignore, dropped=tuple(sorted({*left_out, *names})))
     return check_scheme(with_combinations(known, facts))
 
 
