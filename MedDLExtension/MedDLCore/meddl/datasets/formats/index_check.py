@@ -1,0 +1,63 @@
+"""Does a list of cases say what is in the dataset?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .list_files import read_json
+
+Entries = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def index_problems(
+    root: Path, path: str, wanted: Mapping[str, Any], entries: Entries, lists: Mapping[str, str]
+) -> list[str]:
+    """Compare a JSON file of a dataset with what it should say, and return what is wrong with it.
+
+    It may list more cases than ``wanted`` does, which need not be of all cases, if their files are there.
+
+    Args:
+        wanted: what it should say.
+        entries: gives what is told of each case by its name, out of ``wanted`` and of the file.
+        lists: keys of the lists of cases, each with the key of its length, or "".
+    """
+    try:
+        there = read_json(root, path)
+    except ValueError as error:
+        return [str(error)]
+    try:
+        listed = entries(there)
+        lengths = {key: len(there[key]) for key in lists if key in wanted}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return [f"{path} is damaged: it does not list cases. Export the dataset again."]
+    found = []
+    for key, value in wanted.items():
+        if key not in lists and key not in lists.values() and there.get(key) != value:
+            found.append(f"{path} tells of other {key!r} than the dataset was made with.")
+    for key, count in lists.items():
+        if count and there.get(count) != lengths[key]:
+            found.append(f"{path} says that {count!r} is {there.get(count)!r}, but lists {lengths[key]} cases.")
+    known = entries(wanted)
+    for name, entry in known.items():
+        if name not in listed:
+            found.append(f"{name} is in the dataset, but {path} does not list it.")
+        elif listed[name] != entry:
+            found.append(f"{path} tells of {name} what is not so.")
+    for name in sorted(listed.keys() - known.keys()):
+        if any(not (root / file).is_file() for file in _files(listed[name])):
+            found.append(f"{path} lists {name}, whose files are not there.")
+    return found
+
+
+def _files(entry: Any) -> Iterator[str]:
+    """Yield all texts of an entry that name files."""
+    if isinstance(entry, str) and "/" in entry:
+        yield entry
+    elif isinstance(entry, Mapping):
+        for each in entry.values():
+            yield from _files(each)
+    elif isinstance(entry, list | tuple):
+        for each in entry:
+            yield from _files(each)
