@@ -76,7 +76,8 @@ class Manifest:
             **texts,
             "task": plan.task,
             "channels": [{"name": name, "modality": plan.modality.get(name, "")} for name in plan.channels],
-            "labels": plan.scheme.to_dict() if plan.scheme else None,
+            # What was dropped is no part of the dataset, and its names come from the cases.
+            "labels": replace(plan.scheme, dropped=()).to_dict() if plan.scheme else None,
             "classes": list(plan.classes),
             "options": options,
             "made_with": dict(self.made_with),

@@ -106,7 +106,7 @@ def made_from(planned: PlannedCase, facts: CaseFacts, plan: ExportPlan) -> str:
         "digest": [channel.digest for channel in facts.channels.values()],
         "label": facts.label_digest,
         "options": {**options.to_dict(), "split": None, "description": "", "license": "", "consent": "", "contact": ""},
-        "labels": plan.scheme.to_dict() if plan.scheme else None,
+        "labels": {**plan.scheme.to_dict(), "dropped": None} if plan.scheme else None,
         "classes": plan.classes,
         "case": [planned.name, planned.patient, planned.site, planned.split, planned.fold],
     }
@@ -170,16 +170,24 @@ def _channels(kept: Kept, left_out: dict[str, str], before: Manifest | None) -> 
 
 
 def _scheme(scheme: LabelScheme | None, overlaps: Overlaps, kept: Kept, before: Manifest | None) -> LabelScheme:
-    from meddl.datasets.scheme_editing import propose_scheme
+    from meddl.datasets.scheme_editing import completed
+    from meddl.datasets.scheme_proposal import propose_scheme
 
-    if before is not None and before.plan.scheme is not None:
-        if scheme is not None and scheme != before.plan.scheme:
+    facts = [fact for _, fact in kept]
+    if before is not None and (there := before.plan.scheme) is not None:
+        if scheme is not None and (scheme.structures, scheme.ignore) != (there.structures, there.ignore):
             raise UsageError(
                 "The dataset in this folder has other labels. Cases that are added get the same ones; for other labels "
                 "choose an empty folder."
             )
-        return before.plan.scheme
-    scheme = scheme or propose_scheme([fact for _, fact in kept], overlaps=overlaps)
+        scheme = completed(there, facts)
+        if scheme.ignore_value != there.ignore_value:
+            raise UsageError(
+                "The new cases have overlaps that none of the dataset had, for which the ignore label would have to "
+                "change. Export all cases together into an empty folder."
+            )
+    else:
+        scheme = completed(scheme, facts) if scheme else propose_scheme(facts, overlaps=overlaps)
     if not scheme.structures:
         raise UsageError("No structure is left to export. Keep at least one in the table of labels.")
     return scheme
@@ -231,10 +239,12 @@ def _numbered(
     sites = {case.site: known[case.id].site for case, _ in kept if case.id in known and case.site}
     if key is not None:
         patients |= {row.patient or row.case: row.dataset_patient for row in key.rows}
-    old = tuple(before.plan.cases) if before else ()
-    names = _names([case.id for case, _ in kept if case.id not in known], "case", is_public, [c.name for c in old])
-    _add_names(patients, (_patient(case) for case, _ in kept), "patient", is_public, [c.patient for c in old])
-    _add_names(sites, (case.site for case, _ in kept if case.site), "site", is_public, [c.site for c in old])
+    old = _there(before) if before else {}
+    names = _names(
+        [case.id for case, _ in kept if case.id not in known], "case", is_public, [each.name for each in old]
+    )
+    _add_names(patients, (_patient(case) for case, _ in kept), "patient", is_public, [each.patient for each in old])
+    _add_names(sites, (case.site for case, _ in kept if case.site), "site", is_public, [each.site for each in old])
     parts = _splits(kept, options, old, known, patients, sites, task, scheme, notes)
     planned = [each for left in there.values() for each in left]
     for case, fact in kept:
@@ -265,7 +275,7 @@ def _patient(case: Case) -> str:
 def _splits(
     kept: Kept,
     options: ExportOptions,
-    old: Sequence[PlannedCase],
+    old: Mapping[PlannedCase, tuple[str, ...]],
     known: Mapping[str, PlannedCase],
     patients: Mapping[str, str],
     sites: Mapping[str, str],
@@ -273,7 +283,7 @@ def _splits(
     scheme: LabelScheme | None,
     notes: list[str],
 ) -> dict[str, tuple[Split, int | None]]:
-    from meddl.datasets.splitting import SplitItem, assign_splits
+    from meddl.datasets.splitting import SplitItem, assign_splits, split_notes
 
     strata = _strata(task, scheme)
     items, fixed = [], {}
@@ -287,11 +297,24 @@ def _splits(
         elif not case.task:
             fixed[case.id] = ("test", None)
     numbers = {each.name for each in known.values()}
-    for each in old:  # cases of the dataset that were not collected again hold their patients where they are
+    for each, labels in old.items():  # cases that were not collected again hold their patients where they are
         if each.name not in numbers:
-            items.append(SplitItem(f"\0{each.name}", each.patient, each.site, (), each.digest))
+            items.append(SplitItem(f"\0{each.name}", each.patient, each.site, labels, each.digest))
             fixed[f"\0{each.name}"] = (each.split, each.fold)
-    return assign_splits(items, options.split, fixed)
+    parts = assign_splits(items, options.split, fixed)
+    notes += split_notes(items, options.split, parts)
+    return parts
+
+
+def _there(before: Manifest) -> dict[PlannedCase, tuple[str, ...]]:
+    """Return the cases of a dataset, each with what is labeled in it."""
+    labels = {}
+    for case in before.plan.cases:
+        record = before.records.get(case.name)
+        quality = record.facts.get("quality", {}) if record else {}
+        structures = (str(each["name"]) for each in quality.get("structures", ()) if each["voxels"])
+        labels[case] = tuple(sorted({*structures, *quality.get("classes", ()), *quality.get("boxes", ())}))
+    return labels
 
 
 def _strata(task: str, scheme: LabelScheme | None) -> Callable[[CaseFacts], tuple[str, ...]]:
@@ -316,4 +339,3 @@ def _check_same(before: ExportPlan, plan: ExportPlan) -> None:
             f"The dataset in this folder was made with another {different[0]}. Export with the same options, or choose "
             "an empty folder."
         )
-
