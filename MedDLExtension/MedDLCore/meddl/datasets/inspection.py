@@ -107,11 +107,12 @@ def _segmentation(
     """Return structures, overlaps, the fraction outside of the image, and how many values no segment describes."""
     if loaded.labels is None:
         return (), {}, 0.0, 0
-    from meddl.datasets.structure_keys import structure_key
+    from meddl.datasets.structure_keys import keys_within
 
     labels, segments = loaded.labels, loaded.segments
-    structures = inspect_structures(labels, segments, structure_key)
-    combinations = overlapping(labels, segments, structure_key)
+    key_of = keys_within(segments)
+    structures = inspect_structures(labels, segments, key_of)
+    combinations = overlapping(labels, segments, key_of)
     return structures, combinations, outside_fraction(labels, image), undescribed(labels, segments)
 
 
