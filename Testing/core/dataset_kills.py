@@ -35,9 +35,8 @@ def make_cases() -> list:
         labels[0, 3 : 8 + number, 4:9, 5:9] = 1
         labels[0, 9:12, 9:12, 9:12] = 2
         names = (Segment(1, "Liver", (1, 0, 0)), Segment(2, "Spleen", (0, 1, 0)))
-        cases.append(
-            Case(f"Doe {number}", images, SegmentationLabel(Volume(labels, affine), names), f"patient {number}")
-        )
+        label = SegmentationLabel(Volume(labels, affine), names)
+        cases.append(Case(f"Doe {number}", images, label, f"patient {number}"))
     return cases
 
 
@@ -83,7 +82,7 @@ def main(format_name: str, folder: Path, kills: int, seed: int) -> None:
             shutil.rmtree(output)
     in_child(lambda: export(output))
     problems += differences(whole, output)
-    print(json.dumps({"kills": killed, "completions": completed, "problems": problems}))
+    sys.stdout.write(json.dumps({"kills": killed, "completions": completed, "problems": problems}))
 
 
 def in_child(work: Callable[[], None], kill_after: float | None = None) -> int:
@@ -95,7 +94,7 @@ def in_child(work: Callable[[], None], kill_after: float | None = None) -> int:
             work()
             code = 0
         except BaseException as error:  # the child must never go on as its parent
-            print(repr(error), file=sys.stderr)
+            sys.stderr.write(f"{error!r}\n")
         finally:
             sys.stderr.flush()
             os._exit(code)
