@@ -28,21 +28,25 @@ class ImageFile:
         member: which file inside a scene (.mrb), by its path in there.
         transform: 4x4 in row order (16 numbers), RAS mm to RAS mm, that stands between the file and the world (a
             parent transform of a scene); () for none.
+        frame: which image of a 4-D file, from 0; None where there is only one.
+        nested: the files of the DICOM series lie in subfolders too.
     """
 
     path: Path
     series_uid: str | None = None
     member: str = ""
     transform: tuple[float, ...] = ()
+    frame: int | None = None
+    nested: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as a job's params carry it."""
-        return {"path": self.path, "series_uid": self.series_uid, "member": self.member, "transform": self.transform}
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ImageFile:
         """Return what :meth:`to_dict` described."""
-        return cls(Path(data["path"]), data["series_uid"], data["member"], tuple(data["transform"]))
+        return cls(**{**data, "path": Path(data["path"]), "transform": tuple(data["transform"])})
 
 
 ImageSource: TypeAlias = ImageFile | Volume

@@ -39,7 +39,11 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
         VolumeError: there is no image, there are several series, or the one there makes no gapless stack.
         UsageError: ``series_uid`` is not there.
     """
-    headers = dicom_headers(path, series_uid=series_uid)
+    return volume_of(dicom_headers(path, series_uid=series_uid))
+
+
+def volume_of(headers: list[Header]) -> Volume:
+    """Return the image that the files of one series make, see :func:`read_dicom`."""
     if is_flat_image(headers):
         if is_clip(headers[0]):
             raise VolumeError(
