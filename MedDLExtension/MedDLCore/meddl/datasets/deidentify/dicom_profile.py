@@ -87,6 +87,7 @@ def _check_kind(dataset: pydicom.Dataset) -> None:
 def _copy(dataset: pydicom.Dataset) -> pydicom.Dataset:
     """Return a deep copy that knows nothing of the file it came from: neither its path nor its preamble."""
     from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import UID
 
     meta = FileMetaDataset()
     old = getattr(dataset, "file_meta", None)
@@ -96,9 +97,8 @@ def _copy(dataset: pydicom.Dataset) -> pydicom.Dataset:
         syntax = {(True, True): "1.2.840.10008.1.2", (False, False): "1.2.840.10008.1.2.2"}.get(
             (bool(implicit), little is not False), "1.2.840.10008.1.2.1"
         )
-    meta.TransferSyntaxUID = syntax
+    meta.TransferSyntaxUID = UID(syntax)
     twin = FileDataset("", copy.deepcopy(dataset), preamble=bytes(128), file_meta=meta)
-    twin.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
     return twin
 
 

@@ -195,7 +195,8 @@ def _keeps_private(dataset: Dataset, element: DataElement, context: Pass) -> boo
 
 
 def _without_empty_private_blocks(dataset: Dataset) -> None:
-    used = {(tag.group, tag.element >> 8) for tag in dataset.keys() if tag.is_private and not tag.is_private_creator}
-    for tag in list(dataset.keys()):
+    tags = list(dataset.keys())
+    used = {(tag.group, tag.element >> 8) for tag in tags if tag.is_private and not tag.is_private_creator}
+    for tag in tags:
         if tag.is_private_creator and (tag.group, tag.element) not in used:
             del dataset[tag]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Set
 
 from .identifying import plain
-from .vocabulary import IMAGING, UNITS
+from .vocabulary import IMAGING, UNITS, words
 
 _LONG_NUMBERS = re.compile(
     r"""
@@ -29,31 +29,7 @@ _TOKEN = re.compile(r"[^\W_]+(?:\.\d+)?(?:\*)?")
 _NUMBER = re.compile(r"\d{1,2}(?:\.\d{1,3})?")
 _MEASURE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)([a-z]+)")
 _SETTING = re.compile(r"b\d{1,4}|[tpr]\d{1,2}|[bchij]\d{2}[a-z]|t[12](?:w|rho)?")
-_TITLES = frozenset(
-    [
-        "dr",
-        "dres",
-        "doctor",
-        "prof",
-        "mr",
-        "mrs",
-        "ms",
-        "miss",
-        "herr",
-        "frau",
-        "hr",
-        "fr",
-        "md",
-        "mme",
-        "mlle",
-        "sr",
-        "sra",
-        "dra",
-        "by",
-        "name",
-        "ref",
-    ]
-)
+_TITLES = words("dr dres doctor prof mr mrs ms miss herr frau hr fr md mme mlle sr sra dra by name ref")
 """After these words comes a name, even where it is also a word of imaging."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -96,7 +97,7 @@ def _is_telling(token: str) -> bool:
 def _holds(code: str, tokens: list[str], whole: str) -> bool:
     """Say whether a text has a code: a short one as a token by itself, a long one anywhere."""
     if len(code) < 6:
-        return code in tokens or any(code == a + b for a, b in zip(tokens, tokens[1:], strict=False))
+        return code in tokens or any(code == a + b for a, b in itertools.pairwise(tokens))
     return code in whole
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 SAFE: dict[tuple[int, str, int], str] = {
     # Philips PET: without them counts cannot be turned into activity.
     (0x7053, "Philips PET Private Group", 0x00): "DS",  # SUV factor
@@ -33,11 +35,11 @@ SAFE: dict[tuple[int, str, int], str] = {
 _DIRECTIONS = {"", "NONE", "DIRECTIONAL", "BIDIRECTIONAL", "ISOTROPIC", "P", "M", "S", "I", "O", "N", "R"}
 
 
-def is_safe(group: int, creator: str, offset: int, vr: str, value: object) -> bool:
+def is_safe(group: int, creator: str, offset: int, vr: str, value: Any) -> bool:
     """Say whether a private attribute may stay: the table has it, and it holds what the table says."""
     if SAFE.get((group, creator.strip(), offset)) != vr:
         return False
-    values = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
+    values = value if hasattr(value, "append") else [value]
     if vr == "CS":
         return all(str(each).strip() in _DIRECTIONS for each in values)
     try:

@@ -8,56 +8,24 @@ from typing import TYPE_CHECKING
 
 from . import attributes
 from .identifying import Identifiers, words_of
+from .vocabulary import words
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
-_WHO = frozenset(
-    [
-        "AccessionNumber",
-        "AdmissionID",
-        "CurrentPatientLocation",
-        "DeviceSerialNumber",
-        "FillerOrderNumberImagingServiceRequest",
-        "InstitutionAddress",
-        "InstitutionName",
-        "InstitutionalDepartmentName",
-        "InsurancePlanIdentification",
-        "IssuerOfPatientID",
-        "MedicalRecordLocator",
-        "MilitaryRank",
-        "OtherPatientIDs",
-        "PatientAddress",
-        "PatientID",
-        "PatientInstitutionResidence",
-        "PatientReligiousPreference",
-        "PatientTelecomInformation",
-        "PatientTelephoneNumbers",
-        "PerformedStationAETitle",
-        "PerformedStationName",
-        "PersonAddress",
-        "PersonTelephoneNumbers",
-        "PersonTelecomInformation",
-        "PlacerOrderNumberImagingServiceRequest",
-        "RegionOfResidence",
-        "RequestedProcedureID",
-        "RequestingService",
-        "ResponsibleOrganization",
-        "ScheduledProcedureStepID",
-        "ServiceEpisodeID",
-        "StationName",
-        "StudyID",
-        "PerformedProcedureStepID",
-        "ClinicalTrialSiteID",
-        "ClinicalTrialSiteName",
-        "ClinicalTrialSubjectID",
-        "ClinicalTrialSubjectReadingID",
-        "PatientBirthDate",
-        "OrderCallbackPhoneNumber",
-        "HumanPerformerOrganization",
-        "ReferringPhysicianAddress",
-        "ReferringPhysicianTelephoneNumbers",
-    ]
+_WHO = words(
+    """
+    AccessionNumber AdmissionID ClinicalTrialSiteID ClinicalTrialSiteName ClinicalTrialSubjectID
+    ClinicalTrialSubjectReadingID CurrentPatientLocation DeviceSerialNumber FillerOrderNumberImagingServiceRequest
+    HumanPerformerOrganization InstitutionAddress InstitutionName InstitutionalDepartmentName
+    InsurancePlanIdentification IssuerOfPatientID MedicalRecordLocator MilitaryRank OrderCallbackPhoneNumber
+    OtherPatientIDs PatientAddress PatientBirthDate PatientID PatientInstitutionResidence
+    PatientReligiousPreference PatientTelecomInformation PatientTelephoneNumbers PerformedProcedureStepID
+    PerformedStationAETitle PerformedStationName PersonAddress PersonTelecomInformation PersonTelephoneNumbers
+    PlacerOrderNumberImagingServiceRequest ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers
+    RegionOfResidence RequestedProcedureID RequestingService ResponsibleOrganization ScheduledProcedureStepID
+    ServiceEpisodeID StationName StudyID
+    """
 )
 _DAYS = ("PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 
