@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
 import slicer.util
-from meddl.datasets.case import KINDS, Case, ClassLabel, ImageSource, Label
+import vtk
+from meddl.datasets.case import (
+    KINDS,
+    BoxesLabel,
+    Case,
+    ClassLabel,
+    ImageFile,
+    ImageSource,
+    Label,
+    LandmarksLabel,
+    SegmentationLabel,
+    TargetLabel,
+)
 from meddl.errors import MedDLError, VolumeError
 
 from meddl_slicer import export_labels, nodes
@@ -110,6 +123,31 @@ def case_of(row: CaseRow) -> Case:
     return Case(row.name, images, label, row.patient, row.study, row.site, row.split, notes)
 
 
+def planned_case(row: CaseRow) -> Case:
+    """Return the row as planning takes it, which asks for no voxels: names, people, parts and kinds only."""
+    nothing = ImageFile(Path("scene"))
+    images = {channel: image if isinstance(image, ImageFile) else nothing for channel, image in row.images.items()}
+    label = row.label
+    if isinstance(label, SceneLabel):
+        label = _EMPTY_LABELS[label.task](nothing)
+    return Case(row.name, images, label, row.patient, row.study, row.site, row.split, row.notes)
+
+
+def signature(row: CaseRow) -> tuple[Any, ...]:
+    """Return what tells whether the voxels or the place of anything that a row is made of have changed."""
+    told: list[Any] = [tuple(row.images)]
+    for image in row.images.values():
+        told.append(_signature(image))
+    label = row.label
+    if isinstance(label, SceneLabel):
+        told.append((label.task, *(_signature(node) for node in label.nodes)))
+    elif isinstance(label, ClassLabel):
+        told.append(label.names)
+    else:
+        told.append(_signature(getattr(label, "source", None)))
+    return tuple(told)
+
+
 def row_of(case: Case) -> CaseRow:
     """Return a case that was collected from files as a row."""
     return CaseRow(
@@ -169,6 +207,57 @@ def unique_names(rows: Sequence[CaseRow], taken: Sequence[str] = ()) -> list[Cas
 def channels_of(rows: Sequence[CaseRow]) -> list[str]:
     """Return the names of all channels, in the order in which they come up."""
     return list(dict.fromkeys(channel for row in rows for channel in row.images))
+
+
+def _signature(source: Any) -> Any:
+    if isinstance(source, slicer.vtkMRMLNode):
+        return _node_signature(source)
+    path = getattr(source, "path", None)
+    if path is None:
+        return id(source)
+    try:
+        told = path.stat()
+    except OSError:
+        return (source, None)
+    return (source, told.st_mtime_ns, told.st_size)
+
+
+def _node_signature(node: slicer.vtkMRMLNode) -> Any:
+    if node.GetScene() is None:
+        return (id(node), "gone")
+    matrix = vtk.vtkMatrix4x4()
+    parent = node.GetParentTransformNode()
+    if parent is not None and parent.IsTransformToWorldLinear():
+        parent.GetMatrixTransformToWorld(matrix)
+    place = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
+    if isinstance(node, slicer.vtkMRMLVolumeNode):
+        node.GetIJKToRASMatrix(matrix)
+        place += tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
+        image = node.GetImageData()
+        return (node.GetID(), image.GetMTime() if image is not None else 0, place)
+    if node.IsA("vtkMRMLSegmentationNode"):
+        # Not the times of the segmentation itself: it is changed by being looked at, for instance in 3D.
+        segmentation = node.GetSegmentation()
+        segments = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+        told = tuple(
+            (one.GetName(), one.GetTerminology(), tuple(one.GetColor()), one.GetLabelValue(), _data_time(one))
+            for one in segments
+        )
+        return (node.GetID(), told, place)
+    return (node.GetID(), node.GetMTime(), place)
+
+
+def _data_time(segment: Any) -> int:
+    data = segment.GetRepresentation(export_labels.BINARY)
+    return data.GetMTime() if data is not None else 0
+
+
+_EMPTY_LABELS: dict[str, Callable[[ImageFile], Label]] = {
+    "segmentation": SegmentationLabel,
+    "detection": lambda _nothing: BoxesLabel(()),
+    "landmarks": lambda _nothing: LandmarksLabel(()),
+    "reconstruction": TargetLabel,
+}
 
 
 def message_of(error: Exception) -> str:

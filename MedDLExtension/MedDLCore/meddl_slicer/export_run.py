@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from meddl.errors import JobCancelled, MedDLError
 
 if TYPE_CHECKING:
-    from meddl.jobs import Job
+    from meddl.jobs import Job, JobRunner
 
     from meddl_slicer.job_panel import JobPanel
 
@@ -44,7 +44,7 @@ class JobChain:
         self._jobPanel = jobPanel
         self._steps: list[Step] = []
         self._index = 0
-        self._total = 1.0
+        self._begin, self._scale = 0.0, 1.0
         self._onFinished: Callable[[MedDLError | None], None] | None = None
 
     @property
@@ -52,8 +52,16 @@ class JobChain:
         """Whether steps are under way."""
         return self._onFinished is not None
 
-    def run(self, steps: Sequence[Step], onFinished: Callable[[MedDLError | None], None]) -> None:
+    def run(
+        self,
+        steps: Sequence[Step],
+        onFinished: Callable[[MedDLError | None], None],
+        part: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
         """Run all steps; ``onFinished`` is called once with the error that ended the chain, or None.
+
+        Args:
+            part: where the bar is when the first step begins and when the last one ends, 0 to 1.
 
         Raises:
             RuntimeError: the job panel is at work already.
@@ -61,7 +69,9 @@ class JobChain:
         if self.isRunning or self._jobPanel.isRunning:
             raise RuntimeError("One thing at a time: this panel is at work already.")
         self._steps, self._index, self._onFinished = list(steps), 0, onFinished
-        self._total = sum(step.weight for step in self._steps) or 1.0
+        total = sum(step.weight for step in self._steps) or 1.0
+        self._scale = (part[1] - part[0]) / total
+        self._begin = part[0]
         self._next()
 
     def abandon(self) -> None:
@@ -74,7 +84,7 @@ class JobChain:
         while self._index < len(self._steps):
             step = self._steps[self._index]
             before = sum(one.weight for one in self._steps[: self._index])
-            part = (before / self._total, (before + step.weight) / self._total)
+            part = (self._begin + before * self._scale, self._begin + (before + step.weight) * self._scale)
             try:
                 task, params = step.make()
             except MedDLError as error:
@@ -111,3 +121,28 @@ class JobChain:
         onFinished, self._steps, self._onFinished = self._onFinished, [], None
         if onFinished is not None:
             onFinished(error)
+
+
+def run_all(runner: JobRunner, steps: Sequence[Step], onProgress: Callable[[float, str], None] | None = None) -> None:
+    """Run all steps and wait for each: for scripts, where nobody has to be kept up to date.
+
+    Raises:
+        MedDLError: a step failed without which the others make no sense.
+    """
+    total = sum(step.weight for step in steps) or 1.0
+    before = 0.0
+    for step in steps:
+        if onProgress is not None:
+            onProgress(before / total, step.what)
+        try:
+            task, params = step.make()
+            result = runner.submit(task, params).wait()
+        except JobCancelled:
+            raise
+        except MedDLError as error:
+            if step.failed is None:
+                raise
+            step.failed(error)
+        else:
+            step.done(result)
+        before += step.weight

@@ -18,6 +18,7 @@ from meddl_slicer.export_suggestions import home_of
 from meddl_slicer.i18n import tr as _
 
 _SHORTEST_NAME = 3
+_PATH = "a path"
 
 
 def to_text(rows: Sequence[CaseRow]) -> tuple[str, list[slicer.vtkMRMLNode]]:
@@ -134,7 +135,7 @@ def _without_people(row: CaseRow) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """Return plain data as JSON holds it."""
     if isinstance(value, Path):
-        return {"path": str(value)}
+        return {_PATH: str(value)}
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -144,5 +145,5 @@ def _plain(value: Any) -> Any:
 
 def _pathlike(value: Any) -> Any:
     if isinstance(value, dict):
-        return Path(value["path"]) if set(value) == {"path"} else {key: _pathlike(one) for key, one in value.items()}
+        return Path(value[_PATH]) if set(value) == {_PATH} else {key: _pathlike(one) for key, one in value.items()}
     return [_pathlike(one) for one in value] if isinstance(value, list) else value
