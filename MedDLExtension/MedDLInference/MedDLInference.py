@@ -2,10 +2,11 @@
 
 import logging
 
+import qt
 import slicer
 import vtk
 from MedDLInferenceLib.logic import MedDLInferenceLogic
-from MedDLInferenceLib.parameters import OUTPUTS, options_dict
+from MedDLInferenceLib.parameters import OUTPUTS, Uncertainty, options_dict
 from MedDLInferenceLib.sample_data import registerSampleData
 from MedDLInferenceLib.self_test import MedDLInferenceTest  # noqa: F401  (Slicer looks for it here)
 from slicer.i18n import tr as _
@@ -345,11 +346,21 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # What the panel shows
 
     def _options(self):
-        return options_dict(self._parameterNode.options, self.ensemble.isOn)
+        options = options_dict(self._parameterNode.options, self.ensemble.isOn)
+        # The box that is ticked may be hidden, since the model knows no mirroring.
+        options["mirror"] = options["mirror"] and self._canMirror()
+        return options
+
+    def _canMirror(self):
+        return any(model.canMirror for model in self.ensemble.choices())
 
     def _whatIsMissing(self):
         """Return what keeps Apply from working, each as a few words; empty when all is there."""
-        return self.inputs.missing() + self.modelSection.missing() + self.ensemble.missing()
+        found = self.inputs.missing() + self.modelSection.missing() + self.ensemble.missing()
+        model = self.models.currentModel()
+        if self._parameterNode and model is not None and self._options()["uncertainty"] == "folds" and model.folds < 2:
+            found.append(_("another way to estimate the uncertainty (the model has no folds)"))
+        return found
 
     def _updateGUI(self, caller=None, event=None):
         parameters = self._parameterNode
@@ -424,6 +435,10 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.passesSpinBox,
         ):
             widget.visible = canDoubt
+        self.ui.mirrorCheckBox.visible = self._canMirror()
+        folds = [choice.value for choice in Uncertainty].index(Uncertainty.FOLDS.value)
+        hasFolds = self.models.currentModel() is not None and self.models.currentModel().folds > 1
+        self.ui.uncertaintyComboBox.setItemData(folds, None if hasFolds else 0, qt.Qt.UserRole - 1)  # may be chosen
 
 
 _OUTPUT_ROWS = {

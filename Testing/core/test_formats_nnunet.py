@@ -376,9 +376,8 @@ CASES: dict[str, dict[str, Any]] = {
 def test_the_labels_are_those_of_nnunets_own_predictor(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
     from meddl.inference import Predictor
-    from meddl.inference.nnunet import NnUNetStage
+    from meddl.inference.options import RunOptions
 
     facts = CASES[case]
     channels, dimensions, mirror = facts.get("channels", 1), facts.get("dimensions", 3), facts.get("mirror", False)
@@ -392,10 +391,7 @@ def test_the_labels_are_those_of_nnunets_own_predictor(
     axes = tuple(range(dimensions))
     root = write_folder(tmp_path / "results", plans, dataset, weights, mirror=axes)
     volume = image(channels, facts.get("shape", (30, 28, 16)), facts.get("affine"))
-    predictor = Predictor(ModelBundle.open(root), "cpu")
-    if mirror:
-        stage = NnUNetStage(predictor.bundle, torch.device("cpu"), mirror=True)  # type: ignore[arg-type]
-        predictor._task._fine, predictor._task.stages = stage, (stage,)  # type: ignore[attr-defined]
+    predictor = Predictor(ModelBundle.open(root), RunOptions(device="cpu", mirror=mirror))
     layers = predictor.predict(volume).labels.array
     ours = layers[0].copy()
     for layer, label in zip(layers[1:], (2,), strict=False):
@@ -411,17 +407,13 @@ def test_an_image_turned_before_reading_gets_the_turned_labels(tmp_path: Path) -
     from meddl.inference import Predictor
 
     plans = tiny_nnunet.plans(image_reader_writer="NibabelIOWithReorient")
-    root = write_folder(
-        tmp_path / "results", plans, tiny_nnunet.dataset(), tiny_nnunet.random_weights(plans, 1, 3)
-    )
+    root = write_folder(tmp_path / "results", plans, tiny_nnunet.dataset(), tiny_nnunet.random_weights(plans, 1, 3))
     predictor = Predictor(ModelBundle.open(root), "cpu")
     volume = image(affine=np.diag([1.0, 1.1, 2.5, 1]))
     expected = predictor.predict(volume).labels.array
     # The same voxels in the same places, stored with other axes first and the other way round.
     stored = np.flip(volume.array.transpose(0, 3, 1, 2), 2)
-    affine = np.array(
-        [[0, -1.0, 0, 29.0], [0, 0, 1.1, 0], [2.5, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64
-    )
+    affine = np.array([[0, -1.0, 0, 29.0], [0, 0, 1.1, 0], [2.5, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
     answer = predictor.predict(Volume(np.ascontiguousarray(stored), affine)).labels.array
     assert np.array_equal(np.flip(answer, 2).transpose(0, 2, 3, 1), expected)
 
@@ -440,6 +432,97 @@ def test_uncertainty_flips_only_where_training_did(tmp_path: Path) -> None:
     assert prediction.provenance["parameters"]["flip_axes"] == [1]
     assert prediction.probabilities.channels == 2
     assert prediction.uncertainty.passes == 2
+
+
+@needs_nnunet
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_folds_tell_how_sure_the_model_is(regions: bool, mirror: bool, tmp_path: Path) -> None:
+    from meddl.inference import Predictor
+    from meddl.inference.options import RunOptions
+
+    plans, dataset = tiny_nnunet.plans(), tiny_nnunet.dataset(**(REGIONS if regions else {}))
+    weights = tiny_nnunet.random_weights(plans, 1, 2 if regions else 3, 3)
+    root = write_folder(tmp_path / "results", plans, dataset, weights, mirror=(0, 1))
+    plain = RunOptions(device="cpu", mirror=mirror)
+    predictor = Predictor(ModelBundle.open(root), plain)
+    expected = predictor.predict(image())
+    single = [
+        Predictor(ModelBundle.open(write_folder(tmp_path / f"fold {number}", plans, dataset, [each], mirror=(0, 1))),
+                  plain).predict(image())
+        for number, each in enumerate(weights)
+    ]  # fmt: skip
+    options = RunOptions(device="cpu", mirror=mirror, uncertainty="folds", probabilities=True)
+    told = predictor.predict(image(), options=options)
+    assert np.array_equal(told.labels.array, expected.labels.array), "asking how sure it is changes nothing"
+    assert (told.uncertainty.method, told.uncertainty.passes) == ("ensemble", 3)
+    assert "Over 3 folds" in told.uncertainty.sentence
+    for name, (low, high) in told.uncertainty.intervals.items():
+        volumes = [each.volumes_ml[name] for each in single]
+        assert (low, high) == (pytest.approx(min(volumes), abs=1e-3), pytest.approx(max(volumes), abs=1e-3))
+    entropy = told.uncertainty.entropy.array
+    assert entropy.shape == (1, 30, 28, 16) and entropy.min() >= 0 and 0.1 < entropy.max() <= 1
+    again = predictor.predict(image())
+    assert np.array_equal(again.labels.array, expected.labels.array), "afterwards all folds answer again"
+    assert told.provenance["execution"]["windows"] == again.provenance["execution"]["windows"] > 1
+
+
+@needs_nnunet
+def test_mirroring_is_a_choice_and_stands_in_the_record(tmp_path: Path) -> None:
+    from meddl.inference import Predictor
+    from meddl.inference.options import RunOptions
+
+    plans = tiny_nnunet.plans()
+    weights = tiny_nnunet.random_weights(plans, 1, 3)
+    root = write_folder(tmp_path / "results", plans, tiny_nnunet.dataset(), weights, mirror=(0, 2))
+    answers = [
+        Predictor(ModelBundle.open(root), RunOptions(device="cpu", mirror=mirror)).predict(image())
+        for mirror in (False, True)
+    ]
+    assert not np.array_equal(answers[0].labels.array, answers[1].labels.array)
+    assert "mirrored_axes" not in answers[0].provenance["parameters"]
+    assert answers[1].provenance["parameters"]["mirrored_axes"] == [0, 2]
+
+
+@needs_nnunet
+def test_folds_and_mirroring_on_a_real_head_by_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An oblique T1, shrunk; nnU-Net's own labels of it are known from the plain run with the same mirroring."""
+    import realdata
+    from meddl.cli import main
+    from meddl.volume import read_volume, write_volume
+
+    whole = read_volume(realdata.head())
+    affine = whole.affine.copy()
+    affine[:3, :3] *= 8
+    head = Volume(np.ascontiguousarray(whole.array[:, ::8, ::8, ::8]), affine)
+    write_volume(head, tmp_path / "head.nrrd")
+    plans = tiny_nnunet.plans(configuration={"spacing": [9.0, 9.0, 9.0]})
+    weights = tiny_nnunet.random_weights(plans, 1, 3, 3)
+    root = write_folder(tmp_path / "results", plans, tiny_nnunet.dataset(), weights, mirror=(0, 1, 2))
+    words = ["infer", "--model", str(root), "--input", str(tmp_path / "head.nrrd"), "--device", "cpu", "--mirror"]
+    report = tmp_path / "told.json"
+    assert main([*words, "--output", str(tmp_path / "plain.nrrd")]) == 0
+    assert (
+        main([*words, "--output", str(tmp_path / "told.nrrd"), "--uncertainty", "folds", "--report", str(report)]) == 0
+    )
+    plain, told = (read_volume(tmp_path / f"{name}.nrrd").array for name in ("plain", "told"))
+    assert len(np.unique(plain)) > 1 and np.array_equal(plain, told)
+    facts = json.loads(report.read_text())
+    assert "Over 3 folds" in json.dumps(facts) and '"mirrored_axes": [0, 1, 2]' in json.dumps(facts)
+    assert "Over 3 folds" in capsys.readouterr().out
+
+
+@needs_nnunet
+def test_a_model_of_one_fold_has_none_to_compare(tmp_path: Path) -> None:
+    from meddl.inference import Predictor
+    from meddl.inference.options import RunOptions
+
+    plans = tiny_nnunet.plans()
+    root = write_folder(tmp_path / "a", plans, tiny_nnunet.dataset(), tiny_nnunet.random_weights(plans, 1, 3))
+    with pytest.raises(ModelError, match="has no folds to compare"):
+        Predictor(ModelBundle.open(root), RunOptions(device="cpu", uncertainty="folds")).predict(image())
 
 
 @needs_nnunet

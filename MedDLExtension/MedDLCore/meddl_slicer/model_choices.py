@@ -57,6 +57,16 @@ class ModelChoice:
         return self.bundle is not None and self.bundle.sequence_axis == "frames"
 
     @property
+    def folds(self) -> int:
+        """How many networks it consists of, trained on different parts of the same data."""
+        return max(1, len(getattr(self.bundle, "folds", ())))
+
+    @property
+    def canMirror(self) -> bool:
+        """Whether it can look at mirrored copies of the image, as nnU-Net does."""
+        return self.bundle is not None and self.bundle.format == "nnunet"
+
+    @property
     def missingPackages(self) -> tuple[str, ...]:
         """Optional Python packages it takes that are not installed."""
         from meddl_slicer import packages

@@ -109,6 +109,7 @@ class BatchSection:
             line.addCurrentPathToHistory()
         cases, output = self._path(self.ui.batchCasesPathLineEdit), self._path(self.ui.batchOutputPathLineEdit)
         options = self._options()
+        options["mirror"] = options["mirror"] and any(self._choices[model].canMirror for model in self.models())
         if self.isEnsemble:
             options["uncertainty"] = "none"  # they tell it by how far they differ
         task, params = batch_run.job(cases, self.models(), output, options, self.isEnsemble)

@@ -24,12 +24,14 @@ class Uncertainty(Enum):
     NONE = "none"
     FLIPS = "flips"
     DROPOUT = "dropout"
+    FOLDS = "folds"
 
     def label(self):
         return {
             "none": _("Do not estimate"),
             "flips": _("Flips and shifts of the image"),
             "dropout": _("Dropout in the network"),
+            "folds": _("Folds of the model (nnU-Net)"),
         }[self.value]
 
 
@@ -72,6 +74,7 @@ class MedDLInferenceOptions:
     difference: bool = False
     precision: Precision = Precision.AUTO
     engine: Engine = Engine.AUTO
+    mirror: bool = False
 
 
 @parameterNodeWrapper
@@ -127,4 +130,5 @@ def options_dict(options, ensemble=False):
         "difference": options.difference,
         "precision": options.precision.value,
         "engine": options.engine.value,
+        "mirror": options.mirror,
     }

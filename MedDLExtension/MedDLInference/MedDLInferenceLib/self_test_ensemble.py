@@ -134,7 +134,43 @@ class EnsembleTests:
         self.assertIn("1 done", widget.ui.batchSummaryLabel.text, widget.ui.statusLabel.text)
         self.assertTrue((self.folder / "results" / "ensemble" / "first.seg.nrrd").is_file())
 
+    def test_mirroringAndFoldsAreForModelsThatHaveThem(self):
+        widget = self.makeReadyWidget()
+        self.assertTrue(widget.ui.mirrorCheckBox.isHidden())
+        widget._parameterNode.options.mirror = True
+        self.assertFalse(widget._options()["mirror"])  # a box that is not shown does nothing
+        threshold = widget._parameterNode.model
+        widget._parameterNode.model = self.makeFolds(3)
+        self.assertFalse(widget.ui.mirrorCheckBox.isHidden())
+        self.assertTrue(widget._options()["mirror"])
+        labels = [widget.ui.uncertaintyComboBox.itemText(at) for at in range(widget.ui.uncertaintyComboBox.count)]
+        widget.ui.uncertaintyComboBox.setCurrentIndex(labels.index("Folds of the model (nnU-Net)"))
+        self.assertEqual(widget._options()["uncertainty"], "folds")
+        self.assertNotIn("folds", widget.ui.applyButton.toolTip)
+        for model in (threshold, self.makeFolds(1)):
+            widget._parameterNode.model = model
+            self.assertIn("the model has no folds", widget.ui.applyButton.toolTip)
+            self.assertFalse(widget.ui.applyButton.enabled)
+
     # What they are made of
+
+    def makeFolds(self, count):
+        """Return where the description of an nnU-Net with so many folds is; its networks are empty files."""
+        import json
+
+        folder = self.folder / f"folds{count}" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+        for fold in range(count):
+            (folder / f"fold_{fold}").mkdir(parents=True)
+            (folder / f"fold_{fold}" / "checkpoint_final.pth").write_bytes(b"")
+        dataset = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "Brain": 1}, "file_ending": ".nii.gz"}
+        plans = {
+            "dataset_name": "Dataset001_Brains",
+            "plans_name": "nnUNetPlans",
+            "configurations": {"3d_fullres": {"patch_size": [8, 8, 8], "spacing": [1.0, 1.0, 1.0]}},
+        }
+        (folder / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
+        (folder / "plans.json").write_text(json.dumps(plans), encoding="utf-8")
+        return str(folder)
 
     def makeEnsembleWidget(self, *thresholds):
         """Return a panel with a volume, its first model chosen, and the ids of models with these thresholds."""

@@ -58,11 +58,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     run_it.add_argument("--precision", default="auto", metavar="P", help="auto, float32, bfloat16 or float16")
     run_it.add_argument("--engine", default="auto", metavar="E", help="auto, torch or openvino")
-    run_it.add_argument("--uncertainty", default="none", metavar="HOW", help="none, flips or dropout")
+    run_it.add_argument("--uncertainty", default="none", metavar="HOW", help="none, flips, dropout or folds")
     run_it.add_argument("--passes", type=int, default=8, metavar="N", help="answers the uncertainty is made of")
     run_it.add_argument("--probabilities", action="store_true", help="write each structure's probability map too")
     run_it.add_argument("--difference", action="store_true", help="write a reconstruction minus its image too")
     run_it.add_argument("--no-skip-air", action="store_true", help="look at windows that hold only air, too")
+    run_it.add_argument("--mirror", action="store_true", help="nnU-Net models: look at mirrored copies as well")
     run_it.add_argument("--seed", type=int, default=0, metavar="N", help="of what is random")
     spread = parser.add_argument_group("a batch over several machines")
     spread.add_argument("--workers", metavar="ADDRESS", help="of a dask scheduler, for instance tls://cluster:8786")
@@ -93,7 +94,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
     return RunOptions(
         device=options.device, precision=options.precision, engine=options.engine, uncertainty=options.uncertainty,
         passes=options.passes, probabilities=options.probabilities, skip_air=not options.no_skip_air,
-        difference=options.difference, seed=options.seed,
+        difference=options.difference, seed=options.seed, mirror=options.mirror,
     )  # fmt: skip
 
 

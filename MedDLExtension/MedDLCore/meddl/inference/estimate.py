@@ -75,7 +75,7 @@ def estimate_joined(
         ram = max(ram, _ram_of_run(bundle, load, runs, gpu is not None))
         if gpu is not None:
             vram = max(vram, _vram(load, str(_option(options, "precision", "auto"))))
-        took = _seconds(load, runs, _passes(options))
+        took = _seconds(load, runs, _passes(bundle, options))
         known, seconds = known and took is not None, seconds + (took or 0.0)
     if len(bundles) > 1:
         # All networks are loaded; the maps of one model and their mean are there in full.
@@ -96,8 +96,14 @@ def _ram_of_run(bundle: ModelBundle, load: Workload, runs: Sequence[Mapping[str,
     return _told(bundle) or _ram(load, gpu)
 
 
-def _passes(options: RunOptions | Mapping[str, Any] | None) -> int:
-    return int(_option(options, "passes", 8)) if _option(options, "uncertainty", "none") in ("flips", "dropout") else 1
+def _passes(bundle: ModelBundle, options: RunOptions | Mapping[str, Any] | None) -> int:
+    """Return how often each window is looked at. Folds are asked one by one, which takes as long as all at once."""
+    repeated = _option(options, "uncertainty", "none") in ("flips", "dropout")
+    passes = int(_option(options, "passes", 8)) if repeated else 1
+    if bundle.format == "nnunet" and _option(options, "mirror", False):
+        axes = getattr(bundle, "flip_axes", None)  # known once the checkpoints were loaded; usually all of them
+        passes *= 2 ** (3 if axes is None else len(axes))
+    return passes
 
 
 def record_run(

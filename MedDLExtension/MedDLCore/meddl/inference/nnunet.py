@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,14 +42,12 @@ _REORIENTING = ("NibabelIOWithReorient", "SimpleITKIOWithReorient")
 class NnUNetStage(Stage):
     """An nnU-Net with all its folds, loaded once and run on many images.
 
-    Several folds answer with the mean of their logits.
+    Several folds answer with the mean of their logits, or one by one (:meth:`ask_fold`).
 
     Args:
         bundle: the result folder.
         device: where it runs.
-        options: engine, precision and what else matters when a network is loaded.
-        mirror: run on mirrored copies of the image as well, along the axes that training allowed, and take the mean, as
-            nnU-Net does by itself: 2 to 8 times the time for a slightly better answer.
+        options: engine, precision, mirroring and what else matters when a network is loaded.
         random_weights: leave the checkpoints alone.
 
     Raises:
@@ -62,10 +60,10 @@ class NnUNetStage(Stage):
         device: torch.device,
         options: RunOptions | None = None,
         *,
-        mirror: bool = False,
         random_weights: bool = False,
     ) -> None:
         require_package()
+        self._options = options or RunOptions()
         self.bundle = bundle
         self._nnunet = bundle
         self._device = device
@@ -80,19 +78,42 @@ class NnUNetStage(Stage):
         self._window = tuple(int(edge) for edge in self._manager.patch_size)
         self.mirror_axes = folds[0].mirror_axes if folds else ()
         bundle.flip_axes = self.mirror_axes if len(self._window) == 3 else tuple(axis + 1 for axis in self.mirror_axes)
-        self.network = self._load(folds, self.mirror_axes if mirror else ())
+        self._networks = self._load(folds, self.mirror_axes if self._options.mirror else ())
+        self.network = self._networks[0] if len(self._networks) == 1 else mean_of(self._networks).eval()
         self.post = _NnUNetPostprocessing((), "pred", regions=bundle.labels.overlapping)
         flat = len(self._window) == 2
-        rule = WindowRule(
+        self._rule = WindowRule(
             roi=(1, *self._window) if flat else self._window,
             overlap=(0.0, OVERLAP, OVERLAP) if flat else (OVERLAP,) * 3,
             mode="nnunet",
             slice_axis=0 if flat else None,
             even=True,
         )
-        self.executor = Executor(
-            self.network, device, options or RunOptions(), inferer=rule, digest=f"{bundle.digest}-{mirror}"
-        )
+        self._whole = self._executor(self.network, "")
+        self._alone: dict[int, Executor] = {}
+        self.executor = self._whole
+
+    def begin(self, on_tell: Callable[[str], None]) -> None:
+        self.executor = self._whole
+        super().begin(on_tell)
+
+    @property
+    def folds(self) -> int:
+        return len(self._networks)
+
+    @property
+    def mirrored_axes(self) -> tuple[int, ...]:
+        return self.mirror_axes if self._options.mirror else ()
+
+    def ask_fold(self, number: int) -> None:
+        if number not in self._alone:
+            self._alone[number] = self._executor(self._networks[number], f"-fold {number}")
+        self._alone[number].on_tell = self.executor.on_tell
+        self.executor = self._alone[number]
+
+    def _executor(self, network: Any, part: str) -> Executor:
+        digest = f"{self.bundle.digest}-{self._options.mirror}{part}"
+        return Executor(network, self._device, self._options, inferer=self._rule, digest=digest)
 
     @cached_property
     def flat(self) -> bool:
@@ -173,22 +194,19 @@ class NnUNetStage(Stage):
         wanted = [float(each) for each in self._manager.spacing]
         wanted = wanted if len(wanted) == 3 else [spacing[0], *wanted]
         order = [int(axis) for axis in self._plans.transpose_forward]
-        sizes = [
-            data.shape[1 + axis] * old / new for axis, old, new in zip(order, spacing, wanted, strict=True)
-        ]
+        sizes = [data.shape[1 + axis] * old / new for axis, old, new in zip(order, spacing, wanted, strict=True)]
         if data.shape[0] * math.prod(sizes) > MAX_VOXELS:
             shown = " x ".join(str(round(size)) for size in sizes)
             raise ModelError(f"At this model's spacing the image would have {shown} voxels, too many. Crop it.")
 
-    def _load(self, folds: Sequence[Checkpoint], mirror_axes: tuple[int, ...]) -> Any:
-        networks = []
+    def _load(self, folds: Sequence[Checkpoint], mirror_axes: tuple[int, ...]) -> list[Any]:
+        networks: list[Any] = []
         for fold in folds or (None,):
             network = build_network(self._manager, len(self._nnunet.channel_names), self._nnunet.labels.heads)
             if fold is not None:
                 self._fill(network, fold)
-            networks.append(network)
-        network = networks[0] if len(networks) == 1 else mean_of(networks)
-        return (mirrored(network, mirror_axes) if mirror_axes else network).to(self._device).eval()
+            networks.append((mirrored(network, mirror_axes) if mirror_axes else network).to(self._device).eval())
+        return networks
 
     def _fill(self, network: Any, fold: Checkpoint) -> None:
         try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOADING_OPTIONS = ("device", "precision", "engine", "skip_air")
+LOADING_OPTIONS = ("device", "precision", "engine", "skip_air", "mirror")
 """What a predictor is made for; the other options may change from run to run."""
 
 
@@ -113,7 +113,7 @@ class Predictor:
                 in the provenance says so.
             frames: for models that read a sequence of time frames: the frames after the first, with the same channels.
             reference: for reconstruction, what the answer should look like: its quality is told against it.
-            options: other ones than the predictor was made with; device, precision, engine and skip_air stay.
+            options: other ones than the predictor was made with; device, precision, engine, skip_air and mirror stay.
             progress: called with the fraction of the work done (0 to 1) and one line of text.
             cancelled: asked between windows.
             log: called with one line when something has to be given up for lack of memory.
@@ -130,7 +130,12 @@ class Predictor:
         chosen = replace(chosen, **{name: getattr(self.options, name) for name in LOADING_OPTIONS})
         run = Run(chosen, progress or silent, cancelled or never, log or unlogged)
         for stage in self._task.stages:
-            stage.executor.on_tell = run.warn
+            stage.begin(run.warn)
+        if chosen.mirror and not isinstance(self.bundle, NnUNetBundle):
+            run.note("Mirrored copies are for nnU-Net models: the image was looked at as it is.")
+        for stage in self._task.stages:
+            if stage.mirrored_axes:
+                run.parameters["mirrored_axes"] = list(stage.mirrored_axes)
         self._peak_before = computer.peak_memory()
         try:
             return self._predict(volumes, tuple(frames), reference, run)
@@ -163,7 +168,9 @@ class Predictor:
     def _remember(self, volume: Volume, provenance: Mapping[str, Any]) -> None:
         """Keep what the run took, for the estimate before the next one."""
         execution, times, options = (provenance[name] for name in ("execution", "times_s", "options"))
-        passes = options["passes"] if options["uncertainty"] != "none" else 1
+        # Folds are asked one by one, which takes as long as asking all at once.
+        passes = options["passes"] if options["uncertainty"] in ("flips", "dropout") else 1
+        passes *= 2 ** len(provenance["parameters"].get("mirrored_axes", ()))
         try:
             record_run(
                 self.bundle,
@@ -208,9 +215,7 @@ class Predictor:
         for volume in volumes:
             finite, lacking = numbers_only(volume)
             if lacking:
-                run.note(
-                    f"Voxels without a number (NaN, infinity): {lacking}. The network saw the least value there."
-                )
+                run.note(f"Voxels without a number (NaN, infinity): {lacking}. The network saw the least value there.")
             numbers.append(finite)
         combined = combine_channels(numbers, names[: len(volumes)] if len(volumes) > 1 else ())
         for note in combined.notes:

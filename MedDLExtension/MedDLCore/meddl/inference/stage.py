@@ -117,6 +117,24 @@ class Stage:
             cases=cases,
         )
 
+    def begin(self, on_tell: Callable[[str], None]) -> None:
+        """Get ready for the next image; ``on_tell`` is called with what is given up for lack of memory."""
+        self.executor.on_tell = on_tell
+
+    @property
+    def folds(self) -> int:
+        """How many networks it consists of, trained on different parts of the same data."""
+        return 1
+
+    @property
+    def mirrored_axes(self) -> tuple[int, ...]:
+        """Along which axes it also looks at mirrored copies of the image."""
+        return ()
+
+    def ask_fold(self, number: int) -> None:
+        """Let :meth:`run` ask this network only, until the next image."""
+        raise ModelError(f"The model '{self.bundle.name}' has no folds.")
+
     @cached_property
     def flat(self) -> bool:
         """Whether the network takes single slices (and neither an inferer nor the network cuts a volume into them)."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from meddl.errors import ModelError
 from meddl.inference.prediction import Uncertainty
 from meddl.inference.restore import restore_values
 from meddl.inference.run import Run
@@ -37,8 +38,12 @@ def repeated_segmentation(
     measure: Measure,
     segments: Sequence[Segment],
     exclusive: bool,
-) -> tuple[torch.Tensor, Uncertainty]:
-    """Return the mean probabilities ``(C, i, j, k)`` on the prepared grid, and what the passes say together.
+) -> tuple[torch.Tensor, torch.Tensor, Uncertainty]:
+    """Return the mean probabilities ``(C, i, j, k)`` on the prepared grid, what to decide the labels on, and what the
+    passes say together.
+
+    Labels are decided on the mean probabilities; those of folds on the mean of their scores, which is the model's
+    answer without any uncertainty: asking how sure it is must not change it.
 
     Args:
         stage: the network.
@@ -49,7 +54,14 @@ def repeated_segmentation(
         segments: what the channels mean.
         exclusive: channels compete (softmax); otherwise structures may overlap.
     """
-    accumulator = UncertaintyAccumulator(measure, exclusive=exclusive)
+    by_fold = run.options.uncertainty == "folds"
+    decided: torch.Tensor | None = None
+    total: torch.Tensor | None = None
+
+    def measured(probabilities: torch.Tensor) -> Mapping[str, float]:
+        return measure(probabilities if decided is None else decided)
+
+    accumulator = UncertaintyAccumulator(measured, exclusive=exclusive)
     with _passes(stage, prepared, run) as (passes, how):
         for number, (augmented, begin) in enumerate(passes):
             begin()
@@ -59,6 +71,10 @@ def repeated_segmentation(
             with run.watch.step("network"):
                 scores = stage.scores(shown, part.windows(0.0, 0.9, text), run.cancelled)
             probabilities = stage.post.probabilities(scores.array).float().cpu()
+            if by_fold:
+                raw = scores.array.float().cpu()
+                decided = stage.post.activate(raw)
+                total = raw.clone() if total is None else total.add_(raw)
             with run.watch.step("uncertainty"):
                 if augmented:
                     accumulator.add(augmented.inverse(probabilities), seen=augmented.seen)
@@ -70,8 +86,10 @@ def repeated_segmentation(
         entropy = restore_values(accumulator.entropy()[None], prepared.affine, image.grid)
     run.note(sentence)
     intervals = {name: (round(low, 3), round(high, 3)) for name, (low, high) in accumulator.intervals().items()}
-    told = Uncertainty(run.options.uncertainty, accumulator.passes, image.with_array(entropy), intervals, sentence)
-    return accumulator.mean, told
+    told = Uncertainty(_method(run), accumulator.passes, image.with_array(entropy), intervals, sentence)
+    if total is None:
+        return accumulator.mean, accumulator.mean, told
+    return accumulator.mean, stage.post.activate(total / accumulator.passes), told
 
 
 def repeated_classification(
@@ -98,7 +116,7 @@ def repeated_classification(
     sentence = class_sentence(accumulator, how)
     run.note(sentence)
     intervals = {name: (round(low, 6), round(high, 6)) for name, (low, high) in accumulator.intervals().items()}
-    return accumulator.mean, Uncertainty(run.options.uncertainty, accumulator.passes, None, intervals, sentence)
+    return accumulator.mean, Uncertainty(_method(run), accumulator.passes, None, intervals, sentence)
 
 
 @contextmanager
@@ -115,6 +133,19 @@ def _passes(
 
             yield [(None, beginning(number)) for number in range(options.passes)], "dropout"
         return
+    if options.uncertainty == "folds":
+        if stage.folds < 2:
+            raise ModelError(
+                f"The model '{stage.bundle.name}' has no folds to compare. Choose flipped and shifted images to see "
+                "how sure it is."
+            )
+        run.parameters["folds"] = stage.folds
+
+        def asking(number: int) -> Callable[[], None]:
+            return lambda: stage.ask_fold(number)
+
+        yield [(None, asking(number)) for number in range(stage.folds)], "folds"
+        return
     shape = tuple(prepared.image.shape[1:])
     flips = flip_axes_for(stage.bundle, prepared.affine, 2 if stage.flat else 3)
     augmentation = TestTimeAugmentation(shape, options.passes, options.seed, flip_axes=flips.axes)
@@ -122,6 +153,11 @@ def _passes(
         run.note(f"The image is so small that only {len(augmentation)} different runs could be made of it.")
     run.parameters["flip_axes"] = list(flips.axes)
     yield [(each, _nothing) for each in augmentation], augmentation.text
+
+
+def _method(run: Run) -> str:
+    """Return what the answers are of: folds are an ensemble that comes as one model."""
+    return "ensemble" if run.options.uncertainty == "folds" else run.options.uncertainty
 
 
 def _nothing() -> None:

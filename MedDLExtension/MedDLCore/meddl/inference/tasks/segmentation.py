@@ -30,9 +30,7 @@ class SegmentationTask:
         self._bundle = bundle
         self._fine = make_stage("inference")
         self._localizer = make_stage(bundle.cascade.localizer) if bundle.cascade else None
-        self.stages: tuple[Stage, ...] = (
-            (self._fine,) if self._localizer is None else (self._localizer, self._fine)
-        )
+        self.stages: tuple[Stage, ...] = (self._fine,) if self._localizer is None else (self._localizer, self._fine)
 
     def predict(self, image: Volume, run: Run, *, frames: tuple[Volume, ...] = ()) -> SegmentationPrediction:
         """Segment one image; the answer lies on its grid, voxel for voxel."""
@@ -95,9 +93,7 @@ class SegmentationTask:
 
     def _as_written(self, image: Volume, prepared: Prepared, run: Run) -> np.ndarray:
         """Return labels ``(L, I, J, K)`` by following the config's own steps, whatever they are."""
-        run.note(
-            f"The model's own postprocessing was followed step by step ({', '.join(self._fine.post.unknown)})."
-        )
+        run.note(f"The model's own postprocessing was followed step by step ({', '.join(self._fine.post.unknown)}).")
         with run.watch.step("network"):
             scores = self._fine.scores(prepared, run.windows(0.05, 0.9, "Segmenting"), run.cancelled)
         with run.watch.step("postprocess"):
@@ -132,7 +128,7 @@ class SegmentationTask:
                 counts = count_voxels(labels, self._segments(labels))
                 return {name: count * image.voxel_volume_ml for name, count in counts.items()}
 
-            mean, uncertainty = repeated_segmentation(
+            mean, decided, uncertainty = repeated_segmentation(
                 self._fine,
                 prepared,
                 image,
@@ -141,7 +137,6 @@ class SegmentationTask:
                 self._bundle.segments,
                 exclusive=not self._multilabel,
             )
-            decided = mean
         run.tell(0.9, "Putting the answer on the image's grid")
         with run.watch.step("restore"):
             labels = self._decided(decided, prepared, image, run)

@@ -22,7 +22,8 @@ def volume_sentence(
 
     Args:
         accumulator: whose measures are milliliters by structure.
-        how: what the passes were, for instance ``flipped and shifted images``, ``dropout``, or ``models`` for several.
+        how: what the passes were, for instance ``flipped and shifted images``, ``dropout``; ``models`` or ``folds`` for
+            several networks.
         channels: the channel of each structure, by its name.
         threshold: where channels don't compete.
 
@@ -84,7 +85,8 @@ def uncertain_fractions(
 
 
 def _runs(accumulator: UncertaintyAccumulator, how: str) -> str:
-    return f"Over {accumulator.passes} {'models' if how == 'models' else f'runs with {how}'}"
+    what = how if how in ("models", "folds") else f"runs with {how}"
+    return f"Over {accumulator.passes} {what}"
 
 
 def _voxels(fraction: float | None) -> str:
