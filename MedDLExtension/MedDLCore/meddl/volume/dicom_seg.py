@@ -42,6 +42,7 @@ class Maker:
         parameters: what else identifies the run, for instance the model's SHA-256.
         software: programs and their versions, for instance ``("MedDL 0.2", "torch 2.13")``.
         created: when; default: now. The same labels, model and time give the same bytes.
+        by_hand: no program answers for it, but people: the segments then name no algorithm.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Maker:
     parameters: Mapping[str, str] = field(default_factory=dict)
     software: tuple[str, ...] = ()
     created: datetime | None = None
+    by_hand: bool = False
 
 
 def write_dicom_seg(
@@ -116,11 +118,11 @@ def write_dicom_seg(
                 device_serial_number=str(maker.parameters.get("sha256", "") or "none")[:64],
                 content_label="SEGMENTATION",
                 content_description=_short(f"{names} {maker.version}"),
-                series_description=_short(f"Segmentation by {names}"),
+                series_description=_short(names if maker.by_hand else f"Segmentation by {names}"),
                 content_date=stamp.date(),
                 content_time=stamp.time().replace(tzinfo=None),
                 specific_character_set="ISO_IR 192",
-                omit_empty_frames=True,
+                omit_empty_frames=bool(labels.array.any()),
                 transfer_syntax_uid=RLELossless if kind == "LABELMAP" else ExplicitVRLittleEndian,
             )
         except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
@@ -233,11 +235,9 @@ def _pixels(labels: Volume, segments: Sequence[Segment], order: list[int], *, st
 
 
 def _description(number: int, segment: Segment, maker: Maker, series: str) -> Any:
-    from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
     from highdicom.sr import CodedConcept
-    from pydicom.sr.codedict import codes
 
     def coded(code: Code) -> Any:
         return CodedConcept(code.value, code.scheme, code.meaning)
@@ -248,14 +248,8 @@ def _description(number: int, segment: Segment, maker: Maker, series: str) -> An
         _short(segment.name),
         coded(terms.category),
         coded(terms.type),
-        "AUTOMATIC",
-        AlgorithmIdentificationSequence(
-            _short(maker.name.strip() or "model"),
-            codes.DCM.ArtificialIntelligence,
-            _short(maker.version or "unknown"),
-            source="MedDL",
-            parameters={key: value.replace(",", ";") for key, value in maker.parameters.items()} or None,
-        ),
+        "MANUAL" if maker.by_hand else "AUTOMATIC",
+        None if maker.by_hand else _algorithm(maker),
         # The same structure found by the same model in the same series is the same thing.
         tracking_uid=_uid("tracking", f"{series}\n{maker.name}\n{maker.version}\n{segment.layer}\n{segment.label}"),
         tracking_id=_short(f"{maker.name}: {segment.name}"),
@@ -269,6 +263,19 @@ def _description(number: int, segment: Segment, maker: Maker, series: str) -> An
     if terms.region_modifier:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [coded(terms.region_modifier)]
     return description
+
+
+def _algorithm(maker: Maker) -> Any:
+    from highdicom import AlgorithmIdentificationSequence
+    from pydicom.sr.codedict import codes
+
+    return AlgorithmIdentificationSequence(
+        _short(maker.name.strip() or "model"),
+        codes.DCM.ArtificialIntelligence,
+        _short(maker.version or "unknown"),
+        source="MedDL",
+        parameters={key: value.replace(",", ";") for key, value in maker.parameters.items()} or None,
+    )
 
 
 def _settle(dataset: Any, stamp: datetime, content: str) -> None:
