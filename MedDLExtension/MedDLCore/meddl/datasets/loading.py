@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meddl.datasets.case import (
-    Case,
-    ImageFile,
-    ImageSource,
-    LoadedCase,
-    SegmentationLabel,
-    TargetLabel,
-)
+from meddl.datasets.case import Case, ImageFile, ImageSource, LoadedCase, SegmentationLabel, TargetLabel
 from meddl.datasets.scene_archive import member_file
-from meddl.errors import VolumeError
+from meddl.errors import UsageError, VolumeError
 from meddl.volume import Segment, Volume, read_segmentation, read_volume
+
+if TYPE_CHECKING:
+    from meddl.volume.dicom_frames import Header
+
+_PICTURES = ("png", "jpeg", "tiff")
 
 
 def load_case(case: Case) -> LoadedCase:
     """Return the images and the label of a case, as they are in the world: parent transforms of scenes are applied.
+
+    The loaded case's ``case`` has a note more where reading told something that the user should know.
 
     Raises:
         VolumeError, UsageError: one of its files cannot be read, or is not what it was taken for.
     """
     images = {name: load_image(source) for name, source in case.images.items()}
     if isinstance(case.label, SegmentationLabel):
-        labels, segments = load_labels(case.label, next(iter(images.values())))
-        return LoadedCase(case, images, labels, segments)
+        labels, segments, notes = _load_labels(case.label, next(iter(images.values())))
+        told = replace(case, notes=(*case.notes, *notes)) if notes else case
+        return LoadedCase(told, images, labels, segments)
     if isinstance(case.label, TargetLabel):
         return LoadedCase(case, images, target=load_image(case.label.source))
     return LoadedCase(case, images)
@@ -42,13 +46,22 @@ def load_image(source: ImageSource) -> Volume:
         VolumeError, UsageError: it cannot be read, or holds several values per voxel that are no colors.
     """
     if isinstance(source, Volume):
-        return source
-    if source.member:
-        with member_file(source.path, source.member) as path:
-            volume = read_volume(path)
+        volume, name = source, "An image"
+    elif source.nested:
+        from meddl.volume.dicom_series import volume_of
+
+        volume, name = volume_of(_nested_headers(source)), source.path.name
     else:
-        volume = read_volume(source.path, series_uid=source.series_uid)
-    return moved(volume, source.transform)
+        with _file(source) as path:
+            several = source.frame is not None
+            volume = read_volume(path, series_uid=source.series_uid, multichannel=several)
+            name = source.path.name
+        volume = _frame(volume, source)
+    colors = volume.meta.get("color") == "RGB" or volume.meta.get("format") in _PICTURES
+    if volume.channels > 1 and not (colors and volume.channels == 3):
+        raise VolumeError(f"{name} has {volume.channels} values per voxel, where an image of a case has one. "
+                          "Save the one that is meant, or each as a channel of its own.")  # fmt: skip
+    return volume if isinstance(source, Volume) else moved(volume, source.transform)
 
 
 def load_labels(label: SegmentationLabel, image: Volume) -> tuple[Volume, tuple[Segment, ...]]:
@@ -60,18 +73,26 @@ def load_labels(label: SegmentationLabel, image: Volume) -> tuple[Volume, tuple[
     Raises:
         VolumeError: it cannot be read, or is no segmentation.
     """
-    source = label.source
-    if isinstance(source, Volume):
-        return source, label.segments
-    labels, segments = _read_labels(source, image)
-    return moved(labels, source.transform), _renamed(segments, label.segments)
+    labels, segments, _ = _load_labels(label, image)
+    return labels, segments
 
 
-def _read_labels(source: ImageFile, image: Volume) -> tuple[Volume, tuple[Segment, ...]]:
-    if source.member:
-        with member_file(source.path, source.member) as path:
-            return read_segmentation(path)
-    return read_segmentation(source.path)
+def dicom_files(source: ImageSource) -> tuple[Path, ...]:
+    """Return the DICOM files that an image is read from, in the order of their paths; () if it is not DICOM.
+
+    Raises:
+        VolumeError, UsageError: they cannot be read.
+    """
+    if not isinstance(source, ImageFile) or source.member:
+        return ()
+    if source.nested:
+        return tuple(sorted(header.path for header in _nested_headers(source)))
+    from meddl.volume.dicom_frames import is_dicom
+    from meddl.volume.dicom_series import dicom_headers
+
+    if source.path.is_file() and not is_dicom(source.path):
+        return ()
+    return tuple(sorted(header.path for header in dicom_headers(source.path, series_uid=source.series_uid)))
 
 
 def moved(volume: Volume, transform: tuple[float, ...]) -> Volume:
@@ -87,12 +108,60 @@ def moved(volume: Volume, transform: tuple[float, ...]) -> Volume:
     return replace(volume, affine=np.asarray(transform, dtype=np.float64).reshape(4, 4) @ volume.affine)
 
 
+@contextmanager
+def _file(source: ImageFile) -> Iterator[Path]:
+    """Give the file that an image is in; one in a scene is unpacked for as long as the block lasts."""
+    if not source.member:
+        yield source.path
+        return
+    with member_file(source.path, source.member) as path:
+        yield path
+
+
+def _frame(volume: Volume, source: ImageFile) -> Volume:
+    if source.frame is None:
+        return volume
+    if not 0 <= source.frame < volume.channels:
+        raise UsageError(f"{source.path.name} holds {volume.channels} images, and the one numbered {source.frame} "
+                         "(from 0) was asked for.")  # fmt: skip
+    return replace(volume, array=volume.array[source.frame : source.frame + 1])
+
+
+def _nested_headers(source: ImageFile) -> list[Header]:
+    """Return the headers of a series whose files lie in several folders; of copies, the first."""
+    from meddl.datasets.collect.dicom_folder import list_dicom
+    from meddl.volume.dicom_frames import read_header
+
+    series = [each for each in list_dicom(source.path) if each.uid == source.series_uid and each.kind == "image"]
+    if len(series) != 1:
+        raise VolumeError("The DICOM series is not in its folders as it was. Collect the cases again.")
+    return [header for path in series[0].files if (header := read_header(path)) is not None]
+
+
+def _load_labels(label: SegmentationLabel, image: Volume) -> tuple[Volume, tuple[Segment, ...], tuple[str, ...]]:
+    source = label.source
+    if isinstance(source, Volume):
+        return source, label.segments, ()
+    labels, segments, notes = _read_labels(source, image)
+    return moved(labels, source.transform), _renamed(segments, label.segments), notes
+
+
+def _read_labels(source: ImageFile, image: Volume) -> tuple[Volume, tuple[Segment, ...], tuple[str, ...]]:
+    from meddl.datasets.dicom_contours import is_contours, read_contours
+    from meddl.datasets.mask_folder import read_masks
+
+    if source.member or source.path.is_file():
+        with _file(source) as path:
+            if not source.member and is_contours(path):
+                drawn = read_contours(path, image.grid)
+                return drawn.labels, drawn.segments, drawn.notes
+            return *read_segmentation(path), ()
+    if source.path.is_dir():
+        return *read_masks(source.path), ()
+    raise VolumeError(f"There is no segmentation {source.path.name!r}. Check its path.")
+
+
 def _renamed(found: tuple[Segment, ...], given: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """Return the segments of a file, those that somebody named anew under their new names."""
     names = {(each.layer, each.label): each for each in given}
     return tuple(names.get((each.layer, each.label), each) for each in found)
-
-
-def source_path(source: ImageSource) -> Path | None:
-    """Return the file or folder that an image is from, or None for one in memory."""
-    return source.path if isinstance(source, ImageFile) else None

@@ -20,6 +20,7 @@ from meddl.datasets.case import (
     Split,
     TargetLabel,
 )
+from meddl.datasets.collect.entries import SPLIT_WORDS
 from meddl.datasets.collect.finding_files import read_boxes, read_points
 from meddl.datasets.collect.image_names import looks_like_image, stem_of
 from meddl.errors import UsageError, VolumeError
@@ -31,20 +32,16 @@ _LABELS = {
     "segmentation": "segmentation", "label": "segmentation", "mask": "segmentation", "class": "class",
     "boxes": "boxes", "landmarks": "landmarks", "target": "target",
 }  # fmt: skip
-SPLIT_WORDS: Mapping[str, Split] = {
-    "train": "train", "training": "train", "tr": "train", "validation": "validation", "valid": "validation",
-    "val": "validation", "test": "test", "testing": "test", "ts": "test",
-}  # fmt: skip
 
 
 def listed_cases(path: Path) -> list[Case]:
     """Return the cases of a CSV list with a header; paths in it are relative to the list.
 
-    Columns, in any order and case: ``case``, ``patient``, ``study``, ``site``, ``split`` (train, validation, test), ``series``
-    (UID, for folders of several DICOM series); one of ``segmentation`` (or ``label``, ``mask``), ``class`` (several
-    with ``|``), ``boxes``, ``landmarks``, ``target``; and a column for each image channel by its name, or ``image``.
-    Of columns that hold no files nothing is taken; the cases' notes say so. An image may be a scene (.mrb), which
-    brings its own segmentation.
+    Columns, in any order and case: ``case``, ``patient``, ``study``, ``site``, ``split`` (train, validation, test),
+    ``series`` (UID, for folders of several DICOM series); one of ``segmentation`` (or ``label``, ``mask``), ``class``
+    (several with ``|``), ``boxes``, ``landmarks``, ``target``; and a column for each image channel by its name, or
+    ``image``. Of columns that hold no files nothing is taken; the cases' notes say so. An image may be a scene (.mrb),
+    which brings its own segmentation.
 
     Raises:
         UsageError: the list is no such list, or names a file that is not there; the message has the line.

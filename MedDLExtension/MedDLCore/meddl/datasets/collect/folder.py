@@ -1,20 +1,96 @@
-"""Cases out of a folder of images, segmentations and scenes."""
+"""Cases out of a folder: of images with segmentations, of scenes, of DICOM files, or of all of them.
+
+How the files are named is found out, or told by a pattern, for instance ``{case}_{channel}`` or
+``{site}/{patient}/{case}/{channel}``. What is understood by itself:
+
+- scenes (.mrb), and DICOM files with SEG or RTSTRUCT;
+- nnU-Net's and the Decathlon's ``imagesTr``, ``labelsTr``, ``imagesTs``, with the names in ``dataset.json``;
+- BIDS: ``sub-01/anat/sub-01_T1w.nii.gz`` with ``*_dseg`` or ``*_mask`` beside it or in ``derivatives``;
+- images beside their segmentations: ``case.nii.gz`` and ``case_seg.nii.gz`` (or ``-label``, ``_mask``, ``.seg.nrrd``),
+  ``case_t1.nrrd``, ``case_t2.nrrd`` and ``case_seg.nrrd``, markups (``case.mrk.json``);
+- the same with images and segmentations in folders of their own (``images/``, ``labels/``);
+- a folder for each case, with a file for each channel and one segmentation, or a folder of masks;
+- a folder for each class.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from meddl.datasets.case import Case, ImageFile, SegmentationLabel
-from meddl.datasets.collect.image_names import stem_of, suffix_of
+from meddl.datasets.case import Case
+from meddl.datasets.collect.bids_layout import bids_cases, is_bids
+from meddl.datasets.collect.dicom_folder import dicom_among, dicom_cases, image_file
+from meddl.datasets.collect.dicom_headers import DicomSeries, series_of
+from meddl.datasets.collect.entries import Entry, entry_of
+from meddl.datasets.collect.image_names import SCENE_SUFFIX, stem_of
+from meddl.datasets.collect.layouts import matched_cases
+from meddl.datasets.collect.name_pattern import pattern_cases
+from meddl.datasets.collect.raw_layout import is_raw, raw_cases
+from meddl.datasets.collect.scene_file import one_channel_where_names_differ, scene_cases
+from meddl.datasets.collect.walk import files_below
+from meddl.errors import UsageError, VolumeError
 
 
 def folder_cases(folder: Path, pattern: str, exclude: frozenset[Path]) -> list[Case]:
-    """Return the cases of a folder (first shape: image + image_seg)."""
-    files = {stem_of(p): p for p in sorted(folder.iterdir()) if p.is_file() and suffix_of(p.name)}
-    cases = []
-    for stem, path in files.items():
-        if stem.endswith("_seg"):
-            continue
-        label = files.get(f"{stem}_seg")
-        cases.append(Case(stem, {"image": ImageFile(path)}, SegmentationLabel(ImageFile(label)) if label else None))
+    """Return the cases of a folder, see the module's text.
+
+    Args:
+        pattern: how files are named; "" finds out.
+        exclude: resolved folders to leave out.
+
+    Raises:
+        UsageError: a folder cannot be read, a scene is damaged, or the names are not understood.
+    """
+    files = files_below(folder, exclude)
+    entries = [entry for file in files if (entry := entry_of(file, folder))]
+    cases: list[Case] = []
+    entries = [
+        entry for entry in entries if not entry.source.path.name.lower().endswith((SCENE_SUFFIX, ".dcm", ".ima"))
+    ]
+    dicom = dicom_among(files)
+    if dicom:
+        found, left = dicom_cases(dicom)
+        if entries or pattern:
+            # Series in folders of their own are images like others, which segmentations in other files belong to.
+            unlabeled = left or [each for each in series_of(dicom)[0] if each.kind == "image" and not each.localizer]
+            found = [case for case in found if case.label is not None]
+            entries += _series_entries(unlabeled, folder)
+        cases += found
+    cases += _scenes([file for file in files if file.name.lower().endswith(SCENE_SUFFIX)], folder)
+    if pattern:
+        return cases + pattern_cases(entries, pattern)
+    if is_raw(entries):
+        return cases + raw_cases(entries, folder)
+    if is_bids(entries):
+        return cases + bids_cases(entries)
+    return cases + matched_cases(entries, folder.name)
+
+
+def _scenes(files: Sequence[Path], folder: Path) -> list[Case]:
+    cases: list[Case] = []
+    empty = 0
+    for file in files:
+        name = "_".join((*file.relative_to(folder).parent.parts, stem_of(file)))
+        try:
+            found = scene_cases(file.absolute(), name)
+        except VolumeError as error:
+            raise UsageError(f"{error.message} Or move it out of the folder.", error.details) from error
+        cases += found
+        empty += not found
+    cases = one_channel_where_names_differ(cases)
+    if empty and cases:
+        note = f"{empty} scene{'s' * (empty > 1)} of the folder hold no image that is read: left out."
+        cases[0] = replace(cases[0], notes=(*cases[0].notes, note))
     return cases
+
+
+def _series_entries(series: Sequence[DicomSeries], root: Path) -> list[Entry]:
+    """Return the DICOM series as candidates, each by the name of its folder."""
+    entries = []
+    for each in series:
+        place = each.files[0].parent
+        folders = place.relative_to(root).parts
+        entries.append(Entry(image_file(each, series), "image", folders[:-1], folders[-1] if folders else root.name))
+    return entries

@@ -44,8 +44,8 @@ def scene_cases(path: Path, name: str = "") -> list[Case]:
 
     The image is the one that the segmentation's geometry refers to, else the only one, the only one of its study, or
     the only one in the same place. A scene of one segmentation brings its other images as further channels, by the
-    names of their nodes, the segmentation's own first (which :func:`one_channel_where_names_differ` takes back). Without a
-    segmentation, its boxes (ROIs) are the label, else its points. What is left out is said in the cases' notes.
+    names of their nodes, the segmentation's own first (:func:`one_channel_where_names_differ` takes that back). Without
+    a segmentation, its boxes (ROIs) are the label, else its points. What is left out is said in the cases' notes.
 
     Args:
         name: of the case; default: the file's.

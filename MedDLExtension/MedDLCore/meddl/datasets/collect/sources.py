@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from meddl.datasets.case import Case
-from meddl.errors import UsageError
+from meddl.errors import UsageError, VolumeError
 
 
 def cases_of(source: Path, pattern: str, exclude: tuple[Path, ...]) -> tuple[Case, ...]:
@@ -14,11 +14,17 @@ def cases_of(source: Path, pattern: str, exclude: tuple[Path, ...]) -> tuple[Cas
         if source.is_file():
             cases = _in_file(source)
         elif source.is_dir():
-            cases = _in_folder(source, pattern, frozenset(path.resolve() for path in exclude))
+            from meddl.datasets.collect.folder import folder_cases
+
+            cases = folder_cases(source, pattern, frozenset(path.resolve() for path in exclude))
         else:
             raise UsageError(f"There is no list or folder {source.name!r} of cases. Check its path.")
     except OSError as error:
         raise UsageError(f"{source.name} cannot be read: {error.strerror or 'the system refused it'}.") from error
+    except ValueError as error:  # a name that the system cannot have
+        raise UsageError("There is no such list or folder of cases. Check its path.") from error
+    except VolumeError as error:
+        raise UsageError(error.message, error.details) from error
     if not cases:
         raise UsageError(f"{source.name} holds no cases. Give a folder of images with segmentations, of scenes (.mrb) "
                          "or of DICOM files, or a CSV list with a column 'image'.")  # fmt: skip
@@ -27,15 +33,13 @@ def cases_of(source: Path, pattern: str, exclude: tuple[Path, ...]) -> tuple[Cas
 
 
 def _in_file(source: Path) -> list[Case]:
+    if source.name.lower().endswith(".mrb"):
+        from meddl.datasets.collect.scene_file import one_channel_where_names_differ, scene_cases
+
+        return one_channel_where_names_differ(scene_cases(source.absolute()))
     from meddl.datasets.collect.csv_list import listed_cases
 
     return listed_cases(source)
-
-
-def _in_folder(source: Path, pattern: str, exclude: frozenset[Path]) -> list[Case]:
-    from meddl.datasets.collect.folder import folder_cases
-
-    return folder_cases(source, pattern, exclude)
 
 
 def _check_distinct(cases: list[Case]) -> None:
