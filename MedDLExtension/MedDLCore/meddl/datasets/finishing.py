@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from meddl.datasets import datasheet
 from meddl.datasets.facts import CaseFacts
 from meddl.datasets.manifest import Manifest
+from meddl.datasets.report import report_files
 
 
 def facts_in(manifest: Manifest) -> tuple[CaseFacts, ...]:
@@ -13,4 +15,5 @@ def facts_in(manifest: Manifest) -> tuple[CaseFacts, ...]:
 
 def whole_dataset_files(manifest: Manifest) -> dict[str, bytes]:
     """Return datasheet, quality table and plots of a dataset: contents by path."""
-    return {}
+    facts = facts_in(manifest)
+    return {**report_files(facts), datasheet.PATH: datasheet.datasheet(manifest, facts).encode("utf-8")}
