@@ -20,7 +20,7 @@ from meddl.datasets import (
 )
 from meddl.datasets.deidentify.key_file import Key, KeyRow
 from meddl.datasets.facts import CaseFacts, ChannelFacts, StructureFacts
-from meddl.datasets.manifest import Manifest
+from meddl.datasets.manifest import MANIFEST, Manifest
 from meddl.datasets.planning import made_from
 from meddl.errors import UsageError
 from meddl.volume import Segment, Volume
@@ -74,7 +74,7 @@ def test_a_patient_keeps_to_one_part(tmp_path):
 def test_cases_added_later_change_nothing_for_those_that_are_there(tmp_path):
     first = plan(tmp_path, [case(f"scan {n}", f"p{n}") for n in range(6)], [digest(n) for n in range(1, 7)])
     first.root.mkdir(exist_ok=True)
-    Manifest(first.plan).write(first.root)
+    (first.root / MANIFEST).write_bytes(Manifest(first.plan).to_bytes())
     cases = [case("new", "p2"), case("scan 2", "p2"), case("quite new")]
     second = plan(tmp_path, cases, [digest(0), digest(3), digest(99)]).plan
     before = {each.digest: (each.name, each.patient, each.split, each.fold) for each in first.plan.cases}
@@ -87,7 +87,7 @@ def test_cases_added_later_change_nothing_for_those_that_are_there(tmp_path):
 
 def test_a_key_knows_a_patient_again_whose_old_cases_are_not_at_hand(tmp_path):
     first = plan(tmp_path, [case(f"scan {n}", f"p{n}") for n in range(6)], [digest(n) for n in range(6)])
-    Manifest(first.plan).write(tmp_path)
+    (tmp_path / MANIFEST).write_bytes(Manifest(first.plan).to_bytes())
     old = next(each for each in first.plan.cases if each.id == "scan 4")
     key = Key(bytes(32), tuple(KeyRow(e.name, e.patient, e.id, f"p{e.id[-1]}") for e in first.plan.cases))
     again = plan(tmp_path, [case("follow-up", "p4")], ["f" * 64], key=key)
@@ -149,7 +149,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
 
 def test_other_options_for_the_same_folder_are_refused(tmp_path):
     made = plan(tmp_path, [case("a")], ["a" * 64])
-    Manifest(made.plan).write(tmp_path)
+    (tmp_path / MANIFEST).write_bytes(Manifest(made.plan).to_bytes())
     with pytest.raises(UsageError, match="another grid"):
         plan(tmp_path, [case("a")], ["a" * 64], replace(OPTIONS, grid=GridOptions(orientation="RAS")))
 

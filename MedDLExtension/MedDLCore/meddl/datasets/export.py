@@ -17,7 +17,7 @@ from meddl.datasets.options import ExportOptions, key_outside
 from meddl.datasets.plan import ExportPlan, PlannedCase
 from meddl.datasets.planning import Planning, made_from, plan_export
 from meddl.datasets.prepare import prepare_case
-from meddl.datasets.writer import DatasetWriter
+from meddl.datasets.writer import DatasetWriter, UnwritableDataset
 from meddl.errors import JobCancelled, MedDLError, UsageError
 from meddl.volume import whole_file
 
@@ -116,7 +116,7 @@ def export_dataset(
 
     Raises:
         UsageError: the cases make no dataset of this format, or the folder holds something else.
-        VolumeError: the folder cannot be written to.
+        UnwritableDataset: the folder cannot be written to.
         JobCancelled: on request; what was written stays.
 
     Example:
@@ -149,7 +149,7 @@ def export_dataset(
                     log(f"{planned.name}: written")
                 else:
                     skipped.append(planned.name)
-            except (JobCancelled, UsageError):
+            except (JobCancelled, UsageError, UnwritableDataset):
                 raise
             except MedDLError as error:
                 failed[case.id] = error.message

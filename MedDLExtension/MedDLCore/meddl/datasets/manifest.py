@@ -12,7 +12,6 @@ from meddl.datasets.label_scheme import LabelScheme
 from meddl.datasets.options import ExportOptions
 from meddl.datasets.plan import CaseRecord, ExportPlan, PlannedCase
 from meddl.errors import UsageError
-from meddl.volume import whole_file
 
 MANIFEST = "dataset.meddl.json"
 _VERSION = 1
@@ -85,15 +84,6 @@ class Manifest:
             "files": dict(sorted(self.files.items())),
             "cases": cases,
         }
-
-    def write(self, root: Path) -> None:
-        """Write the manifest into ``root``, whole or not at all.
-
-        Raises:
-            VolumeError: it cannot be written.
-        """
-        with whole_file(root / MANIFEST) as file:
-            file.write(self.to_bytes())
 
 
 def read_manifest(root: Path) -> Manifest | None:

@@ -29,7 +29,7 @@ def numbered(
     task: str,
     scheme: LabelScheme | None,
 ) -> tuple[PlannedCase, ...]:
-    """Return the cases under their numbers in the dataset, with those that are in it already, in the order of the names.
+    """Return the cases under their numbers, with those that are in the dataset already, in the order of the names.
 
     Args:
         kept: cases that can be exported, each with its facts.

@@ -73,7 +73,8 @@ def verify_dataset(
     if manifest.complete:
         index = form.index(manifest.plan, done)
         problems += [f"{path} {_fate(root, path)}." for path in damaged_files(root, manifest.files)]
-        differs = (path for path, content in index.items() if (root / path).is_file())
+        there = [path for path in index if (root / path).is_file()]
+        differs = (path for path in there if (root / path).read_bytes() != index[path])
         problems += [f"{path} does not list what the dataset holds." for path in differs]
     progress(0.7, "Reading it as its users will")
     damaged = {record.case.name for record in done if any(path in text for text in problems for path in record.files)}

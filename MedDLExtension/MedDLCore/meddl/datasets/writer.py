@@ -25,7 +25,6 @@ from meddl.datasets.manifest import MANIFEST, Manifest, inside, read_manifest, t
 from meddl.datasets.plan import CaseRecord, ExportPlan, PlannedCase
 from meddl.errors import UsageError, VolumeError
 from meddl.models.file_lock import locked
-from meddl.volume import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +32,10 @@ WORK = ".meddl"
 """The folder in a dataset that is there while it is being written."""
 
 _BLOCK = 1 << 20
+
+
+class UnwritableDataset(VolumeError):
+    """The dataset's folder takes no more: disk full, no rights, drive gone. The next case fares no better."""
 
 
 class DatasetWriter:
@@ -44,7 +47,7 @@ class DatasetWriter:
 
     Raises:
         UsageError: the folder holds something else, or another process is writing there.
-        VolumeError: it cannot be written to.
+        UnwritableDataset: it cannot be written to.
     """
 
     def __init__(self, root: Path, plan: ExportPlan) -> None:
@@ -59,10 +62,10 @@ class DatasetWriter:
             check_folder(self.root)
             (self.root / WORK).mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(locked(self.root / WORK / "lock", waiting=_refuse))
-        except OSError as error:
-            raise _unwritable(self.root, error) from error
-        try:
             self._begin()
+        except OSError as error:
+            self._stack.close()
+            raise _unwritable(self.root, error) from error
         except BaseException:
             self._stack.close()
             raise
@@ -94,7 +97,8 @@ class DatasetWriter:
         """Write a case: all of it, or nothing.
 
         Raises:
-            VolumeError: it cannot be written; the dataset is as it was before.
+            UnwritableDataset: the disk is full or the like; the dataset is as it was before.
+            VolumeError: the format cannot hold the case.
             UsageError: the plan has no such case.
         """
         planned = next((case for case in self._plan.cases if case.name == prepared.name), None)
@@ -115,6 +119,10 @@ class DatasetWriter:
             self._record(self._manifest.with_record(record))
         except OSError as error:
             raise _unwritable(self.root, error) from error
+        except VolumeError as error:
+            if isinstance(error.__cause__, OSError):
+                raise _unwritable(self.root, error.__cause__) from error
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return record
@@ -129,7 +137,7 @@ class DatasetWriter:
             complete = all(case.name in self._manifest.records for case in self._plan.cases)
             files = {path: hashlib.sha256(content).hexdigest() for path, content in extra.items()}
             for path, content in extra.items():
-                _put(self.root / inside(path), content)
+                self._put(inside(path), content)
             for path in self._manifest.files:
                 if path not in files and path not in self._index():
                     (self.root / path).unlink(missing_ok=True)
@@ -144,13 +152,15 @@ class DatasetWriter:
         """Return what made-up UIDs and dates are derived from, where no key file keeps it: gone with the last case."""
         path = self.root / WORK / "secret"
         if not path.exists():
-            _put(path, secrets.token_bytes(32), private=True)
+            self._put(f"{WORK}/secret", secrets.token_bytes(32))
         return path.read_bytes()
 
     def _begin(self) -> None:
         for left in (self.root / WORK).iterdir():
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
+            elif left.name not in ("lock", "secret"):
+                left.unlink()
         before = read_manifest(self.root)
         versions = tool_versions()
         self._manifest = Manifest(_nameless(self._plan), {}, made_with=versions)
@@ -177,8 +187,22 @@ class DatasetWriter:
         self._manifest = replace(manifest, files={**manifest.files, **digests})
         # A case comes as files, index, manifest, and goes as index, manifest, files: no list names what is not there.
         for path, content in index.items():
-            _put(self.root / inside(path), content)
-        self._manifest.write(self.root)
+            self._put(inside(path), content)
+        self._put(MANIFEST, self._manifest.to_bytes())
+
+    def _put(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all; what a kill leaves lies in the folder that the next run clears."""
+        path = self.root / name
+        if path.is_file() and path.read_bytes() == content:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.root / WORK / f"{secrets.token_hex(8)}.part"
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(name)), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
 
     def _index(self) -> Mapping[str, bytes]:
         return self._format.index(self._manifest.plan, self._manifest.done())
@@ -239,16 +263,8 @@ def _move(source: Path, target: Path, paths: list[str]) -> None:
             moved.append(part)
 
 
-def _put(path: Path, content: bytes, *, private: bool = False) -> None:
-    try:
-        if path.read_bytes() == content:
-            return
-    except OSError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        if private and hasattr(os, "fchmod"):
-            os.fchmod(file.fileno(), 0o600)
-        file.write(content)
+def _mode(name: str) -> int:
+    return 0o600 if name.startswith(WORK) else 0o666
 
 
 def _sync(path: Path) -> None:
@@ -269,8 +285,8 @@ def _refuse() -> NoReturn:
     raise UsageError("Another export is writing to this folder. Wait for it, or choose another folder.")
 
 
-def _unwritable(root: Path, error: OSError) -> VolumeError:
-    return VolumeError(
+def _unwritable(root: Path, error: OSError) -> UnwritableDataset:
+    return UnwritableDataset(
         f"The dataset in {root.name} could not be written: {error.strerror or 'the system refused it'}. "
         "What was there before is unharmed. Make room or choose another folder, then export again: it goes on there."
     )
