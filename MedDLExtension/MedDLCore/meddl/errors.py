@@ -25,6 +25,10 @@ class VolumeError(MedDLError):
     """An image that cannot be read or cannot be placed in space."""
 
 
+class UnwritableDataset(VolumeError):
+    """A dataset's folder takes no more: disk full, no rights, drive gone. The next case fares no better."""
+
+
 class ModelError(MedDLError):
     """A model that is broken, incomplete or not understood."""
 
@@ -68,7 +72,7 @@ class OutOfMemory(JobError):
 _TYPES: dict[str, type[MedDLError]] = {
     cls.__name__: cls
     for cls in (
-        MedDLError, VolumeError, ModelError, UntrustedModelError, DownloadError, UsageError,
+        MedDLError, VolumeError, UnwritableDataset, ModelError, UntrustedModelError, DownloadError, UsageError,
         JobError, JobCancelled, WorkerDied, OutOfMemory,
     )
 }  # fmt: skip

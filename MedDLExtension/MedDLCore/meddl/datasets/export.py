@@ -17,8 +17,8 @@ from meddl.datasets.options import ExportOptions, key_outside
 from meddl.datasets.plan import ExportPlan, PlannedCase
 from meddl.datasets.planning import Planning, made_from, plan_export
 from meddl.datasets.prepare import prepare_case
-from meddl.datasets.writer import DatasetWriter, UnwritableDataset
-from meddl.errors import JobCancelled, MedDLError, UsageError
+from meddl.datasets.writer import DatasetWriter
+from meddl.errors import JobCancelled, MedDLError, UnwritableDataset, UsageError
 from meddl.volume import whole_file
 
 Progress = Callable[[float, str], None]

@@ -23,7 +23,7 @@ from meddl.datasets.case import PreparedCase
 from meddl.datasets.formats.known import make_format
 from meddl.datasets.manifest import MANIFEST, Manifest, inside, read_manifest, tool_versions
 from meddl.datasets.plan import CaseRecord, ExportPlan, PlannedCase
-from meddl.errors import UsageError, VolumeError
+from meddl.errors import UnwritableDataset, UsageError, VolumeError
 from meddl.models.file_lock import locked
 
 logger = logging.getLogger(__name__)
@@ -32,10 +32,6 @@ WORK = ".meddl"
 """The folder in a dataset that is there while it is being written."""
 
 _BLOCK = 1 << 20
-
-
-class UnwritableDataset(VolumeError):
-    """The dataset's folder takes no more: disk full, no rights, drive gone. The next case fares no better."""
 
 
 class DatasetWriter:
