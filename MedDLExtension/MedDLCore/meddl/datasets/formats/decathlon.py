@@ -96,7 +96,8 @@ class DecathlonFormat(DatasetFormat):
         found: list[str] = []
         for record in records:
             told = record.facts[_KEY]
-            found += case_problems(root, [told["image"]], told["label"], plan.scheme, multichannel=True)
+            images = {told["image"]: sum(told["components"])}
+            found += case_problems(root, images, told["label"], plan.scheme, multichannel=True)
             if told["components"] != records[0].facts[_KEY]["components"]:
                 found.append(f"{record.case.name} has another number of channels than {records[0].case.name}.")
         wanted = json.loads(self.index(plan, records)[INDEX])
@@ -124,11 +125,11 @@ def _item(record: CaseRecord) -> dict[str, Any]:
     return {"image": f"./{told['image']}", "label": f"./{told['label']}", **fold}
 
 
-def _entries(index: Mapping[str, Any]) -> dict[str, Any]:
+def _entries(index: Mapping[str, Any]) -> list[tuple[str, Any]]:
     items = [(part, item) for part in ("training", "validation") for item in index.get(part, ())]
-    trained = {_case(item["image"]): (part, item) for part, item in items}
-    tested = {_case(image): ("test", image, index["testLabels"].get(_case(image))) for image in index["test"]}
-    return {**trained, **tested}
+    trained = [(_case(item["image"]), (part, item)) for part, item in items]
+    tested = [(_case(image), ("test", image, index["testLabels"].get(_case(image)))) for image in index["test"]]
+    return trained + tested
 
 
 def _case(image: str) -> str:

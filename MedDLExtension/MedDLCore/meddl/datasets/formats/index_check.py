@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .list_files import read_json
 
-Entries = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Entries = Callable[[Mapping[str, Any]], list[tuple[str, Any]]]
 
 
 def index_problems(
@@ -20,7 +21,7 @@ def index_problems(
 
     Args:
         wanted: what it should say.
-        entries: gives what is told of each case by its name, out of ``wanted`` and of the file.
+        entries: gives what is told of each case, behind its name, out of ``wanted`` and of the file.
         lists: keys of the lists of cases, each with the key of its length, or "".
     """
     try:
@@ -28,7 +29,8 @@ def index_problems(
     except ValueError as error:
         return [str(error)]
     try:
-        listed = entries(there)
+        pairs = entries(there)
+        listed = dict(pairs)
         lengths = {key: len(there[key]) for key in lists if key in wanted}
     except (AttributeError, KeyError, TypeError, ValueError):
         return [f"{path} is damaged: it does not list cases. Export the dataset again."]
@@ -36,15 +38,17 @@ def index_problems(
     for key, value in wanted.items():
         if key not in lists and key not in lists.values() and there.get(key) != value:
             found.append(f"{path} tells of other {key!r} than the dataset was made with.")
-    for key, count in lists.items():
-        if count and there.get(count) != lengths[key]:
-            found.append(f"{path} says that {count!r} is {there.get(count)!r}, but lists {lengths[key]} cases.")
-    known = entries(wanted)
+    for key, length in lengths.items():
+        count = lists[key]
+        if count and there.get(count) != length:
+            found.append(f"{path} says that {count!r} is {there.get(count)!r}, but lists {length} cases.")
+    known = dict(entries(wanted))
     for name, entry in known.items():
         if name not in listed:
             found.append(f"{name} is in the dataset, but {path} does not list it.")
         elif listed[name] != entry:
             found.append(f"{path} tells of {name} what is not so.")
+    found += [f"{path} lists {name} more than once." for name, n in Counter(name for name, _ in pairs).items() if n > 1]
     for name in sorted(listed.keys() - known.keys()):
         if any(not (root / file).is_file() for file in _files(listed[name])):
             found.append(f"{path} lists {name}, whose files are not there.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -114,16 +114,25 @@ def read_listed(root: Path, path: str, multichannel: bool = False) -> Volume | s
 
 
 def case_problems(
-    root: Path, images: Sequence[str], label: str | None, scheme: LabelScheme | None, multichannel: bool = False
+    root: Path, images: Mapping[str, int], label: str | None, scheme: LabelScheme | None, multichannel: bool = False
 ) -> list[str]:
-    """Read the files of a case, and return what is wrong with them: grids that differ, values that mean nothing."""
+    """Read the files of a case, and return what is wrong with them: grids that differ, values that mean nothing.
+
+    Args:
+        images: how many values per voxel each file has, by path.
+        label: the path of the label map.
+        multichannel: the images of a 4-D file are values of one voxel.
+    """
     found: list[str] = []
     first: tuple[str, Volume] | None = None
-    for path in images:
+    for path, channels in images.items():
         image = read_listed(root, path, multichannel)
         if isinstance(image, str):
             found.append(image)
-        elif first is None:
+            continue
+        if image.channels != channels:
+            found.append(f"{path} has {image.channels} values per voxel, not {channels} as when it was written.")
+        if first is None:
             first = path, image
         else:
             found += _grid_problems(path, image, *first)

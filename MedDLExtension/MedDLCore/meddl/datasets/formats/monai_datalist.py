@@ -69,15 +69,15 @@ class MonaiDatalistFormat(DatasetFormat):
         ending = self.ending(plan.options)
         if plan.task == "segmentation":
             check_case(case, self.title)
-        targets = {} if case.target is None else {"": case.target}
-        check_numbers(case.name, [*case.images.values(), *targets.values()])
+        check_numbers(case.name, [*case.images.values(), *([case.target] if case.target is not None else [])])
         stems = file_stems(case.name, tuple(case.images))
-        images = _write(case.images.values(), stems, "images", folder, ending)
-        facts: dict[str, Any] = {"images": images}
+        images = _write(list(case.images.values()), stems, "images", folder, ending)
+        target = _write([case.target], [case.name], "targets", folder, ending) if case.target is not None else {}
+        facts: dict[str, Any] = {"images": list(images), "channels": [*images.values(), *target.values()]}
+        if target:
+            facts["target"] = list(target)
         if case.labels is not None:
-            facts["label"] = _write([case.labels], [case.name], "labels", folder, ending)[0]
-        if case.target is not None:
-            facts["target"] = _write([case.target], [case.name], "targets", folder, ending)
+            (facts["label"],) = _write([case.labels], [case.name], "labels", folder, ending)
         grid = next(iter(case.images.values())).grid
         if case.classes:
             facts["classes"] = [_known(name, plan, case) for name in case.classes]
@@ -117,8 +117,9 @@ class MonaiDatalistFormat(DatasetFormat):
         found: list[str] = []
         for record in records:
             told = record.facts[_KEY]
-            images = [*told["images"], *told.get("target", ())]
-            found += case_problems(root, images, told.get("label"), plan.scheme, multichannel=True)
+            paths = [*told["images"], *told.get("target", ())]
+            images = dict(zip(paths, told["channels"], strict=True))
+            found += case_problems(root, images, told.get("label"), plan.scheme)
             if len(told["images"]) != len(records[0].facts[_KEY]["images"]):
                 found.append(f"{record.case.name} has another number of images than {records[0].case.name}.")
         wanted = json.loads(self.index(plan, records)[DATALIST])
@@ -127,8 +128,8 @@ class MonaiDatalistFormat(DatasetFormat):
         return (*found, *index_problems(root, DATALIST, wanted, _entries, lists))
 
 
-def _write(volumes: Any, stems: Sequence[str], place: str, folder: Path, ending: str) -> list[str]:
-    """Write volumes and return their paths: a file per value of a voxel, but colors of a picture in one."""
+def _write(volumes: Sequence[Volume], stems: Sequence[str], place: str, folder: Path, ending: str) -> dict[str, int]:
+    """Write volumes, a file per value of a voxel, but colors of a picture in one; return values per voxel by path."""
     (folder / place).mkdir(parents=True, exist_ok=True)
     files: dict[str, Volume] = {}
     for stem, volume in zip(stems, volumes, strict=True):
@@ -138,7 +139,7 @@ def _write(volumes: Any, stems: Sequence[str], place: str, folder: Path, ending:
             files.update({f"{place}/{stem}_{n}{ending}": each for n, each in enumerate(components(volume))})
     for path, volume in files.items():
         write_image(volume, folder / path)
-    return list(files)
+    return {path: volume.channels for path, volume in files.items()}
 
 
 def _known(name: str, plan: ExportPlan, case: PreparedCase) -> int:
@@ -202,6 +203,6 @@ def _one_or_all(paths: Sequence[str]) -> str | list[str]:
     return paths[0] if len(paths) == 1 else list(paths)
 
 
-def _entries(index: Mapping[str, Any]) -> dict[str, Any]:
-    return {item["case"]: (part, item) for part in ("training", "validation", "test", "unlabeled")
-            for item in index.get(part, ())}  # fmt: skip
+def _entries(index: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    parts = ("training", "validation", "test", "unlabeled")
+    return [(item["case"], (part, item)) for part in parts for item in index.get(part, ())]

@@ -108,7 +108,9 @@ class NnUNetFormat(DatasetFormat):
         found: list[str] = []
         for record in records:
             told = record.facts[_KEY]
-            found += case_problems(root, told["images"], told["label"], plan.scheme)
+            colors = told["components"] if self.ending(plan.options) == PNG else [1] * len(told["images"])
+            images = dict(zip(told["images"], colors, strict=True))
+            found += case_problems(root, images, told["label"], plan.scheme)
             if told["components"] != records[0].facts[_KEY]["components"]:
                 found.append(
                     f"{record.case.name} has other kinds of images (color or gray) than {records[0].case.name}."
@@ -197,9 +199,9 @@ def _told(folds: Sequence[Mapping[str, Any]], folder: str) -> str:
     return text if held is None else f"{text} Fold {held} validates on the cases held back for that."
 
 
-def _entries(index: Mapping[str, Any]) -> dict[str, Any]:
+def _entries(index: Mapping[str, Any]) -> list[tuple[str, Any]]:
     parts = [(part, index[part]) for part in ("dataset", "test")]
-    return {name: (part, entry["images"], entry.get("label")) for part, each in parts for name, entry in each.items()}
+    return [(name, (part, entry["images"], entry.get("label"))) for part, each in parts for name, entry in each.items()]
 
 
 def _split_problems(root: Path, wanted: Sequence[Mapping[str, Any]], names: set[str]) -> list[str]:
