@@ -22,14 +22,15 @@ class Step:
         make: returns task and params; called when the step's turn comes, so that nothing is held in memory before.
         what: what the status line says of it, for instance "Case 3 of 7".
         done: called with the job's result.
-        failed: called with the error when the job, or ``make``, fails; the chain goes on. None: the chain ends there.
+        failed: called with the error when the job, or ``make``, fails; returns whether the chain goes on. None: it
+            ends there.
         weight: how long it takes, compared with the other steps.
     """
 
     make: Callable[[], tuple[str, dict[str, Any]]]
     what: str
     done: Callable[[dict[str, Any]], None]
-    failed: Callable[[MedDLError], None] | None = None
+    failed: Callable[[MedDLError], bool] | None = None
     weight: float = 1.0
 
 
@@ -114,7 +115,8 @@ class JobChain:
             self._finish(error)
             return False
         self._index += 1
-        step.failed(error)
+        if not step.failed(error):
+            self._finish(error)
         return self.isRunning
 
     def _finish(self, error: MedDLError | None) -> None:
@@ -140,9 +142,8 @@ def run_all(runner: JobRunner, steps: Sequence[Step], onProgress: Callable[[floa
         except JobCancelled:
             raise
         except MedDLError as error:
-            if step.failed is None:
+            if step.failed is None or not step.failed(error):
                 raise
-            step.failed(error)
         else:
             step.done(result)
         before += step.weight

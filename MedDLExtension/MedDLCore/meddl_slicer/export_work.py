@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from meddl.datasets.facts import CaseFacts
-from meddl.errors import MedDLError, UsageError
+from meddl.errors import MedDLError, UsageError, VolumeError
 
 from meddl_slicer.export_cases import CaseRow, case_of, missing, planned_case, signature
 from meddl_slicer.export_run import Step
@@ -63,9 +63,10 @@ class KnownCases:
             if result.get("picture") is not None:
                 self.pictures[row.key] = np.array(result["picture"])
 
-        def failed(error: MedDLError) -> None:
+        def failed(error: MedDLError) -> bool:
             facts = CaseFacts(row.name, row.task, {}, problems=(error.message,))
             self._facts[row.key] = (before, facts)
+            return True
 
         return Step(make, _("Checking case {index} of {count}").format(index=index, count=count), done, failed)
 
@@ -163,15 +164,16 @@ class ExportWork:
 
         def make() -> tuple[str, dict[str, Any]]:
             if signature(row) != self._signatures[row.name]:
-                raise UsageError(_("It was changed while the export was running. Export again to take it in."))
+                raise VolumeError(_("It was changed while the export was running. Export again to take it in."))
             params = {"case": case_of(row).to_dict(), "facts": self._facts(row).to_dict(), "plan": plan, "root": root}
             return WRITE_CASE, {**params, "key": self._key, "review": self._review}
 
         def done(result: Mapping[str, Any]) -> None:
             (self.done if result["status"] == "done" else self.skipped).append(str(result["name"]))
 
-        def failed(error: MedDLError) -> None:
+        def failed(error: MedDLError) -> bool:
             self.failed[row.key] = error.message
+            return not isinstance(error, UsageError)  # which is about the dataset, so that no case can be written
 
         return Step(make, _("Case {index} of {count}").format(index=index, count=count), done, failed)
 

@@ -1,0 +1,164 @@
+"""Plots of what looking at cases has told, in Slicer's plot view. They are gone with the panel: never saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import slicer
+import slicer.util
+import vtk
+
+from meddl_slicer.colors import label_color
+from meddl_slicer.i18n import tr as _
+from meddl_slicer.scene_guard import alive, remove
+
+if TYPE_CHECKING:
+    from meddl.datasets.facts import CaseFacts
+
+KINDS = ("spacing", "volumes", "intensity")
+_MOST_STRUCTURES = 12
+_NAME = "MedDL quality"
+
+
+def title(kind: str) -> str:
+    """Return how a kind of plot is called."""
+    return {"spacing": _("Spacing"), "volumes": _("Volumes"), "intensity": _("Intensities")}[kind]
+
+
+class QualityPlot:
+    """One chart in the layout, and the way back to how the layout was before."""
+
+    def __init__(self) -> None:
+        self._nodes: list[slicer.vtkMRMLNode] = []
+        self._before: int | None = None
+        self._shown: int | None = None
+        self._charts: dict[str, str | None] = {}
+
+    @property
+    def isShown(self) -> bool:
+        """Whether the chart is in the scene."""
+        return any(alive(node) is not None for node in self._nodes)
+
+    def show(self, kind: str, facts: Sequence[CaseFacts]) -> slicer.vtkMRMLPlotChartNode:
+        """Show a plot of a kind, see :data:`KINDS`."""
+        self._remove()
+        columns, series = _content(kind, facts)
+        table = self._add("vtkMRMLTableNode", _NAME)
+        table.SetAndObserveTable(_table(columns))
+        chart = self._add("vtkMRMLPlotChartNode", _NAME)
+        for name, x, y, labels, color in series:
+            one = self._add("vtkMRMLPlotSeriesNode", name)
+            one.SetAndObserveTableNodeID(table.GetID())
+            one.SetXColumnName(x)
+            one.SetYColumnName(y)
+            one.SetLabelColumnName(labels)
+            one.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+            one.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleNone)
+            one.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+            one.SetMarkerSize(9)
+            one.SetColor(*color)
+            chart.AddAndObservePlotSeriesNodeID(one.GetID())
+        chart.SetTitle(title(kind))
+        chart.SetXAxisTitle(_("Case, in the order of the table"))
+        chart.SetYAxisTitle({"spacing": "mm", "volumes": "ml", "intensity": _("Value")}[kind])
+        chart.SetYAxisLogScale(kind == "volumes")
+        self._show(chart)
+        return chart
+
+    def hide(self) -> None:
+        """Take the plot away, and go back to the former layout unless the user has chosen another one."""
+        layout = _layout_node()
+        if layout is not None and self._before is not None and layout.GetViewArrangement() == self._shown:
+            layout.SetViewArrangement(self._before)
+        for name, chart in self._charts.items():
+            view = slicer.mrmlScene.GetNodeByID(name)
+            if view is not None and (chart is None or slicer.mrmlScene.GetNodeByID(chart) is not None):
+                view.SetPlotChartNodeID(chart)
+        self._before, self._shown, self._charts = None, None, {}
+        self._remove()
+
+    def _show(self, chart: slicer.vtkMRMLPlotChartNode) -> None:
+        layout = _layout_node()
+        if self._before is None and layout is not None:
+            self._before = layout.GetViewArrangement()
+            views = slicer.util.getNodesByClass("vtkMRMLPlotViewNode")
+            self._charts = {view.GetID(): view.GetPlotChartNodeID() for view in views}
+        if getattr(slicer, "app", None) is None or slicer.app.layoutManager() is None:
+            return  # no views to show it in
+        slicer.modules.plots.logic().ShowChartInLayout(chart)
+        self._shown = layout.GetViewArrangement() if layout is not None else None
+
+    def _add(self, kind: str, name: str) -> Any:
+        node = slicer.mrmlScene.CreateNodeByClass(kind)
+        node.UnRegister(None)
+        node.SetName(name)
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        node = slicer.mrmlScene.AddNode(node)
+        self._nodes.append(node)
+        return node
+
+    def _remove(self) -> None:
+        for node in reversed(self._nodes):
+            remove(node)
+        self._nodes = []
+
+
+def _layout_node() -> slicer.vtkMRMLNode | None:
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+
+Series = tuple[str, str, str, str, tuple[float, float, float]]
+
+
+def _content(kind: str, facts: Sequence[CaseFacts]) -> tuple[dict[str, list[Any]], list[Series]]:
+    """Return columns by name, and the series: name, columns of x, y and labels, color."""
+    if kind == "volumes":
+        return _volumes(facts)
+    rows = [(index, fact.id, channel) for index, fact in enumerate(facts, 1) for channel in fact.channels.values()]
+    columns: dict[str, list[Any]] = {"case": [row[0] for row in rows], "label": [row[1] for row in rows]}
+    if kind == "spacing":
+        values = {_("first axis"): 0, _("second axis"): 1, _("third axis"): 2}
+        columns |= {name: [float(row[2].spacing_mm[axis]) for row in rows] for name, axis in values.items()}
+        names = list(values)
+    else:
+        fields = {_("1 %"): "p1", _("median"): "p50", _("99 %"): "p99"}
+        columns |= {name: [float(getattr(row[2], field)) for row in rows] for name, field in fields.items()}
+        names = list(fields)
+    return columns, [(name, "case", name, "label", label_color(index)) for index, name in enumerate(names)]
+
+
+def _volumes(facts: Sequence[CaseFacts]) -> tuple[dict[str, list[Any]], list[Series]]:
+    found: dict[str, dict[int, float]] = {}
+    names: dict[str, str] = {}
+    colors: dict[str, tuple[float, float, float]] = {}
+    for index, fact in enumerate(facts, 1):
+        for each in fact.structures:
+            if each.voxels:
+                found.setdefault(each.key, {})[index] = each.volume_ml
+                names.setdefault(each.key, each.name)
+                colors.setdefault(each.key, each.color)
+    most = sorted(found, key=lambda key: (-len(found[key]), names[key]))[:_MOST_STRUCTURES]
+    columns: dict[str, list[Any]] = {}
+    series: list[Series] = []
+    for number, key in enumerate(most):  # columns of their own: not every case has every structure
+        x, y, text = f"case {number}", f"ml {number}", f"label {number}"
+        columns[x], columns[y] = [float(index) for index in found[key]], list(found[key].values())
+        columns[text] = [f"{facts[index - 1].id}: {names[key]}" for index in found[key]]
+        series.append((names[key], x, y, text, colors[key]))
+    return columns, series
+
+
+def _table(columns: dict[str, list[Any]]) -> vtk.vtkTable:
+    table = vtk.vtkTable()
+    longest = max((len(values) for values in columns.values()), default=0)
+    for name, values in columns.items():
+        isText = any(isinstance(value, str) for value in values)
+        array = vtk.vtkStringArray() if isText else vtk.vtkDoubleArray()
+        array.SetName(name)
+        # A table has columns of one length: the last point is drawn twice, at the same place.
+        for value in [*values, *[values[-1]] * (longest - len(values))] if values else []:
+            array.InsertNextValue(value if isText else float(value))
+        table.AddColumn(array)
+    return table
