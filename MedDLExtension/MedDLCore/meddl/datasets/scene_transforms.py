@@ -51,7 +51,8 @@ def _to_parent(scene: Scene, node: SceneNode) -> np.ndarray | None:
     if not np.allclose(shown, stored, rtol=_PRINTED, atol=1e-6):
         raise VolumeError(f"A transform of the scene in {scene.path.name} is there twice, and differently: in the "
                           "scene and in its own file. Save it again from Slicer.")  # fmt: skip
-    return stored
+    # The file went through an inversion; where it adds nothing, the plain numbers are the truer ones.
+    return shown if np.allclose(shown, stored, rtol=1e-12, atol=1e-12) else stored
 
 
 def _shown(scene: Scene, node: SceneNode) -> np.ndarray | None:

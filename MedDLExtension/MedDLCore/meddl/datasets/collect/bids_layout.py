@@ -13,7 +13,8 @@ from meddl.datasets.collect.layouts import channel_added, one_or_more
 
 _LABELS = ("dseg", "mask", "msk", "seg", "roi")
 _NO_STILLS = (
-    "bold", "dwi", "sbref", "epi", "cbv", "phase", "magnitude", "magnitude1", "magnitude2", "phasediff", "asl", "probseg",
+    "bold", "dwi", "sbref", "epi", "cbv", "phase", "magnitude", "magnitude1", "magnitude2", "phasediff", "asl",
+    "probseg",
 )  # fmt: skip
 _NAME = re.compile(r"sub-[A-Za-z0-9+]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+.]+)*_[A-Za-z0-9]+")
 

@@ -95,7 +95,8 @@ def _image_columns(
     rows: list[tuple[int, dict[str, str]]], columns: list[str], path: Path
 ) -> tuple[list[str], list[str]]:
     """Return the columns that name images, and those that nothing is taken from."""
-    images, unused = [], []
+    images: list[str] = []
+    unused: list[str] = []
     for name in columns:
         if name in _FACTS or name in _LABELS or not name:
             continue

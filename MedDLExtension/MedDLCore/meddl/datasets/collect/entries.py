@@ -41,6 +41,9 @@ SPLIT_WORDS: dict[str, Split] = {
 }  # fmt: skip
 
 
+_NUMBERED = re.compile(rf"^({'|'.join(sorted(LABEL_WORDS | _IMAGE_WORDS))})(\d+)$", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One candidate.
@@ -82,8 +85,11 @@ def words_of(stem: str) -> tuple[str, ...]:
     Example:
         >>> words_of("patient 7_t1-ce.v2")
         ('patient', '7', 't1', 'ce', 'v2')
+        >>> words_of("label0007")
+        ('label', '0007')
     """
-    return tuple(word for word in re.split(r"[ _.\-]+", stem) if word)
+    words = [word for word in re.split(r"[ _.\-]+", stem) if word]
+    return tuple(part for word in words for part in _NUMBERED.sub(r"\1 \2", word).split())
 
 
 def entry_of(path: Path, root: Path) -> Entry | None:
@@ -98,7 +104,8 @@ def entry_of(path: Path, root: Path) -> Entry | None:
         return None
     stem = stem_of(path)
     in_labels = any(folder.lower() in LABEL_FOLDERS for folder in folders)
-    # Only the last words tell: "mask_study_12_t1" is an image of a study of masks, "t1_brain_mask" is a mask.
-    said = any(word.lower() in LABEL_WORDS for word in words_of(stem)[-2:])
+    # Only the first and the last words tell: "no_mask_study_12_t1" is an image, "t1_brain_mask" is a mask.
+    words = words_of(stem)
+    said = any(word.lower() in LABEL_WORDS for word in (*words[:1], *words[-2:]))
     kind: EntryKind = "label" if suffix == ".seg.nrrd" or in_labels or said else "image"
     return Entry(ImageFile(path.absolute()), kind, folders, stem)

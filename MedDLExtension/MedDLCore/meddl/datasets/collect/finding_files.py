@@ -83,8 +83,8 @@ def points_in(data: bytes, name: str) -> tuple[Landmark, ...]:
 
 
 def _json_points(content: Mapping[str, Any], name: str) -> list[Landmark]:
+    points: list[Landmark] = []
     if "markups" in content:
-        points = []
         for markup, place in _markups(content, name):
             if markup.get("type", "Fiducial") != "Fiducial":
                 continue
@@ -97,7 +97,6 @@ def _json_points(content: Mapping[str, Any], name: str) -> list[Landmark]:
     if not isinstance(found, list):
         raise VolumeError(f"{name} holds no points. Give a point list that Slicer saved (.mrk.json, .fcsv), or "
                           "landmarks of MedDL.")  # fmt: skip
-    points = []
     for each in _limited(found, name):
         if not isinstance(each, dict):
             raise _damaged(name)
@@ -108,7 +107,7 @@ def _json_points(content: Mapping[str, Any], name: str) -> list[Landmark]:
 
 def _markups(content: Mapping[str, Any], name: str) -> list[tuple[Mapping[str, Any], np.ndarray]]:
     """Return each markup and the signs that bring its coordinates to RAS."""
-    markups = []
+    markups: list[tuple[Mapping[str, Any], np.ndarray]] = []
     for markup in _limited(content["markups"], name):
         if not isinstance(markup, dict):
             raise _damaged(name)

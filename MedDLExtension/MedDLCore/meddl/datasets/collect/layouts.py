@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from meddl.datasets.case import (
     BoxesLabel,
@@ -15,6 +16,7 @@ from meddl.datasets.case import (
     Label,
     LandmarksLabel,
     SegmentationLabel,
+    Split,
 )
 from meddl.datasets.collect.dicom_folder import with_dicom_facts
 from meddl.datasets.collect.entries import LABEL_FOLDERS, SPLIT_WORDS, Entry
@@ -172,7 +174,7 @@ def _in_place(place: Words, group: Sequence[Entry], is_case: bool, name: str) ->
         cases = one_or_more(title, _channels_of(images, title), labels)
     else:
         cases = _by_names(place, images, labels)
-    split = next((entry.split for entry in group if entry.split), "")
+    split: Split | Literal[""] = next((entry.split for entry in group if entry.split), "")
     return [replace(case, split=split) if split and not case.split else case for case in cases]
 
 
@@ -210,7 +212,8 @@ def _by_names(place: Words, images: Sequence[Entry], labels: Sequence[Entry]) ->
     for entry in labels:
         key = same(entry.key)
         # "case7_liver_mask" belongs to "case7".
-        known = next((key[:end] for end in range(len(key), 0, -1) if key[:end] in groups), None)
+        shorter = (key[:end] for end in range(len(key) - 1, 0, -1) if "image" in groups.get(key[:end], ()))
+        known = key if key in groups else next(shorter, None)
         if known is None:
             orphans += 1
         else:

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from meddl.datasets.case import Case, ImageFile, SegmentationLabel
+from meddl.datasets.case import Case, ImageFile, SegmentationLabel, Split
 from meddl.datasets.collect.entries import Entry
 from meddl.datasets.collect.layouts import channel_added, one_or_more
 from meddl.volume import Segment
 
-_PARTS = {"imagestr": "train", "imagests": "test"}
-_LABELS = {"labelstr": "train", "labelsts": "test"}
+_PARTS: dict[str, Split] = {"imagestr": "train", "imagests": "test"}
+_LABELS: dict[str, Split] = {"labelstr": "train", "labelsts": "test"}
 _MAX_INDEX = 64 << 20
 
 
@@ -41,8 +41,8 @@ def raw_cases(entries: Sequence[Entry], root: Path) -> list[Case]:
 def _dataset(folders: tuple[str, ...], entries: Sequence[Entry], index: Mapping[str, Any]) -> list[Case]:
     channels = _channels(index)
     segments = _segments(index)
-    labels: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    groups: dict[tuple[str, str], dict[str, ImageFile]] = defaultdict(dict)
+    labels: dict[tuple[Split, str], list[Entry]] = defaultdict(list)
+    groups: dict[tuple[Split, str], dict[str, ImageFile]] = defaultdict(dict)
     numbered = _are_numbered(entries)
     for entry in entries:
         folder = entry.folders[-1].lower()
