@@ -12,7 +12,8 @@ from typing import Any
 import meddl
 
 NEEDED = ("torch", "monai", "numpy", "scipy", "einops", "scikit-image", "SimpleITK", "pynrrd", "pydicom", "nibabel",
-          "safetensors", "PyYAML", "jsonschema", "highdicom", "connected-components-3d", "isal", "pillow")  # fmt: skip
+          "safetensors", "PyYAML", "jsonschema", "highdicom", "connected-components-3d", "isal", "pillow",
+          "dicom-anonymizer", "matplotlib")  # fmt: skip
 _GIB = 1 << 30
 
 
