@@ -145,7 +145,10 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text(table.replace("train,1,lung", "train,1,brain tumor"))
     assert "The class of case_0002 differs" in problem()
     (tmp_path / "cases.csv").write_text(table.replace("case_0002,", "case_0009,", 1))
-    assert "case_0002 is in the dataset, but not in cases.csv" in problem() and "case_0009 is listed" in problem()
+    assert (
+        "case_0002 is in the dataset, but not in cases.csv" in problem()
+        and "case_0009 is listed, but no case" in problem()
+    )
     (tmp_path / "cases.csv").write_text(table + "a,b\n")
     assert "rows differ in length" in problem()
     (tmp_path / "cases.csv").write_bytes(b"\xff\xfe\x00")

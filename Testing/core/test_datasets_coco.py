@@ -221,7 +221,7 @@ def test_what_is_damaged_is_named_and_what_cannot_be_held_is_refused(tmp_path: P
     found = " ".join(FORMAT.problems(tmp_path, plan, records))
     assert "case_0001.nii.gz is not of the size, or not at the place" in found
     assert "case_0002.nii.gz cannot be read" in found
-    assert "instances_train.json does not list what is in the dataset: its annotations differ" in found
+    assert "instances_train.json does not tell what is in images/case_0001.nii.gz" in found
     assert "datalist.json is damaged" in found
     with pytest.raises(UsageError, match="nothing to detect"):
         FORMAT.check(plan_of(given, "detection", format="coco"))

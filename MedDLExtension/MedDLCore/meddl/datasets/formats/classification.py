@@ -105,8 +105,8 @@ class ClassificationFormat(DatasetFormat):
             )
             if not agree or _class_folder(told["classes"], plan) != Path(told["images"][0]).parts[1]:
                 found.append(f"The class of {name} differs between its folder, {TABLE} and {DATALIST}.")
-        listed_only = sorted((rows.keys() | items.keys()) - {record.case.name for record in records})
-        found += [f"{name} is listed, but not in the dataset." for name in listed_only]
+        unknown = sorted((rows.keys() | items.keys()) - {case.name for case in plan.cases})
+        found += [f"{name} is listed, but no case of the dataset." for name in unknown]
         return tuple(found)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -16,13 +16,15 @@ from meddl.volume import Volume
 from .boxes import is_straight, place_box, to_center_and_size
 from .dataset_format import DatasetFormat
 from .image_files import PNG, read_back, write_images
-from .list_files import about, json_bytes, monai_parts, read_json
+from .list_files import MONAI_KEYS, about, json_bytes, monai_parts, read_json
 
 DATALIST = "datalist.json"
 COCO_LISTS = {split: f"annotations/instances_{split}.json" for split in ("train", "validation", "test")}
 
 _KEY = "detection"
 _DIGITS = 6
+_TOLD = 5
+_Entries: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
 _SPACES = {
     "box_voxel": "MONAI's xyzxyz (xyxy in pictures): lowest and highest index along the axes of the array, voxel "
     "centers at whole numbers. The smallest box along these axes that contains what was marked, cut to the image. "
@@ -110,9 +112,9 @@ class CocoFormat(DatasetFormat):
             found.append("Some cases are pictures and some volumes, which no detector learns from at once.")
         for split, path in COCO_LISTS.items():
             expected = _coco(plan, records, split)
-            found += _list_problems(root, path, expected, ("images", "annotations", "categories"))
+            found += _list_problems(root, path, expected, _coco_entries)
         parts = monai_parts([(record, _item(record)) for record in records], needed="box_voxel")
-        return (*found, *_list_problems(root, DATALIST, parts, tuple(parts)))
+        return (*found, *_list_problems(root, DATALIST, parts, _monai_entries))
 
 
 def _item(record: CaseRecord) -> dict[str, Any]:
@@ -203,13 +205,32 @@ def _has_place(image: Volume, told: Mapping[str, Any], path: str) -> bool:
     return path.endswith(PNG) or bool(np.allclose(image.affine, np.array(told["affine"]), atol=1e-3))
 
 
-def _list_problems(root: Path, path: str, expected: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+def _list_problems(root: Path, path: str, expected: Mapping[str, Any], entries: _Entries) -> list[str]:
+    """Compare what a list tells of each case with what it should; it may tell of more cases."""
     try:
-        lists = read_json(root, path)
+        told = entries(read_json(root, path))
     except ValueError as error:
         return [str(error)]
-    differing = [key for key in keys if not isinstance(lists, dict) or lists.get(key) != expected.get(key)]
-    return [f"{path} does not list what is in the dataset: its {' and '.join(differing)} differ."] if differing else []
+    except (KeyError, TypeError, AttributeError):
+        return [f"{path} is damaged: it does not list boxes. Export the dataset again."]
+    differing = sorted(name for name, entry in entries(expected).items() if told.get(name) != entry)
+    more = f" and {len(differing) - _TOLD} more" if len(differing) > _TOLD else ""
+    return [f"{path} does not tell what is in {', '.join(differing[:_TOLD])}{more}."] if differing else []
+
+
+def _monai_entries(lists: Mapping[str, Any]) -> dict[str, Any]:
+    return {item["case"]: (key, item) for key in (*MONAI_KEYS.values(), "unlabeled") for item in lists.get(key, ())}
+
+
+def _coco_entries(lists: Mapping[str, Any]) -> dict[str, Any]:
+    """Return images and boxes by the image's name; their numbers depend on what else is in the list."""
+    names = {image["id"]: image["file_name"] for image in lists["images"]}
+    entries: dict[str, Any] = {"categories": lists["categories"]}
+    for image in lists["images"]:
+        entries[image["file_name"]] = [{**image, "id": 0}]
+    for box in lists["annotations"]:
+        entries[names[box["image_id"]]].append({**box, "id": 0, "image_id": 0})
+    return entries
 
 
 def _flat(voxel: Sequence[float]) -> list[float]:

@@ -116,7 +116,7 @@ class DicomFormat(DatasetFormat):
             except ValueError as error:
                 found.append(str(error))
                 continue
-            if (root / path).read_bytes() != content:
+            if not set(content.splitlines()) <= set((root / path).read_bytes().splitlines()):
                 found.append(f"{path} does not list what is in the dataset. Export it again.")
         return tuple(found)
 
