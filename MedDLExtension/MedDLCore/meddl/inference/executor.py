@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from meddl.errors import JobCancelled, ModelError, OutOfMemory
 from meddl.inference.air import AirWindows
@@ -25,6 +26,7 @@ from meddl.inference.sliding_window import (
     padded,
     rule_of,
     three,
+    whole_image,
     window_weights,
 )
 
@@ -42,6 +44,8 @@ FORGET_SECONDS = 60
 
 OnWindow = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
+Ask = Callable[["torch.Tensor"], "torch.Tensor"]
+Answer = TypeVar("Answer")
 
 
 class Executor:
@@ -64,6 +68,7 @@ class Executor:
         windows: ``divisible_by`` and ``min``, where the model allows smaller windows than its own.
         spatial_dims: that the network sees: with 2, images are ``(C, i, j, 1)``.
         cases: how many images are to come, as far as known.
+        half_scores: whether scores may be added up in half precision when memory runs out.
 
     Attributes:
         on_tell: called with one sentence when something is given up for lack of memory.
@@ -83,6 +88,7 @@ class Executor:
         windows: Mapping[str, Any] | None = None,
         spatial_dims: int = 3,
         cases: int = 1,
+        half_scores: bool = True,
     ) -> None:
         self._network = network
         self._inferer = inferer
@@ -102,11 +108,12 @@ class Executor:
         self._allowed = Allowed(
             half="float16" if half and device.type == "cuda" else None,
             half_cpu="bfloat16" if half and starting_precision("bfloat16", _device("cpu"))[0] != "float32" else None,
-            half_scores=half,
+            half_scores=half and half_scores,
             divisible_by=limits[0] if limits else None,
             least=limits[1] if limits else None,
         )
         self._settings = self._first
+        self._plan: WindowPlan | None = None
         self._rungs: list[str] = []
         self._given_up_at = self._voxels = 0
         self._last_run = time.monotonic()
@@ -155,6 +162,49 @@ class Executor:
 
         return self._climb_down(attempt, window)
 
+    def lead(self, shape: tuple[int, ...], work: Callable[[WindowRule, Ask], Answer], *, windows: bool) -> Answer:
+        """Let ``work`` go over an image in a way of its own, down the ladder when memory runs out.
+
+        Args:
+            shape: of the image, spatial axes only.
+            work: called with how to cut (the windows of now, which may have become smaller, and how many at once) and
+                with what asks the network about a batch ``(B, C, ...)``; again from the start after memory ran out.
+            windows: whether it cuts the image at all.
+
+        Raises:
+            OutOfMemory: at the end of the ladder.
+        """
+        import torch
+
+        self._restart(math.prod(shape))
+        own = self._rule if windows and self._rule is not None else whole_image(len(shape))
+
+        def attempt() -> Answer:
+            rule = own if self._settings.window is None else own.with_window(self._settings.window)
+            plan = rule.plan(shape)
+            self._plan = plan if windows else None
+            self._windows, self._skipped, self._air_sentence = 0, 0, ""
+            engine: Engine | None = None
+
+            def ask(batch: torch.Tensor) -> torch.Tensor:
+                nonlocal engine
+                self._windows += int(batch.shape[0])
+                if engine is None:
+                    engine, answer = self._select(lambda: batch, tuple(batch.shape[1:]), plan.count)
+                    if answer is not None:
+                        return answer.float()
+                return engine(batch).float()
+
+            with torch.inference_mode():
+                return work(replace(rule, batch=self._settings.batch), ask)
+
+        return cast(Answer, self._climb_down(attempt))
+
+    @property
+    def stitch(self) -> torch.device:
+        """Where the answer is put together now."""
+        return self._place(self._settings.stitch)
+
     def report(self) -> dict[str, Any]:
         """Return how the last image was run, JSON-able."""
         remarks = [*self._remarks, *self._engines.notes, *([self._air_sentence] if self._air_sentence else [])]
@@ -177,7 +227,7 @@ class Executor:
 
     def _climb_down(self, attempt: Callable[[], Any], window: tuple[int, ...] | None = None) -> Any:
         while True:
-            self._plan: WindowPlan | None = None
+            self._plan = None
             try:
                 answer = attempt()
                 self._last_run = time.monotonic()
@@ -320,9 +370,7 @@ class Executor:
         sink.begin(int(answer.shape[0]), shape)
         sink.add(0, answer.reshape(-1, *shape))
 
-    def _run_foreign(
-        self, image: torch.Tensor, sink: ScoreSink, on_window: OnWindow, cancelled: Cancelled
-    ) -> None:
+    def _run_foreign(self, image: torch.Tensor, sink: ScoreSink, on_window: OnWindow, cancelled: Cancelled) -> None:
         """Call an inferer that is not known as it is."""
         engine = None
         done = 0
@@ -369,9 +417,7 @@ def answer_scale(answer: tuple[int, ...], window: tuple[int, ...]) -> tuple[int,
     Raises:
         ModelError: not a whole number of them.
     """
-    if len(answer) != len(window) or any(
-        size < 1 or size % given for size, given in zip(answer, window, strict=False)
-    ):
+    if len(answer) != len(window) or any(size < 1 or size % given for size, given in zip(answer, window, strict=False)):
         raise ModelError(
             f"The network answered on a grid of {answer} voxels for a window of {window}. Only models that answer "
             "voxel for voxel, or with a whole number of voxels for each, can be used here."

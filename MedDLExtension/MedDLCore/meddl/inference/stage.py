@@ -100,21 +100,27 @@ class Stage:
         self._steps = self._preprocessing({})
         self.post = self._find_postprocessing()
         self._inferer = self._get(self._parts.inferer_id)
-        facts = as_mapping(bundle.metadata.get("meddl"))
         options = options or RunOptions()
         if getattr(self.network, "brings_weights", False):
             # It has an engine and a precision of its own.
             options = replace(options, engine="torch", precision="float32")
-        self.executor = Executor(
-            self.network,
-            device,
-            options,
-            inferer=self._inferer,
-            digest=f"{bundle.digest}-{config_name}",
+        self._options, self._cases = options, cases
+        self.executor = self.make_executor(self.network, self._inferer)
+
+    def make_executor(self, network: Any, inferer: Any, **more: Any) -> Executor:
+        """Return what runs a network of this stage; for tasks that cut an image in a way of their own."""
+        facts = as_mapping(self.bundle.metadata.get("meddl"))
+        return Executor(
+            network,
+            self._device,
+            self._options,
+            inferer=inferer,
+            digest=f"{self.bundle.digest}-{self._config_name}",
             air_below=as_mapping(facts.get("air")).get("below"),
             windows=as_mapping(facts.get("windows")) or None,
             spatial_dims=2 if self.flat else 3,
-            cases=cases,
+            cases=self._cases,
+            **more,
         )
 
     def begin(self, on_tell: Callable[[str], None]) -> None:

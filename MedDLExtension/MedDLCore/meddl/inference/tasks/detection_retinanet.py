@@ -2,14 +2,15 @@
 
 After Lin et al. 2017, "Focal loss for dense object detection". Network, anchors and the choice of boxes are those of
 the bundle's ``detector``; its steps from and to files are replaced by our own, which keep boxes in world coordinates.
+The network is run by the executor, with its engines, precisions and ladder; the detector blends the windows.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
-import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from meddl.models import class_names, inference_parts
 if TYPE_CHECKING:
     import torch
 
+    from meddl.inference.executor import Ask
+    from meddl.inference.sliding_window import WindowRule
     from meddl.inference.stage import Prepared, Stage
     from meddl.inference.tasks.make import StageMaker
     from meddl.models import ModelBundle
@@ -44,8 +47,12 @@ class RetinaNetTask:
         self._stage = make_stage("inference")
         self.stages: tuple[Stage, ...] = (self._stage,)
         self._device = next(self._stage.network.parameters()).device
-        self._watched = _watched(self._stage.network)
+        self._heads = _Heads()
         self._detector = self._make_detector()
+        self._inferer = self._detector.inferer
+        one_answer = _one_answer(self._stage.network, (self._detector.cls_key, self._detector.box_reg_key), self._heads)
+        # MONAI adds windows up in the precision of the image.
+        self._stage.executor = self._stage.make_executor(one_answer, self._inferer, half_scores=False)
 
     def predict(self, image: Volume, run: Run, *, frames: tuple[Volume, ...] = ()) -> DetectionPrediction:
         """Return the boxes of one image."""
@@ -85,22 +92,57 @@ class RetinaNetTask:
                 )
             _check_numbers(arguments, self._bundle.name)
             method(**arguments)
-        detector.network = self._watched
         return detector.eval()
 
     def _detect(self, prepared: Prepared, run: Run) -> dict[str, torch.Tensor]:
         """Return the detector's answer: boxes ``(N, 2 dims)`` in voxels of the prepared image, labels and scores."""
-        import torch
-
         image = prepared.image[..., 0] if self._stage.flat else prepared.image
+        shape = tuple(int(size) for size in image.shape[1:])
         window = _window(self._detector)
         # As the bundles of this kind do it: an image that is smaller than a window goes through in one piece.
-        in_windows = window is not None and image[0].numel() >= math.prod(window)
-        total = _window_count(tuple(image.shape[1:]), self._detector.inferer) if in_windows else 1
-        self._watched.watch(run.windows(0.1, 0.9, "Looking for boxes"), run.cancelled, total)
-        with torch.inference_mode():
-            found: dict[str, torch.Tensor] = self._detector(image[None].to(self._device), use_inferer=in_windows)[0]
-        return found
+        in_windows = window is not None and math.prod(shape) >= math.prod(window)
+        tell = run.windows(0.1, 0.9, "Looking for boxes")
+
+        def work(rule: WindowRule, ask: Ask) -> dict[str, torch.Tensor]:
+            total = rule.plan(self._padded(shape)).count if in_windows else 1
+            done = 0
+
+            def network(batch: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+                nonlocal done
+                if run.cancelled():
+                    raise JobCancelled("The run was cancelled.")
+                answer = self._heads.split(ask(batch), tuple(batch.shape[1:]))
+                done += int(batch.shape[0])
+                tell(min(done, total), total)
+                return answer
+
+            if in_windows:
+                self._detector.inferer = self._cutting(rule)
+            own, self._detector.network = self._detector.network, _called(network)
+            try:
+                found: dict[str, torch.Tensor] = self._detector(image[None], use_inferer=in_windows)[0]
+            finally:
+                self._detector.network = own
+            return found
+
+        return self._stage.executor.lead(shape, work, windows=in_windows)
+
+    def _cutting(self, rule: WindowRule) -> Any:
+        """Return the bundle's inferer with the windows of now; it blends on the device that has room for it."""
+        inferer = copy.copy(self._inferer)
+        inferer.roi_size = [0 if size is None else size for size in rule.roi]
+        inferer.sw_batch_size = rule.batch
+        inferer.roi_weight_map = None  # of windows of another size
+        stitch = self._stage.executor.stitch
+        inferer.device = "cpu" if "cpu" in str(self._inferer.device) else stitch
+        inferer.sw_device = "cpu"  # the executor takes windows to where the network is
+        return inferer
+
+    def _padded(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the size to which the detector pads an image."""
+        steps = self._detector.size_divisible
+        steps = (steps,) * len(shape) if isinstance(steps, int) else tuple(steps)
+        return tuple(-(-size // step) * step for size, step in zip(shape, steps, strict=True))
 
     def _boxes(self, found: Mapping[str, torch.Tensor], prepared: Prepared) -> list[Box]:
         detector = self._detector
@@ -131,26 +173,62 @@ def _name(names: tuple[str, ...], label: int, classes: int) -> str:
     return UNNAMED if classes == 1 else f"class {label}"
 
 
-def _watched(network: torch.nn.Module) -> Any:
-    """Return the network inside one that tells of each window and can be stopped."""
+class _Heads:
+    """The shapes of a network's answers, so that they can travel as one array, and what they become again."""
+
+    def __init__(self) -> None:
+        self._keys: tuple[str, str] = ("", "")
+        self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+
+    def join(self, answer: Any, keys: tuple[str, str], shape: tuple[int, ...]) -> torch.Tensor:
+        """Return the answer to ``(B, C, ...)`` of this shape (less the batch) as ``(B, 1, N)``."""
+        import torch
+
+        if isinstance(answer, Mapping):
+            levels = [each if isinstance(each, list | tuple) else [each] for each in (answer[key] for key in keys)]
+        else:
+            half = len(answer) // 2
+            levels = [list(answer[:half]), list(answer[half:])]
+        if len(levels[0]) != len(levels[1]):
+            raise ModelError("The network answers classes and boxes on different numbers of levels.")
+        tensors = [tensor for each in levels for tensor in each]
+        self._keys = keys
+        self._shapes[shape] = [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]
+        return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)[:, None]
+
+    def split(self, joined: torch.Tensor, shape: tuple[int, ...]) -> dict[str, list[torch.Tensor]]:
+        """Return what :meth:`join` was given, as the detector reads it."""
+        shapes = self._shapes[shape]
+        parts = joined[:, 0].split([math.prod(each) for each in shapes], dim=1)
+        tensors = [part.reshape(part.shape[0], *each) for part, each in zip(parts, shapes, strict=True)]
+        half = len(tensors) // 2
+        return {self._keys[0]: tensors[:half], self._keys[1]: tensors[half:]}
+
+
+def _one_answer(network: torch.nn.Module, keys: tuple[str, str], heads: _Heads) -> Any:
+    """Return the network with all it answers in one array, as engines take it."""
     import torch
 
-    class Watched(torch.nn.Module):
+    class OneAnswer(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
-        def watch(self, on_window: Any, cancelled: Any, total: int) -> None:
-            self._on_window, self._cancelled, self._total, self._done = on_window, cancelled, total, itertools.count(1)
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return heads.join(self.network(image), keys, tuple(int(size) for size in image.shape[1:]))
 
+    return OneAnswer().eval()
+
+
+def _called(function: Callable[[torch.Tensor], Any]) -> Any:
+    """Return a module that calls a function: all that a detector takes for a network."""
+    import torch
+
+    class Called(torch.nn.Module):
         def forward(self, image: torch.Tensor) -> Any:
-            if self._cancelled():
-                raise JobCancelled("The run was cancelled.")
-            answer = self.network(image)
-            self._on_window(min(next(self._done), self._total), self._total)
-            return answer
+            return function(image)
 
-    return Watched()
+    return Called()
 
 
 def _window(detector: Any) -> tuple[int, ...] | None:
@@ -158,16 +236,6 @@ def _window(detector: Any) -> tuple[int, ...] | None:
     if roi is None:
         return None
     return (roi,) * detector.spatial_dims if isinstance(roi, int) else tuple(roi)
-
-
-def _window_count(shape: tuple[int, ...], inferer: Any) -> int:
-    roi, overlap = inferer.roi_size, inferer.overlap
-    count = 1
-    for axis, size in enumerate(shape):
-        window = roi if isinstance(roi, int) else roi[axis]
-        shared = overlap[axis] if isinstance(overlap, list | tuple) else overlap
-        count *= 1 + math.ceil(max(0, size - window) / max(1, int(window * (1 - shared))))
-    return math.ceil(count / inferer.sw_batch_size)
 
 
 def _check_numbers(arguments: Mapping[str, Any], name: str) -> None:
