@@ -57,7 +57,7 @@ def structure_rows(facts: Sequence[CaseFacts]) -> list[dict[str, str | float | i
                 volumes[each.key][fact.id] = volumes[each.key].get(fact.id, 0.0) + each.volume_ml
     marked = [each.column for each in outliers(facts) if not each.image]
     labeled = sum(fact.task == "segmentation" for fact in facts)
-    rows = []
+    rows: list[dict[str, str | float | int]] = []
     for key, by_case in volumes.items():
         ordered = sorted(by_case.values())
         median = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2 if ordered else 0.0

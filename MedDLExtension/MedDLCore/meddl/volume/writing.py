@@ -1,12 +1,11 @@
 """Writing a volume to a file: whole, or not at all.
 
-The voxels go out slice by slice at the fastest compression level: higher ones cost many times the time and gain little
-on medical images.
+The voxels go out block by block, compressed on all cores at a fast level (see :mod:`meddl.volume.deflate`): higher ones
+cost many times the time and gain little on medical images.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +18,12 @@ import numpy as np
 from meddl.errors import UsageError, VolumeError
 
 from .data import Volume
+from .deflate import voxel_blocks, voxel_bytes, write_gzip, zlib_pieces
 from .geometry import flip_lps_ras, is_sheared, spacing_of
 from .itk import storable_dtype
 
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
 
-_LEVEL = 1
-"""Of ISA-L, Intel's implementation of deflate: several times as fast as zlib at the same size."""
-_BLOCK = 1 << 24
 _NRRD_TYPES = {
     "i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32", "i8": "int64",
     "u8": "uint64", "f4": "float", "f8": "double",
@@ -148,7 +145,7 @@ def write_nrrd(
     lines = ["NRRD0005", *(f"{key}: {value}" for key, value in header.items())]
     lines += [f"{key}:={_escaped(value)}" for key, value in (private or {}).items()]
     file.write(("\n".join(lines) + "\n\n").encode("utf-8"))
-    _write_gzip(file, b"", array)
+    write_gzip(file, b"", voxel_blocks(array))
 
 
 def _vector(numbers: np.ndarray) -> str:
@@ -185,11 +182,11 @@ def _write_nifti(
     header["magic"] = b"n+1" if header.sizeof_hdr == 348 else b"n+2\0\r\n\032\n"
     start = header.binaryblock + bytes(4)
     if compressed:
-        _write_gzip(file, start, array)
+        write_gzip(file, start, voxel_blocks(array))
     else:
         file.write(start)
-        for block in _blocks(array):
-            file.write(block)
+        for block in voxel_blocks(array):
+            file.write(voxel_bytes(block))
 
 
 def _write_meta(volume: Volume, file: BinaryIO, facts: Mapping[str, str]) -> None:
@@ -198,16 +195,10 @@ def _write_meta(volume: Volume, file: BinaryIO, facts: Mapping[str, str]) -> Non
             "The image's axes are not at right angles to each other, which .mha cannot hold. "
             "Write it as .nrrd or .nii.gz."
         )
-    from isal import isal_zlib
-
     array = volume.array.astype(storable_dtype(volume.array.dtype), copy=False)
     lps = flip_lps_ras(volume.affine)
     spacing = spacing_of(lps)
-    packed = io.BytesIO()  # its size has to stand before it
-    packer = isal_zlib.compressobj(_LEVEL)
-    for block in _blocks(array):
-        packed.write(packer.compress(block))
-    packed.write(packer.flush())
+    pieces = zlib_pieces(voxel_blocks(array))  # their size has to stand before them
     header = {
         "ObjectType": "Image",
         "NDims": "3",
@@ -215,7 +206,7 @@ def _write_meta(volume: Volume, file: BinaryIO, facts: Mapping[str, str]) -> Non
         "BinaryData": "True",
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
-        "CompressedDataSize": str(packed.tell()),
+        "CompressedDataSize": str(sum(map(len, pieces))),
         "TransformMatrix": _words((lps[:3, :3] / spacing).T.ravel()),
         "Offset": _words(lps[:3, 3]),
         "CenterOfRotation": "0 0 0",
@@ -226,7 +217,7 @@ def _write_meta(volume: Volume, file: BinaryIO, facts: Mapping[str, str]) -> Non
         "ElementDataFile": "LOCAL",
     }
     file.write("".join(f"{key} = {value}\n" for key, value in header.items()).encode("utf-8"))
-    file.write(packed.getbuffer())
+    file.writelines(pieces)
 
 
 def _comment(facts: Mapping[str, str]) -> str:
@@ -235,22 +226,3 @@ def _comment(facts: Mapping[str, str]) -> str:
 
 def _words(numbers: np.ndarray) -> str:
     return " ".join(repr(float(number) + 0.0) for number in numbers)
-
-
-def _write_gzip(file: BinaryIO, start: bytes, array: np.ndarray) -> None:
-    # No name and no time in the gzip header: the same volume gives the same bytes.
-    from isal import igzip
-
-    with igzip.IGzipFile("", "wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packer:
-        packer.write(start)
-        for block in _blocks(array):
-            packer.write(block)
-
-
-def _blocks(array: np.ndarray) -> Iterator[bytes]:
-    """Yield the bytes of ``array`` in little-endian order, first axis fastest, some megabytes at a time."""
-    if array.nbytes > _BLOCK and array.ndim > 1:
-        for n in range(array.shape[-1]):
-            yield from _blocks(array[..., n])
-    else:
-        yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
