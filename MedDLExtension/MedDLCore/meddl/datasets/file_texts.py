@@ -9,7 +9,7 @@ from pathlib import Path
 
 _MAX_HEADER = 1 << 20
 _MAX_EXTENSIONS = 1 << 20
-_KNOWN_KEYS = re.compile(r"Segment\d+_(?!Name$).*|Segmentation_.*|ITK_.*|NRRD_.*|MedDL\..*")
+_KNOWN_KEYS = re.compile(r"Segment\d+_.*|Segmentation_.*|ITK_.*|NRRD_.*|MedDL\..*")
 _KNOWN_COMMENTS = ("Complete NRRD file format", "http://teem")
 _META_GEOMETRY = re.compile(
     r"ObjectType|NDims|Binary.*|Compressed.*|TransformMatrix|Offset|CenterOfRotation|AnatomicalOrientation|Element.*|"

@@ -35,8 +35,8 @@ def identifiers(case: Case) -> tuple[str, ...]:
     They are for finding leaks: none of them may stand anywhere in a dataset. They are the case's name, patient, study
     and site; names of its files and of the folders right above them; of DICOM headers all names of persons (whole, and
     each part of three letters and more), dates (in the usual ways to write them), IDs, UIDs, institutions, stations; of
-    other files the free texts of their headers; of scenes the names of patients, studies and images. Names of the case's
-    own classes are not among them.
+    other files the free texts of their headers; of scenes the names of patients, studies and images. Names of the
+    case's own classes and structures are not among them.
 
     A file that cannot be read adds nothing: reading the case will tell.
     """

@@ -42,7 +42,7 @@ def matched_cases(entries: Sequence[Entry], name: str) -> list[Case]:
     """
     entries = _with_mask_folders(entries)
     if not any(entry.kind != "image" for entry in entries) and _are_classes(entries):
-        return _split(entries, [_of_class(entry) for entry in entries])
+        return _in_parts(entries, [_of_class(entry) for entry in entries])
     places: dict[Words, list[Entry]] = defaultdict(list)
     for entry in entries:
         places[entry.place].append(entry)
@@ -102,7 +102,7 @@ def channel_added(channels: dict[str, ImageFile], channel: str, entry: Entry, ca
     channels[channel] = entry.source
 
 
-def _split(entries: Sequence[Entry], cases: Sequence[Case]) -> list[Case]:
+def _in_parts(entries: Sequence[Entry], cases: Sequence[Case]) -> list[Case]:
     """Return the cases in the parts that their folders are named after, where folders name several parts."""
     if len({entry.split for entry in entries}) < 2:
         return list(cases)
@@ -158,12 +158,18 @@ def _case_folders(places: dict[Words, list[Entry]]) -> set[Words]:
             continue
         if labels:
             key = _folded(labels[0].key)
-            named = [entry for entry in images if _folded(entry.key)[: len(key)] == key]
-            if not key or not named or len(named) == len(images):
+            named = [entry for entry in images if key and _go_together(_folded(entry.key), key)]
+            if not named or (place and several and len(named) == len(images)):
                 found.add(place)
         elif place and several:
             found.add(place)
     return found
+
+
+def _go_together(image: Words, label: Words) -> bool:
+    """Say whether one name goes on where the other ends."""
+    shared = min(len(image), len(label))
+    return shared > 0 and image[:shared] == label[:shared]
 
 
 def _in_place(place: Words, group: Sequence[Entry], is_case: bool, name: str) -> list[Case]:
@@ -220,7 +226,9 @@ def _by_names(place: Words, images: Sequence[Entry], labels: Sequence[Entry]) ->
             owned[known].append(entry)
     cases = []
     for known, channels in groups.items():
-        cases += one_or_more("_".join((*place, titles[known])), channels, owned.get(known, ()))
+        # "B_001/B_001_t1" is "B_001".
+        folders = place[:-1] if place and place[-1] == titles[known] else place
+        cases += one_or_more("_".join((*folders, titles[known])), channels, owned.get(known, ()))
     if orphans and cases:
         note = f"{orphans} label{'s' * (orphans > 1)} of the folder belong{'s' * (orphans == 1)} to no image: left out."
         cases[0] = replace(cases[0], notes=(*cases[0].notes, note))
