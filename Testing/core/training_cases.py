@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +16,18 @@ MR = ("Meier brain", "Novak brain", "Abdomen MR", "Spine MR")
 """Cases whose images are MR."""
 
 
-def write_list(folder: Path, only: Iterable[str] = ()) -> Path:
+def write_list(folder: Path) -> Path:
     """Write cases of ten images below ``folder`` and return the list of them.
 
     Two images are of one patient, and one patient's image is there twice, in another file format, axis order and data
     type, under another name.
-
-    Args:
-        only: names of cases, or () for all.
     """
     rows = [*_organs(folder), *_lesions(folder), *_vertebrae(folder)]
-    chosen = set(only)
     path = folder / "cases of Dr Who.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, _COLUMNS, restval="")
         table.writeheader()
-        table.writerows(row for row in rows if not chosen or row["case"] in chosen)
+        table.writerows(rows)
     return path
 
 
@@ -72,7 +68,7 @@ def _lesions(folder: Path) -> list[dict[str, str]]:
         if name == "lung2":
             turned = Volume(image.array[:, ::-1, ::-1].astype(np.float32), image.affine @ _turned(image.shape))
             write_volume(turned, folder / "Amy again.nii.gz")
-            rows.append({**row, "case": "Amy again", "patient": "unknown", "image": "Amy again.nii.gz"})
+            rows.append({**rows[-1], "case": "Amy again", "patient": "unknown", "image": "Amy again.nii.gz"})
     return rows
 
 
