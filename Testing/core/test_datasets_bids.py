@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 import subprocess
 import sys
@@ -190,3 +192,10 @@ def test_what_bids_has_no_place_for_is_refused(tmp_path: Path) -> None:
     color = Volume(np.zeros((3, 4, 4, 1), np.uint8), np.eye(4))
     with pytest.raises(MedDLError, match="values per voxel"):
         FORMAT.write_case(PreparedCase("case_0001", "p", {"T1": color}, split="test"), plan_for(given), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bids_names", "boxes", "stored_values"])
+def test_examples_in_the_documentation_hold(name: str) -> None:
+    module = importlib.import_module(f"meddl.datasets.formats.{name}")
+    result = doctest.testmod(module, extraglobs={"np": np})
+    assert result.attempted and not result.failed

@@ -72,6 +72,23 @@ def test_monai_loads_images_and_labels_and_they_are_the_ones_given(tmp_path: Pat
         np.testing.assert_array_equal(image.array, case.images["image"].array)
 
 
+def test_the_table_can_be_collected_from_again(tmp_path: Path) -> None:
+    from meddl.datasets.case import ClassLabel
+    from meddl.datasets.collect import collect_cases
+
+    brain = patient("brain1")[0]
+    given = [
+        PreparedCase("case_0001", "p1", {"T1": brain, "T2": brain}, "north", classes=("edema", "tumor")),
+        PreparedCase("case_0002", "p1", {"T1": brain, "T2": brain}, split="test"),
+    ]
+    plan = plan_of(given, "classification", format="classification", classes=("edema", "tumor"))
+    written(FORMAT, plan, given, tmp_path)
+    one, two = collect_cases(tmp_path / "cases.csv")
+    assert isinstance(one.label, ClassLabel) and one.label.names == ("edema", "tumor") and two.label is None
+    assert (one.id, one.patient, one.site, two.split) == ("case_0001", "p1", "north", "test")
+    assert list(one.images) == ["T1", "T2"]
+
+
 def test_pictures_become_png_and_keep_every_gray_and_color(tmp_path: Path) -> None:
     image = patient("breast1")[0]
     gray = Volume(image.array[..., 4:5].astype(np.uint16) * 200, image.affine)
@@ -167,7 +184,10 @@ def test_what_cannot_be_held_is_refused(tmp_path: Path) -> None:
         FORMAT.check(plan_of(given, "detection", format="classification"))
     with pytest.raises(UsageError, match="No case has a class"):
         FORMAT.check(plan_of(given, "classification", format="classification"))
-    with pytest.raises(UsageError, match="semicolon"):
+    with pytest.raises(UsageError, match="without"):
         FORMAT.check(plan_of(given, "classification", format="classification", classes=("a;b", "c")))
+    with pytest.raises(UsageError, match="as a column"):
+        named = [PreparedCase("case_0001", "p1", {"Class": given[0].images["image"]}, classes=("a",))]
+        FORMAT.check(plan_of(named, "classification", format="classification", classes=("a",)))
     with pytest.raises(UsageError, match="not among those"):
         FORMAT.write_case(given[0], plan_of(given, "classification", format="classification", classes=("x",)), tmp_path)

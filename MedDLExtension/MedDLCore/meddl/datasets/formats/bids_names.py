@@ -29,7 +29,7 @@ def label_of(name: str, kind: str) -> str:
 
     Example:
         >>> label_of("patient_0003", "patient"), label_of("Müller 7", "patient")
-        ('0003', 'x')
+        ('0003', 'Mller75cbbedf9')
     """
     if numbered := re.fullmatch(rf"{kind}_([0-9]+)", name):
         return numbered[1]

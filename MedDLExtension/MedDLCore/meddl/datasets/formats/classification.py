@@ -14,14 +14,23 @@ from meddl.spreadsheet import safe_cell
 
 from .dataset_format import DatasetFormat
 from .image_files import read_back, write_images
-from .list_files import about, json_bytes, monai_parts, read_json, read_table, table_bytes
+from .list_files import (
+    CLASS_SEPARATOR,
+    about,
+    check_columns,
+    json_bytes,
+    monai_parts,
+    read_json,
+    read_table,
+    table_bytes,
+)
 
 TABLE = "cases.csv"
 DATALIST = "datalist.json"
 
 _KEY = "classification"
 _UNKNOWN = "@unlabeled"
-_SEPARATOR = ";"
+_COLUMNS = ("case", "patient", "site", "split", "fold", "class")
 
 
 class ClassificationFormat(DatasetFormat):
@@ -42,8 +51,9 @@ class ClassificationFormat(DatasetFormat):
         if not plan.classes:
             raise UsageError("No case has a class, and a model needs at least two to tell apart. Give each case one.")
         for name in plan.classes:
-            if _SEPARATOR in name or not name.strip():
-                raise UsageError(f"The class {name!r} cannot stand in a list of classes. Rename it without semicolon.")
+            if any(mark in name for mark in "|;") or not name.strip():
+                raise UsageError(f"The class {name!r} cannot stand in a list of classes. Rename it without | and ;.")
+        check_columns(plan.channels, _COLUMNS, self.title)
 
     def write_case(self, case: PreparedCase, plan: ExportPlan, folder: Path) -> dict[str, Any]:
         """Write the images into the folder of their class."""
@@ -56,11 +66,11 @@ class ClassificationFormat(DatasetFormat):
 
     def index(self, plan: ExportPlan, records: Sequence[CaseRecord]) -> Mapping[str, bytes]:
         """Return the table (which can be collected from again) and the list for MONAI."""
-        header = ("case", "patient", "site", "split", "fold", "class", *plan.channels)
+        header = (*_COLUMNS, *plan.channels)
         rows = []
         for record in records:
             case, told = record.case, record.facts[_KEY]
-            classes = _SEPARATOR.join(told["classes"])
+            classes = CLASS_SEPARATOR.join(told["classes"])
             rows.append((case.name, case.patient, case.site, case.split, case.fold, classes, *told["images"]))
         several = any(len(record.facts[_KEY]["classes"]) > 1 for record in records)
         datalist = {
@@ -98,7 +108,7 @@ class ClassificationFormat(DatasetFormat):
             row, item = rows[name], items[name]
             listed = item.get("image")
             agree = (
-                row.get("class") == safe_cell(_SEPARATOR.join(told["classes"]))
+                row.get("class") == safe_cell(CLASS_SEPARATOR.join(told["classes"]))
                 and [row.get(channel) for channel in plan.channels] == told["images"]
                 and ([listed] if isinstance(listed, str) else listed) == told["images"]
                 and item.get("label") == _item(record, plan, several).get("label")

@@ -19,7 +19,7 @@ from .dicom_reading import case_problems, duplicate_instances
 from .dicom_seg_labels import write_labels
 from .dicom_slices import SeriesIdentity, write_slices
 from .label_maps import check_names
-from .list_files import read_table, table_bytes
+from .list_files import CLASS_SEPARATOR, check_columns, read_table, table_bytes
 
 if TYPE_CHECKING:
     import pydicom
@@ -31,6 +31,8 @@ TARGET = "target"
 METHOD = "Made by MedDL from voxels; nothing of another header is in it"
 
 _KEY = "dicom"
+_COLUMNS = ("case", "patient", "site", "split", "fold")
+_LABELS = {"segmentation": "segmentation", "classification": "class", "reconstruction": TARGET}
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 
 
@@ -53,9 +55,10 @@ class DicomFormat(DatasetFormat):
         super().check(plan)
         if plan.task == "segmentation":
             check_names(plan.scheme, self.title)
-        taken = {TARGET, TABLE, SEGMENTATION}
-        if any(folder.casefold() in taken for folder in safe_names(plan.channels)):
-            raise UsageError(f"A channel is called {TARGET!r}, as the image to be made is in {self.title}. Rename it.")
+        check_columns(plan.channels, (*_COLUMNS, *_LABELS.values()), self.title)
+        for name in plan.classes:
+            if any(mark in name for mark in "|;"):
+                raise UsageError(f"The class {name!r} cannot stand in a list of classes. Rename it without | and ;.")
 
     def write_case(self, case: PreparedCase, plan: ExportPlan, folder: Path) -> dict[str, Any]:
         """Write a series for each channel, and the labels."""
@@ -85,14 +88,13 @@ class DicomFormat(DatasetFormat):
 
     def index(self, plan: ExportPlan, records: Sequence[CaseRecord]) -> Mapping[str, bytes]:
         """Return the table of cases (which can be collected from again) and that of series."""
-        by_task = {"segmentation": ("segmentation",), "classification": ("class",), "reconstruction": (TARGET,)}
-        header = ("case", "patient", "site", "split", "fold", *plan.channels, *by_task[plan.task])
+        header = (*_COLUMNS, *plan.channels, _LABELS[plan.task])
         rows, lines = [], []
         for record in records:
             case, told = record.case, record.facts[_KEY]
             last = {
                 "segmentation": told.get("segmentation", {}).get("path"),
-                "classification": ";".join(told["classes"]),
+                "classification": CLASS_SEPARATOR.join(told["classes"]),
                 "reconstruction": told.get(TARGET, {}).get("folder"),
             }[plan.task]
             folders = [told["series"][channel]["folder"] for channel in plan.channels]

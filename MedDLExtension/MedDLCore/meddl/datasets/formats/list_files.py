@@ -11,10 +11,14 @@ from typing import Any
 
 from meddl.datasets.options import ExportOptions
 from meddl.datasets.plan import CaseRecord
+from meddl.errors import UsageError
 from meddl.spreadsheet import safe_cell
 
 MONAI_KEYS = {"train": "training", "validation": "validation", "test": "test"}
 """What MONAI calls the parts of a dataset."""
+
+CLASS_SEPARATOR = "|"
+"""Between the classes of one case in a table, which cases can be collected from again."""
 
 _LARGEST = 1 << 28
 
@@ -31,6 +35,17 @@ def table_bytes(header: Sequence[str], rows: Iterable[Sequence[Any]], *, delimit
     for row in (header, *rows):
         writer.writerow(["" if cell is None else safe_cell(cell) for cell in row])
     return file.getvalue().encode("utf-8")
+
+
+def check_columns(channels: Sequence[str], columns: Sequence[str], title: str) -> None:
+    """Find out whether a table can have a column for each channel beside its own.
+
+    Raises:
+        UsageError: a channel is called as one of ``columns``.
+    """
+    for channel in channels:
+        if channel.casefold() in columns:
+            raise UsageError(f"A channel is called {channel!r}, as a column of the table in {title}. Rename it.")
 
 
 def about(options: ExportOptions) -> dict[str, Any]:
