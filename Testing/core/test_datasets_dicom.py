@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import realdata
-from core.dataset_by_hand import digests, patient, written
+from core.dataset_by_hand import SECRET, digests, patient, written
 from core.dicom_cases import (
     FORMAT,
     alone,
@@ -22,9 +22,11 @@ from core.dicom_cases import (
     plan_for,
     real_series,
 )
+from core.dicom_writer import write_enhanced, write_series
 from core.phantoms import world_of
 from meddl.datasets.case import PreparedCase
 from meddl.datasets.label_scheme import LabelScheme, Structure
+from meddl.datasets.options import DeidentifyOptions
 from meddl.volume import Volume, read_segmentation, read_volume
 from pydicom.data import get_testdata_file
 
@@ -167,3 +169,55 @@ def test_a_color_picture_keeps_its_colors_and_gray_ones_their_place(tmp_path: Pa
     np.testing.assert_array_equal(by_position(flat, read), flat.array[0])
     for name in ("patient_0001/case_0001", "patient_0002/case_0002"):
         assert conformance_errors(tmp_path / name / "T1/0001.dcm") == []
+
+
+def test_an_enhanced_file_is_copied_as_it_is_and_carries_its_labels(tmp_path: Path) -> None:
+    image, labels = patient("lung1")
+    write_enhanced(tmp_path / "enhanced.dcm", image)
+    read = read_volume(tmp_path / "enhanced.dcm")
+    marked = Volume(by_position(read, labels)[np.newaxis], read.affine)
+    files = (tmp_path / "enhanced.dcm",)
+    given = [case_of("case_0001", read, marked, modality="CT", dicom={"T1": files})]
+    plan = plan_for(given)
+    records = written(FORMAT, plan, given, tmp_path / "set")
+    assert FORMAT.problems(tmp_path / "set", plan, records) == ()
+    folder = tmp_path / "set/patient_0001/case_0001"
+    assert [path.name for path in (folder / "T1").iterdir()] == ["0001.dcm"]
+    np.testing.assert_array_equal(read_volume(folder / "T1").array, read.array)
+    assert int((read_segmentation(folder / "segmentation.dcm")[0].array > 0).sum()) == int(labels.array.sum())
+    assert "Doe" not in str(pydicom.dcmread(folder / "T1/0001.dcm"))
+
+
+def test_names_stay_where_the_user_wants_them_to(tmp_path: Path) -> None:
+    image, labels = patient("lung1")
+    files = tuple(write_series(tmp_path / "series", image))
+    read = read_volume(tmp_path / "series")
+    marked = Volume(by_position(read, labels)[np.newaxis], read.affine)
+    given = [
+        case_of("case_0001", read, marked, modality="CT", dicom={"T1": files}),
+        case_of("case_0002", image, labels, modality="CT"),
+    ]
+    plan = plan_for(given, deidentify=DeidentifyOptions(profile="none"))
+    records = written(FORMAT, plan, given, tmp_path / "set")
+    assert FORMAT.problems(tmp_path / "set", plan, records) == ()
+    copy = pydicom.dcmread(tmp_path / "set/patient_0001/case_0001/T1/0001.dcm")
+    made = pydicom.dcmread(tmp_path / "set/patient_0002/case_0002/T1/0001.dcm")
+    assert str(copy.PatientName) == "Doe^Jane"
+    assert "PatientIdentityRemoved" not in copy and "PatientIdentityRemoved" not in made
+
+
+def test_channels_are_series_of_one_place_and_the_labels_refer_to_the_first(tmp_path: Path) -> None:
+    image, labels = patient("brain1")
+    channels = {"T1": image, "T2 w": Volume(image.array + np.int16(3), image.affine)}
+    case = PreparedCase("case_0001", "patient_0001", channels, labels=labels, secret=SECRET,
+                        modality={"T1": "MR", "T2 w": "MR"})  # fmt: skip
+    plan = plan_for([case])
+    records = written(FORMAT, plan, [case], tmp_path)
+    assert FORMAT.problems(tmp_path, plan, records) == ()
+    folder = tmp_path / "patient_0001/case_0001"
+    one, two, seg = (pydicom.dcmread(folder / name) for name in ("T1/0001.dcm", "T2 w/0001.dcm", "segmentation.dcm"))
+    assert one.StudyInstanceUID == two.StudyInstanceUID == seg.StudyInstanceUID
+    assert one.FrameOfReferenceUID == two.FrameOfReferenceUID == seg.FrameOfReferenceUID
+    assert one.SeriesInstanceUID != two.SeriesInstanceUID and (one.SeriesNumber, two.SeriesNumber) == (1, 2)
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == one.SeriesInstanceUID
+    assert two.SeriesDescription == "T2 w"
