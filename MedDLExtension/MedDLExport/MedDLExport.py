@@ -87,6 +87,9 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # After the selectors, which learn only then which nodes have come.
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose, priority=-1.0)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        for name in ("geometry", "split", "deidentify"):
+            # What is shown or hidden in a folded section comes out as it was when it was folded.
+            getattr(self.ui, f"{name}CollapsibleButton").connect("contentsCollapsed(bool)", self._onFolded)
         self.ui.dryRunButton.connect("clicked(bool)", self.onDryRunButton)
         self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
         self.initializeParameterNode()
@@ -161,6 +164,10 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onParameters(self, caller, event):
         if not self.session.isStoring:
             self.session.read()
+            self._updateGUI()
+
+    def _onFolded(self, collapsed):
+        if not collapsed:
             self._updateGUI()
 
     # Work

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 KINDS = ("spacing", "volumes", "intensity")
 _MOST_STRUCTURES = 12
 _NAME = "MedDL quality"
+_MARKED = "case that stands out"
+_RED = (0.78, 0.16, 0.16)
 
 
 def title(kind: str) -> str:
@@ -44,6 +46,7 @@ class QualityPlot:
         """Show a plot of a kind, see :data:`KINDS`."""
         self._remove()
         columns, series = _content(kind, facts)
+        _mark_outliers(kind, facts, columns, series)
         table = self._add("vtkMRMLTableNode", _NAME)
         table.SetAndObserveTable(_table(columns))
         chart = self._add("vtkMRMLPlotChartNode", _NAME)
@@ -55,8 +58,10 @@ class QualityPlot:
             one.SetLabelColumnName(labels)
             one.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
             one.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleNone)
-            one.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
-            one.SetMarkerSize(9)
+            isMarked = x == _MARKED
+            diamond, circle = one.MarkerStyleDiamond, one.MarkerStyleCircle
+            one.SetMarkerStyle(diamond if isMarked else circle)
+            one.SetMarkerSize(13 if isMarked else 9)
             one.SetColor(*color)
             chart.AddAndObservePlotSeriesNodeID(one.GetID())
         chart.SetTitle(title(kind))
@@ -148,6 +153,24 @@ def _volumes(facts: Sequence[CaseFacts]) -> tuple[dict[str, list[Any]], list[Ser
         columns[text] = [f"{facts[index - 1].id}: {names[key]}" for index in found[key]]
         series.append((names[key], x, y, text, colors[key]))
     return columns, series
+
+
+def _mark_outliers(kind: str, facts: Sequence[CaseFacts], columns: dict[str, list[Any]], series: list[Series]) -> None:
+    """Add a series of what stands out, drawn over the others."""
+    from meddl.datasets.quality import outliers
+
+    def fits(column: str, image: str) -> bool:
+        if kind == "volumes":
+            return not image
+        return bool(image) and (column == "spacing (mm)") == (kind == "spacing")
+
+    found = [one for one in outliers(facts) if fits(one.column, one.image)]
+    if found:
+        place = {fact.id: float(index) for index, fact in enumerate(facts, 1)}
+        columns[_MARKED] = [place[one.case] for one in found]
+        columns["value that stands out"] = [one.value for one in found]
+        columns["what stands out"] = [f"{one.case}: {one.sentence}" for one in found]
+        series.append((_("stands out"), _MARKED, "value that stands out", "what stands out", _RED))
 
 
 def _table(columns: dict[str, list[Any]]) -> vtk.vtkTable:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from meddl.datasets.facts import CaseFacts
-from meddl.errors import MedDLError, UsageError, VolumeError
+from meddl.errors import MedDLError, UnwritableDataset, UsageError, VolumeError
 
 from meddl_slicer.export_cases import CaseRow, case_of, missing, planned_case, signature
 from meddl_slicer.export_run import Step
@@ -173,7 +173,7 @@ class ExportWork:
 
         def failed(error: MedDLError) -> bool:
             self.failed[row.key] = error.message
-            return not isinstance(error, UsageError)  # which is about the dataset, so that no case can be written
+            return not isinstance(error, UsageError | UnwritableDataset)  # then no other case fares better
 
         return Step(make, _("Case {index} of {count}").format(index=index, count=count), done, failed)
 

@@ -6,8 +6,8 @@ from slicer.i18n import tr as _
 
 from MedDLExportLib import tables
 
-_ICON = 56
-_ROW_HEIGHT = 60
+_ICON = 48
+_ROW_HEIGHT = 52
 _MOST_ROWS = 6
 _CASE, _PATIENT, _SITE, _SPLIT, _FIRST_CHANNEL = range(5)
 _RED = "#c62828"
@@ -80,7 +80,7 @@ class CaseTable:
 
     def fit(self):
         """Bring the table to the width of the panel."""
-        tables.fit(self.table, _ROW_HEIGHT, _MOST_ROWS, stretched=max(self.table.columnCount - 1, 0), widest=180)
+        tables.fit(self.table, _ROW_HEIGHT, _MOST_ROWS, stretched=max(self.table.columnCount - 1, 0), widest=210)
 
     def _dress(self, line, row, isWrong, labelColumn):
         first = self.table.item(line, _CASE)
@@ -93,10 +93,9 @@ class CaseTable:
             item = self.table.item(line, column)
             tables.setEditable(item, column in (_CASE, _PATIENT, _SITE) or (column == labelColumn and isClass))
         notes = self.table.item(line, labelColumn + 1)
-        if isWrong:
-            notes.setForeground(qt.QBrush(qt.QColor(_RED)))
-        else:
-            notes.setData(qt.Qt.ForegroundRole, None)
+        for item in (first, notes):  # the notes may lie outside of a narrow panel
+            item.setData(qt.Qt.ForegroundRole, qt.QBrush(qt.QColor(_RED)) if isWrong else None)
+        first.setToolTip("\n".join(text for text in (row.name, notes.text()) if text))
 
     def _icon(self, row, pictures):
         picture = pictures.get(row.key)

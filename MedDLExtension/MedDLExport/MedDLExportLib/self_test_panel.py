@@ -145,6 +145,8 @@ class PanelTests:
 
         widget = self.makeReadyWidget(2)
         parameters = widget._parameterNode
+        for name in ("geometry", "split", "deidentify"):
+            getattr(widget.ui, f"{name}CollapsibleButton").collapsed = False
         self.assertTrue(widget.ui.cropROISelector.isHidden())
         parameters.grid.crop = Crop.ROI
         self.assertFalse(widget.ui.cropROISelector.isHidden())
