@@ -23,6 +23,9 @@ BLOCK = 1 << 21
 _LEVEL = 2
 """Of ISA-L, Intel's implementation of deflate: several times as fast as zlib's lowest level at nearly its size."""
 _RAW = -15
+_LINE = 64
+_SLAB = 1 << 26
+"""Bytes that are brought into another order in memory at once, at most."""
 _MOST_THREADS = 16
 _AHEAD = 2
 """Blocks per thread that may wait to be written: what is held in memory has a bound."""
@@ -61,17 +64,31 @@ def voxel_blocks(array: np.ndarray) -> Iterator[np.ndarray]:
 
     Where they are cut depends on shape and data type alone.
     """
-    if array.nbytes <= BLOCK or array.ndim <= 1:
-        step = max(1, BLOCK // array.itemsize) if array.ndim == 1 else 0
-        yield from (array[n : n + step] for n in range(0, len(array), step)) if step else (array,)
+    if array.nbytes <= BLOCK:
+        yield array
         return
     slice_bytes = array.nbytes // array.shape[-1]
-    if slice_bytes > BLOCK:
-        for n in range(array.shape[-1]):
-            yield from voxel_blocks(array[..., n])
-    else:
-        step = BLOCK // slice_bytes
-        yield from (array[..., n : n + step] for n in range(0, array.shape[-1], step))
+    step = max(1, BLOCK // slice_bytes)
+    at_once = step * max(1, min(_LINE // (step * array.itemsize), _SLAB // (step * slice_bytes)))
+    for n in range(0, array.shape[-1], at_once):
+        slab = _in_file_order(array[..., n : n + at_once])
+        for m in range(0, slab.shape[-1], step):
+            block = slab[..., m : m + step]
+            yield from voxel_blocks(block[..., 0]) if slice_bytes > BLOCK else (block,)
+
+
+def _in_file_order(slab: np.ndarray) -> np.ndarray:
+    """Return ``slab`` in memory as it will lie in the file, if its last axis is the fastest now.
+
+    Memory is read by lines of 64 bytes. Slabs as wide as a line, plane by plane, read each line once: several times as
+    fast as slice by slice.
+    """
+    if slab.ndim != 3 or abs(slab.strides[2]) >= min(abs(slab.strides[0]), abs(slab.strides[1])):
+        return slab
+    arranged = np.empty(slab.shape, slab.dtype, order="F")
+    for n in range(slab.shape[1]):
+        arranged[:, n] = slab[:, n]
+    return arranged
 
 
 def voxel_bytes(block: np.ndarray) -> bytes:
