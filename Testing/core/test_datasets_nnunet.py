@@ -188,6 +188,14 @@ def test_without_folds_nnunet_makes_its_own(tmp_path: Path) -> None:
     assert "Fold 0 validates" in json.loads((root / "dataset.json").read_text())["splits"]
 
 
+def test_lists_are_read_in_whatever_encoding_the_system_has(tmp_path: Path) -> None:
+    """nnU-Net and MONAI open them without saying in which."""
+    structures = (replace(SCHEME.structures[0], name="Läsion"), *SCHEME.structures[1:])
+    plan = plan_of([small(real_cases()[0])], ExportOptions(description="Übung"), scheme=LabelScheme(structures))
+    index = FORM.index(plan, ())["dataset.json"].decode("ascii")
+    assert json.loads(index)["labels"]["Läsion"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "folder"),
     [("Liver", "Dataset001_Liver"), ("../a b\\c:d", "Dataset001_a_b_c_d"), ("Röntgen 1", "Dataset001_Röntgen_1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def index_problems(
     except ValueError as error:
         return [str(error)]
     try:
-        pairs = entries(there)
+        pairs = [(str(name), entry) for name, entry in entries(there)]
         listed = dict(pairs)
         lengths = {key: len(there[key]) for key in lists if key in wanted}
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -55,13 +55,15 @@ def index_problems(
     return found
 
 
-def _files(entry: Any) -> Iterator[str]:
-    """Yield all texts of an entry that name files."""
-    if isinstance(entry, str) and "/" in entry:
-        yield entry
-    elif isinstance(entry, Mapping):
-        for each in entry.values():
-            yield from _files(each)
-    elif isinstance(entry, list | tuple):
-        for each in entry:
-            yield from _files(each)
+def _files(entry: Any) -> list[str]:
+    """Return the texts of an entry that name files."""
+    left, found = [entry], []
+    while left:
+        each = left.pop()
+        if isinstance(each, str) and "/" in each:
+            found.append(each)
+        elif isinstance(each, Mapping):
+            left += each.values()
+        elif isinstance(each, list | tuple):
+            left += each
+    return found

@@ -24,8 +24,8 @@ _LARGEST = 1 << 28
 
 
 def json_bytes(data: Any) -> bytes:
-    """Return a JSON file."""
-    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+    """Return a JSON file, in ASCII: MONAI and nnU-Net read it in whatever encoding the system has."""
+    return (json.dumps(data, indent=1) + "\n").encode("ascii")
 
 
 def table_bytes(header: Sequence[str], rows: Iterable[Sequence[Any]], *, delimiter: str = ",") -> bytes:

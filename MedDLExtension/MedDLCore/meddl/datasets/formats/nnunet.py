@@ -163,8 +163,9 @@ def _channel_names(plan: ExportPlan, records: Sequence[CaseRecord]) -> list[str]
         if count == 1:
             names.append(name)
         else:
-            parts = _COLORS if count == len(_COLORS) else range(1, count + 1)
-            names += [str(part) if len(plan.channels) == 1 else f"{name} {part}" for part in parts]
+            is_color = count == len(_COLORS) and plan.options.file_ending == PNG
+            parts = _COLORS if is_color else range(1, count + 1)
+            names += [str(part) if is_color and len(plan.channels) == 1 else f"{name} {part}" for part in parts]
     return names
 
 
