@@ -129,10 +129,10 @@ def _frame(volume: Volume, source: ImageFile) -> Volume:
 
 def _nested_headers(source: ImageFile) -> list[Header]:
     """Return the headers of a series whose files lie in several folders; of copies, the first."""
-    from meddl.datasets.collect.dicom_folder import list_dicom
+    from meddl.datasets.collect.dicom_folder import series_in
     from meddl.volume.dicom_frames import read_header
 
-    series = [each for each in list_dicom(source.path) if each.uid == source.series_uid and each.kind == "image"]
+    series = [each for each in series_in(source.path) if each.uid == source.series_uid and each.kind == "image"]
     if len(series) != 1:
         raise VolumeError("The DICOM series is not in its folders as it was. Collect the cases again.")
     return [header for path in series[0].files if (header := read_header(path)) is not None]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddl.datasets.case import Case
+from meddl.datasets.collect.dicom_headers import DicomSeries
 
-__all__ = ["collect_cases"]
+__all__ = ["DicomSeries", "collect_cases", "list_dicom"]
 
 
 def collect_cases(source: Path, *, pattern: str = "", exclude: Sequence[Path] = ()) -> tuple[Case, ...]:
@@ -27,3 +28,16 @@ def collect_cases(source: Path, *, pattern: str = "", exclude: Sequence[Path] = 
     from meddl.datasets.collect.sources import cases_of
 
     return cases_of(Path(source), pattern, tuple(Path(each) for each in exclude))
+
+
+def list_dicom(folder: Path, *, exclude: Sequence[Path] = ()) -> tuple[DicomSeries, ...]:
+    """Return the DICOM series in a folder and its subfolders, ordered by patient, study and number.
+
+    For showing what was found; patients' names are in it.
+
+    Raises:
+        UsageError: there is no such folder, or it cannot be read.
+    """
+    from meddl.datasets.collect.dicom_folder import series_in
+
+    return series_in(Path(folder), tuple(Path(each) for each in exclude))

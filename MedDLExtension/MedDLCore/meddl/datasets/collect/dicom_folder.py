@@ -15,18 +15,14 @@ from meddl.errors import UsageError
 from meddl.volume.dicom_frames import is_dicom
 
 
-def list_dicom(folder: Path, *, exclude: Sequence[Path] = ()) -> tuple[DicomSeries, ...]:
-    """Return the DICOM series in a folder and its subfolders, ordered by patient, study and number.
-
-    For showing what was found; patients' names are in it.
-
-    Raises:
-        UsageError: there is no such folder, or it cannot be read.
-    """
-    if not Path(folder).is_dir():
-        raise UsageError(f"There is no folder {Path(folder).name!r}. Check its path.")
-    files = files_below(Path(folder), frozenset(Path(each).resolve() for each in exclude))
-    return series_of(dicom_among(files))[0]
+def series_in(folder: Path, exclude: Sequence[Path] = ()) -> tuple[DicomSeries, ...]:
+    """Return the DICOM series below a folder, see :func:`meddl.datasets.collect.list_dicom`."""
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder.name!r}. Check its path.")
+    try:
+        return series_of(dicom_among(files_below(folder, frozenset(each.resolve() for each in exclude))))[0]
+    except OSError as error:
+        raise UsageError(f"{folder.name} cannot be read: {error.strerror or 'the system refused it'}.") from error
 
 
 def dicom_among(files: Iterable[Path]) -> list[Path]:
