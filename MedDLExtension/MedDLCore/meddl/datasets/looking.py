@@ -17,7 +17,7 @@ def look_at(case: Case) -> CaseFacts:
     Raises:
         OutOfMemory: there is not enough memory for it.
     """
-    from meddl.datasets.collect import identifiers
+    from meddl.datasets.identifiers import identifiers
     from meddl.datasets.inspection import inspect_case
     from meddl.datasets.loading import load_case
 

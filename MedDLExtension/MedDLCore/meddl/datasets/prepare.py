@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,7 @@ def prepare_case(
         JobCancelled: on request.
     """
     from meddl.datasets.label_map import apply_scheme
+    from meddl.datasets.loading import dicom_files
     from meddl.datasets.one_grid import to_one_grid
 
     options = plan.options
@@ -58,7 +58,7 @@ def prepare_case(
     _stop(cancelled)
     progress(0.2, "One grid")
     before = images
-    placed = to_one_grid(images, labels, loaded.target, options.grid)
+    placed = to_one_grid(images, labels, loaded.target, options.grid, scheme=plan.scheme)
     images, target = dict(placed.images), placed.target
     facts["grid"] = placed.facts
     _stop(cancelled)
@@ -87,7 +87,7 @@ def prepare_case(
         points=label.points if isinstance(label, LandmarksLabel) else None,
         target=_anonymous(target) if target is not None else None,
         modality={name: str(loaded.images[name].meta.get("modality", "")) for name in plan.channels},
-        dicom={name: files for name in sorted(unchanged) if (files := _dicom_files(loaded.case.images[name]))},
+        dicom={name: files for name in sorted(unchanged) if (files := dicom_files(loaded.case.images[name]))},
         secret=secret,
         facts={key: value for key, value in facts.items() if value},
         pictures=pictures,
@@ -103,17 +103,6 @@ def _same_voxels(one: Volume, other: Volume) -> bool:
     return (
         one.grid.same_as(other.grid) and one.array.dtype == other.array.dtype and np.array_equal(one.array, other.array)
     )
-
-
-def _dicom_files(source: ImageFile | Volume) -> tuple[Path, ...]:
-    if isinstance(source, Volume) or source.member:
-        return ()
-    from meddl.volume.dicom_frames import is_dicom
-    from meddl.volume.dicom_series import dicom_headers
-
-    if not source.path.is_dir() and not is_dicom(source.path):
-        return ()
-    return tuple(header.path for header in dicom_headers(source.path, series_uid=source.series_uid))
 
 
 def _without_text(
