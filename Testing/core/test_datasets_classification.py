@@ -178,6 +178,14 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     assert "datalist.json cannot be read" in problem()
 
 
+def test_channels_that_differ_in_case_or_blanks_only_have_files_of_their_own(tmp_path: Path) -> None:
+    from meddl.datasets.formats.image_files import file_stems
+
+    assert file_stems("case_0001", ["T1 w", "T2"]) == ["case_0001_T1_w", "case_0001_T2"]
+    for channels in (["T1", "t1"], ["T 1", "T_1"], ["a/b", "a:b"]):
+        assert len({stem.casefold() for stem in file_stems("case_0001", channels)}) == 2
+
+
 def test_what_cannot_be_held_is_refused(tmp_path: Path) -> None:
     given = cases()
     with pytest.raises(UsageError, match="not for detection"):
@@ -191,3 +199,8 @@ def test_what_cannot_be_held_is_refused(tmp_path: Path) -> None:
         FORMAT.check(plan_of(named, "classification", format="classification", classes=("a",)))
     with pytest.raises(UsageError, match="not among those"):
         FORMAT.write_case(given[0], plan_of(given, "classification", format="classification", classes=("x",)), tmp_path)
+    broken = Volume(np.full((1, 2, 2, 2), np.nan, np.float32), np.eye(4))
+    with pytest.raises(VolumeError, match="no numbers"):
+        FORMAT.write_case(
+            PreparedCase("c", "p", {"image": broken}), plan_of(given, "classification", format="x"), tmp_path
+        )

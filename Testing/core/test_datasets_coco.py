@@ -80,7 +80,7 @@ def test_monai_reads_the_boxes_and_its_own_way_from_world_to_voxels_gives_the_sa
     assert "box_voxel" not in test
 
 
-def test_monai_trains_a_step_of_its_box_matching_on_the_list(tmp_path: Path) -> None:
+def test_monai_draws_the_boxes_as_masks_that_just_hold_the_lesion(tmp_path: Path) -> None:
     from monai.apps.detection.transforms.dictionary import BoxToMaskd
     from monai.transforms import LoadImaged
 

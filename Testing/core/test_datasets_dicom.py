@@ -97,9 +97,12 @@ def test_nothing_but_a_made_up_identity_is_in_a_series_and_uids_depend_on_the_se
         assert "Doe" not in str(file)
     uids = {file.SOPInstanceUID for file in files}
     assert len(uids) == len(files)
-    other = [PreparedCase(**{**vars(given[0]), "secret": b"another"})]
-    written(FORMAT, plan, other, tmp_path / "c")
-    assert not uids & {pydicom.dcmread(path).SOPInstanceUID for path in (tmp_path / "c").rglob("*.dcm")}
+    brighter = image.with_array(image.array + np.int16(1))
+    for change in ({"secret": b"another"}, {"images": {"T1": brighter}}):
+        other = [PreparedCase(**{**vars(given[0]), **change})]
+        root = tmp_path / next(iter(change))
+        written(FORMAT, plan, other, root)
+        assert not uids & {pydicom.dcmread(path).SOPInstanceUID for path in root.rglob("*.dcm")}
 
 
 @pytest.mark.parametrize("repaired", [True, False], ids=["copied", "made anew"])

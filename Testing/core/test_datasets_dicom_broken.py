@@ -34,6 +34,10 @@ def test_what_dicom_cannot_hold_is_refused(tmp_path: Path) -> None:
         FORMAT.write_case(case_of("case_0001", several, None), plan_for(given), tmp_path)
     with pytest.raises(UsageError, match="'Target'"):
         FORMAT.check(plan_for([case_of("case_0001", brain, tumor, channel="Target")]))
+    long = "x" * 64
+    with pytest.raises(UsageError, match="same first 64 characters"):
+        structures = (Structure(f"{long}1", (1, 0, 0)), Structure(f"{long}2", (0, 1, 0)))
+        FORMAT.check(plan_for(given, scheme=LabelScheme(structures)))
     with pytest.raises(UsageError, match="at least one structure"):
         FORMAT.check(plan_for(given, scheme=LabelScheme()))
     broken = tmp_path / "broken.dcm"
@@ -198,6 +202,10 @@ def test_overlapping_structures_come_back_whole_and_so_does_what_nobody_knows(tm
         "absent": 0,
         "ignore": int((array == 5).sum()),
     }
+    odd = LabelScheme((Structure(f"a\\b {'c' * 80}", (1, 0, 0)), green, red), "regions", ((0, 1),), ignore=("x",))
+    plan = plan_for(given, scheme=odd)
+    assert FORMAT.problems(tmp_path / "odd", plan, written(FORMAT, plan, given, tmp_path / "odd")) == ()
+    plan = plan_for(given, scheme=scheme)
     empty = [case_of("case_0001", image, Volume(np.zeros_like(array), mask.affine))]
     records = written(FORMAT, plan, empty, tmp_path / "empty")
     assert FORMAT.problems(tmp_path / "empty", plan, records) == ()

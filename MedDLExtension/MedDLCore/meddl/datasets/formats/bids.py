@@ -83,7 +83,7 @@ class BidsFormat(DatasetFormat):
             path = f"{place}/{stem}_{contrast_of(channel)}"
             write_volume(volume, folder / f"{path}.nii.gz")
             images.append(f"{path}.nii.gz")
-            if methods := _deidentified(case, plan):
+            if methods := _deidentified(plan):
                 _put(folder / f"{path}.json", json_bytes({"DeidentificationMethod": methods}))
         facts: dict[str, Any] = {"subject": subject, "session": session, "images": images}
         if case.labels is not None and plan.scheme is not None:
@@ -160,11 +160,11 @@ def _check_modality(modality: str, who: str) -> None:
                          "Choose another format.")  # fmt: skip
 
 
-def _deidentified(case: PreparedCase, plan: ExportPlan) -> list[str]:
-    """Return how the image lost its patient."""
-    named = plan.options.deidentify.profile == "none"
-    methods = [] if named else ["Made by MedDL from voxels; nothing of another header is in it"]
-    return [*methods, *(["Defaced by MedDL"] if case.facts.get("defaced") else [])]
+def _deidentified(plan: ExportPlan) -> list[str]:
+    """Return how the images lost their patients."""
+    chosen = plan.options.deidentify
+    methods = [] if chosen.profile == "none" else ["Made by MedDL from voxels; nothing of another header is in it"]
+    return [*methods, *(["Defaced by MedDL"] if chosen.deface != "none" else [])]
 
 
 def _lookup_table(scheme: LabelScheme) -> bytes:

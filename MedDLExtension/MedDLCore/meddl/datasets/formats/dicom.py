@@ -17,7 +17,7 @@ from meddl.volume import Volume, whole_file
 from .dataset_format import DatasetFormat
 from .dicom_reading import case_problems, duplicate_instances
 from .dicom_seg_labels import write_labels
-from .dicom_slices import SeriesIdentity, write_slices
+from .dicom_slices import SeriesIdentity, dicom_text, write_slices
 from .label_maps import check_names
 from .list_files import CLASS_SEPARATOR, check_columns, read_table, table_bytes
 
@@ -54,7 +54,10 @@ class DicomFormat(DatasetFormat):
         """Find out whether channels and labels have names to be told apart by."""
         super().check(plan)
         if plan.task == "segmentation":
-            check_names(plan.scheme, self.title)
+            names = [dicom_text(each.name) for each in check_names(plan.scheme, self.title).structures]
+            if len(set(names)) < len(names):
+                raise UsageError("Two structures have the same first 64 characters, of which a DICOM SEG holds no "
+                                 "more. Rename one in the table of labels.")  # fmt: skip
         check_columns(plan.channels, (*_COLUMNS, *_LABELS.values()), self.title)
         for name in plan.classes:
             if any(mark in name for mark in "|;"):
@@ -139,7 +142,8 @@ def _facts(volume: Volume) -> dict[str, Any]:
 
 def _identity(case: PreparedCase, plan: ExportPlan, channel: str, number: int) -> SeriesIdentity:
     method = METHOD if plan.options.deidentify.profile != "none" else ""
-    return SeriesIdentity(case.patient, case.name, channel, number, case.secret, method)
+    faceless = plan.options.deidentify.deface != "none"
+    return SeriesIdentity(case.patient, case.name, channel, number, case.secret, method, faceless)
 
 
 def _make(volume: Volume, folder: Path, modality: str, identity: SeriesIdentity) -> dict[str, Any]:

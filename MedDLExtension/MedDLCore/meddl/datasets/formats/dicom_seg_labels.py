@@ -12,6 +12,7 @@ from meddl.datasets.label_scheme import LabelScheme
 from meddl.volume import Segment, Volume, read_volume, whole_file
 from meddl.volume.dicom_seg import Maker, write_dicom_seg
 
+from .dicom_slices import dicom_text
 from .label_maps import IGNORE
 
 _NO_DATE = datetime(1900, 1, 1)
@@ -29,7 +30,7 @@ def structure_masks(labels: Volume, scheme: LabelScheme) -> tuple[Volume, tuple[
     Where nobody knows what is there, a segment called "ignore" says so.
     """
     structures = [
-        (each.name, each.color, each.terminology, scheme.values_of(index))
+        (dicom_text(each.name), each.color, each.terminology, scheme.values_of(index))
         for index, each in enumerate(scheme.structures)
     ]
     if scheme.ignore_value is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class SeriesIdentity:
         number: of the series in its study, from 1.
         secret: what UIDs are derived from.
         method: how it came that nobody is known by it; "" where names were kept.
+        faceless: no face can be made out any more.
     """
 
     patient: str
@@ -61,6 +63,7 @@ class SeriesIdentity:
     number: int
     secret: bytes
     method: str
+    faceless: bool = False
 
     def uid(self, *parts: str) -> str:
         """Return the UID of a part of the case: the same each time, and made up by the secret."""
@@ -103,21 +106,24 @@ def write_slices(volume: Volume, folder: Path, modality: str, identity: SeriesId
     """
     check_slices(volume)
     values = None if is_color(volume) else stored_values(volume.array[0])
+    # Another image of the same case, for instance of other voxels, must not have the UIDs of this one.
+    content = hashlib.sha256(f"{volume.array.dtype} {volume.affine.tolist()}".encode())
+    content.update(np.ascontiguousarray(volume.array).data)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, dataset in enumerate(_slices(volume, values, modality, identity), start=1):
+    for number, dataset in enumerate(_slices(volume, values, modality, identity, content.hexdigest()), start=1):
         with whole_file(folder / f"{number:04d}.dcm") as file:
             dataset.save_as(file, enforce_file_format=True)
     return values
 
 
 def _slices(
-    volume: Volume, values: StoredValues | None, modality: str, identity: SeriesIdentity
+    volume: Volume, values: StoredValues | None, modality: str, identity: SeriesIdentity, content: str
 ) -> Iterator[pydicom.Dataset]:
     kind = {"CT": _CT, "MR": _MR}.get(modality, _CAPTURE) if values is not None else _CAPTURE
     pixels = volume.array if values is None else values.array[np.newaxis]
     lps = flip_lps_ras(volume.affine)
     for k in range(volume.shape[2]):
-        dataset = _dataset(kind, identity, k)
+        dataset = _dataset(kind, identity, content, k)
         dataset.Modality = modality if re.fullmatch(r"[A-Z]{2,16}", modality) else "OT"
         for keyword, value in _KIND[kind].items():
             setattr(dataset, keyword, value)
@@ -128,7 +134,7 @@ def _slices(
         yield dataset
 
 
-def _dataset(kind: str, identity: SeriesIdentity, k: int) -> pydicom.Dataset:
+def _dataset(kind: str, identity: SeriesIdentity, content: str, k: int) -> pydicom.Dataset:
     import pydicom
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -139,7 +145,7 @@ def _dataset(kind: str, identity: SeriesIdentity, k: int) -> pydicom.Dataset:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = UID(kind)
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    instance = UID(identity.uid("image", identity.channel, str(k)))
+    instance = UID(identity.uid("image", identity.channel, content, str(k)))
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = instance
     dataset.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _EMPTY:
@@ -149,11 +155,13 @@ def _dataset(kind: str, identity: SeriesIdentity, k: int) -> pydicom.Dataset:
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = identity.method[:64]
         dataset.LongitudinalTemporalInformationModified = "REMOVED"
+    if identity.faceless:
+        dataset.RecognizableVisualFeatures = "NO"
     dataset.StudyInstanceUID = identity.uid("study")
     dataset.StudyID = identity.case[:16]
-    dataset.SeriesInstanceUID = identity.uid("series", identity.channel)
+    dataset.SeriesInstanceUID = identity.uid("series", identity.channel, content)
     dataset.SeriesNumber = identity.number
-    dataset.SeriesDescription = _line(identity.channel)
+    dataset.SeriesDescription = dicom_text(identity.channel)
     dataset.InstanceNumber = k + 1
     dataset.Manufacturer = dataset.ManufacturerModelName = "MedDL"
     dataset.SoftwareVersions = f"MedDL {meddl.__version__}"
@@ -197,5 +205,6 @@ def _set_scaling(dataset: pydicom.Dataset, values: StoredValues, kind: str) -> N
         )
 
 
-def _line(text: str) -> str:
+def dicom_text(text: str) -> str:
+    """Return a text that DICOM's long strings can hold: 64 characters of one line without backslashes."""
     return " ".join(text.replace("\\", "/").split())[:64]

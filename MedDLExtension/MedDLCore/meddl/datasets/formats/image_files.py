@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from meddl.batch.naming import safe_name
+from meddl.batch.naming import safe_names
 from meddl.datasets.case import PreparedCase
 from meddl.errors import MedDLError, VolumeError
 from meddl.volume import Volume, read_volume, whole_file, write_volume
+
+from .label_maps import check_numbers
 
 PNG = ".png"
 
@@ -30,8 +32,10 @@ def write_images(case: PreparedCase, folder: Path, place: str, ending: str) -> l
         ending: of the files; "" makes .png of pictures, .nii.gz of all else.
 
     Raises:
-        VolumeError: an image cannot be written, or does not fit into a PNG that was asked for.
+        VolumeError: an image cannot be written, does not fit into a PNG that was asked for, or has values that are no
+            numbers.
     """
+    check_numbers(case.name, case.images.values())
     stems = file_stems(case.name, tuple(case.images))
     (folder / place).mkdir(parents=True, exist_ok=True)
     paths = []
@@ -43,8 +47,13 @@ def write_images(case: PreparedCase, folder: Path, place: str, ending: str) -> l
 
 
 def file_stems(case: str, channels: Sequence[str]) -> list[str]:
-    """Return the file name without ending of each channel; each depends on its own name only."""
-    return [case] if len(channels) == 1 else [f"{case}_{safe_name(channel).replace(' ', '_')}" for channel in channels]
+    """Return the file name without ending of each channel, distinct also where upper and lower case are one."""
+    if len(channels) == 1:
+        return [case]
+    names = safe_names(channels)
+    joined = [name.replace(" ", "_") for name in names]
+    distinct = len({name.casefold() for name in joined}) == len(joined)
+    return [f"{case}_{name}" for name in (joined if distinct else names)]
 
 
 def write_image(volume: Volume, path: Path) -> None:
@@ -69,10 +78,14 @@ def _write_png(volume: Volume, path: Path) -> None:
         image.save(file, format="PNG")
 
 
-def read_back(root: Path, path: str) -> Volume | str:
-    """Return an image of a dataset, or a sentence that says what is wrong with its file."""
+def read_back(root: Path, path: str, *, multichannel: bool = False) -> Volume | str:
+    """Return an image of a dataset, or a sentence that says what is wrong with its file.
+
+    Args:
+        multichannel: the images of a 4-D file are values of one voxel.
+    """
     try:
-        volume = read_volume(root / path)
+        volume = read_volume(root / path, multichannel=multichannel)
     except MedDLError as error:
         return f"{path} cannot be read: {error}"
     except OSError as error:
