@@ -226,7 +226,7 @@ def test_labels_of_other_kinds_are_listed() -> None:
     ]
 
     assert facts[0].classes == ("ill", "old") and facts[0].task == "classification"
-    assert facts[1].boxes == ("nodule", "nodule") and facts[1].warnings == ("1 boxes lie outside of the image.",)
+    assert facts[1].boxes == ("nodule", "nodule") and facts[1].warnings == ("1 box lies outside of the image.",)
     assert facts[2].points == ("nasion",) and facts[2].warnings == ()
     assert len({each.label_digest for each in facts}) == 3
 

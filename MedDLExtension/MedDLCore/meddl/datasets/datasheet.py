@@ -103,7 +103,8 @@ def _instances(manifest: Manifest) -> str:
     rows = []
     for split in SPLITS:
         own = [case for case in cases if case.split == split]
-        rows.append((split, len(own), len({case.patient for case in own})))
+        if own:
+            rows.append((split, len(own), len({case.patient for case in own})))
     start = f"{_count(len(cases), 'case')} of {_count(patients, 'patient')}{where}."
     missing = len(manifest.plan.cases) - len(cases)
     if missing:

@@ -63,7 +63,8 @@ def inspect_case(loaded: LoadedCase, seen: Sequence[str] = ()) -> CaseFacts:
 def _channel(volume: Volume) -> ChannelFacts:
     array = volume.array.view(np.uint8) if volume.array.dtype.kind == "b" else volume.array
     shape, spacing = volume.shape, tuple(float(f"{length:.6g}") for length in volume.spacing)
-    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array.reshape(-1)
+    finite = array.ravel(order="K")  # as it lies in memory: no copy
+    finite = finite[np.isfinite(finite)] if array.dtype.kind == "f" else finite
     numbers = dict.fromkeys(("minimum", "maximum", "mean", "p1", "p50", "p99"), 0.0)
     if finite.size:
         low, middle, high = _percentiles(finite, (1, 50, 99))
@@ -175,8 +176,8 @@ def _of_label(facts: CaseFacts, loaded: LoadedCase, unknown: int, away: int) -> 
         voxels = sum(facts.combinations.values())
         found.append(f"Structures overlap in {voxels} voxels.")
     if away:
-        what = "boxes" if facts.task == "detection" else "points"
-        found.append(f"{away} {what} lie outside of the image.")
+        one, more = ("box lies", "boxes lie") if facts.task == "detection" else ("point lies", "points lie")
+        found.append(f"{away} {one if away == 1 else more} outside of the image.")
     return found
 
 

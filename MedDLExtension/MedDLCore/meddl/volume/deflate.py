@@ -2,7 +2,8 @@
 
 The voxels are cut into blocks by their shape alone, each is compressed by itself, and the blocks follow one another in
 one deflate stream, each ending at a whole byte ("sync flush", as pigz does it). So the file is the same whatever number
-of cores made it, and small images, which are one block, start no thread.
+of cores made it (a processor of another kind may find other repetitions), and small images, which are one block, start
+no thread.
 """
 
 from __future__ import annotations
