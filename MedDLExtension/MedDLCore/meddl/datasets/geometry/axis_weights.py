@@ -1,7 +1,8 @@
-"""Which source voxels a target's voxel is made of, along axes that are parallel: tents as wide as the larger voxel.
+"""Which source voxels a target's voxel is made of, along axes that are parallel.
 
-Where the target is finer that is linear interpolation; where it is coarser each value is a weighted mean over the
-voxels that it stands for, so that nothing aliases (as in Pillow's and torch's resizing with ``antialias``).
+Where the target is as fine as the source or finer that is linear interpolation. Where it is coarser it is the mean of
+what linear interpolation gives over the length of the new voxel, shortened by that of the old one (in squares), so that
+the one goes over into the other: nothing aliases, and what rises evenly stays exact.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 _POSITIONS = 4096
 """Positions of labels are multiples of this part of a voxel, so that mirrored grids give mirrored labels."""
+_WEIGHTS = 2.0**17
+"""Three of them multiplied, and the products summed, stay below 2**53."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +95,20 @@ def _weights(target: int, along: np.ndarray, step: float, count: int, whole: boo
     within = np.flatnonzero((along >= -0.5 - 1e-6) & (along <= count - 0.5 + 1e-6))
     inside = slice(int(within[0]), int(within[-1]) + 1) if within.size else slice(0, 0)
     along = np.clip(along[within], -0.5, count - 0.5)
-    width = max(1.0, round(step, 9))
-    taps = 2 * math.ceil(width) + 1
-    first = np.rint(along).astype(np.int64) - math.ceil(width)
-    index = first[:, None] + np.arange(taps)
-    weights = np.maximum(0, 1 - np.abs(along[:, None] - index) / width)
+    # Half of the length over which the mean is taken; hardly coarser is as good as equally fine.
+    half = math.sqrt(max(0.0, round(step, 9) ** 2 - 1)) / 2 if step > 1 + 1e-6 else 0.0
+    reach = math.ceil(1 + half)
+    first = np.rint(along).astype(np.int64) - reach
+    index = first[:, None] + np.arange(2 * reach + 1)
+    away = np.abs(along[:, None] - index)
+    weights = (_risen(away + half) - _risen(away - half)) / (2 * half) if half else np.maximum(0, 1 - away)
     weights[(index < 0) | (index >= count)] = 0
     if whole:
-        weights = np.rint(weights * 2.0 ** (17 - math.ceil(math.log2(width))))
-    return AxisWeights(target, inside, first, weights)
+        weights = np.rint(weights * _WEIGHTS)
+    return AxisWeights(target, inside, first, np.maximum(weights, 0))
+
+
+def _risen(x: np.ndarray) -> np.ndarray:
+    """Return the integral up to ``x`` of a triangle of height 1 from -1 to 1: that of a voxel's part in its line."""
+    x = np.clip(x, -1, 1)
+    return np.where(x < 0, (1 + x) ** 2 / 2, 1 - (1 - x) ** 2 / 2)
