@@ -51,22 +51,28 @@ def plan(folder: Path, preprocessed: Path) -> Path:
     return preprocessed / folder.name
 
 
-@functools.cache
 def packages() -> Path:
     """Return the folder with nnU-Net, for ``PYTHONPATH`` or the end of ``sys.path``.
 
     Skips the test where the packages cannot be had.
     """
+    folder, reason = _installed()
+    if reason:
+        pytest.skip(f"nnU-Net's packages could not be had: {reason}")
+    return folder
+
+
+@functools.cache
+def _installed() -> tuple[Path, str]:
+    """Return the folder and why it is not there; asked once, since a computer without network takes its time."""
     made_for = _PACKAGES.read_text() + sys.version.partition(" ")[0].rpartition(".")[0] + sysconfig.get_platform()
     folder = realdata.cache() / f"nnunet-{hashlib.sha256(made_for.encode()).hexdigest()[:12]}"
     realdata.cache().mkdir(parents=True, exist_ok=True)
     with FileLock(realdata.cache() / ".nnunet-lock"):
-        if not folder.is_dir():
-            _install(folder)
-    return folder
+        return folder, "" if folder.is_dir() else _install(folder)
 
 
-def _install(folder: Path) -> None:
+def _install(folder: Path) -> str:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".nnunet-") as scratch:
         done = subprocess.run(
             [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-q", "install", "--no-deps",
@@ -74,8 +80,9 @@ def _install(folder: Path) -> None:
             capture_output=True, text=True, env=pip_environment(),
         )  # fmt: skip
         if done.returncode:
-            pytest.skip(f"nnU-Net's packages could not be had: {done.stderr.strip()[-300:]}")
+            return done.stderr.strip()[-300:] or "pip failed"
         (Path(scratch) / "packages").replace(folder)
+    return ""
 
 
 @functools.cache

@@ -12,8 +12,10 @@ import numpy as np
 
 from meddl.datasets.case import PreparedCase
 from meddl.datasets.label_scheme import LabelScheme
-from meddl.errors import MedDLError, UsageError, VolumeError
-from meddl.volume import Volume, read_volume
+from meddl.errors import UsageError, VolumeError
+from meddl.volume import Volume
+
+from .image_files import read_back
 
 BACKGROUND = "background"
 IGNORE = "ignore"
@@ -100,19 +102,6 @@ def components(volume: Volume) -> list[Volume]:
     return [volume.with_array(volume.array[n : n + 1]) for n in range(volume.channels)]
 
 
-def read_listed(root: Path, path: str, multichannel: bool = False) -> Volume | str:
-    """Return an image of a dataset, or a sentence that says what is wrong with its file."""
-    try:
-        volume = read_volume(root / path, multichannel=multichannel)
-    except MedDLError as error:
-        return f"{path} cannot be read: {error}"
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror or 'the system refused it'}."
-    if volume.array.dtype.kind == "f" and not np.isfinite(volume.array).all():
-        return f"{path} has values that are no numbers."
-    return volume
-
-
 def case_problems(
     root: Path, images: Mapping[str, int], label: str | None, scheme: LabelScheme | None, multichannel: bool = False
 ) -> list[str]:
@@ -126,7 +115,7 @@ def case_problems(
     found: list[str] = []
     first: tuple[str, Volume] | None = None
     for path, channels in images.items():
-        image = read_listed(root, path, multichannel)
+        image = read_back(root, path, multichannel=multichannel)
         if isinstance(image, str):
             found.append(image)
             continue
@@ -138,7 +127,7 @@ def case_problems(
             found += _grid_problems(path, image, *first)
     if label is None:
         return found
-    labels = read_listed(root, label)
+    labels = read_back(root, label)
     if isinstance(labels, str):
         return [*found, labels]
     if first is not None:

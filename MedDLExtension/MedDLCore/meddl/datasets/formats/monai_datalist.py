@@ -133,10 +133,10 @@ def _write(volumes: Sequence[Volume], stems: Sequence[str], place: str, folder: 
     (folder / place).mkdir(parents=True, exist_ok=True)
     files: dict[str, Volume] = {}
     for stem, volume in zip(stems, volumes, strict=True):
-        if volume.channels == 1 or ending == PNG:
-            files[f"{place}/{stem}{ending}"] = volume
-        else:
-            files.update({f"{place}/{stem}_{n}{ending}": each for n, each in enumerate(components(volume))})
+        parts = {"": volume}
+        if volume.channels > 1 and ending != PNG:
+            parts = {f"@{n}": each for n, each in enumerate(components(volume))}  # no channel's file has an "@"
+        files.update({f"{place}/{stem}{part}{ending}": each for part, each in parts.items()})
     for path, volume in files.items():
         write_image(volume, folder / path)
     return {path: volume.channels for path, volume in files.items()}
