@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,6 @@ from meddl.batch.naming import safe_names
 from meddl.datasets.case import PreparedCase
 from meddl.errors import MedDLError, VolumeError
 from meddl.volume import Volume, read_volume, whole_file, write_volume
-
-from .label_maps import check_numbers
 
 PNG = ".png"
 
@@ -54,6 +52,20 @@ def file_stems(case: str, channels: Sequence[str]) -> list[str]:
     joined = [name.replace(" ", "_") for name in names]
     distinct = len({name.casefold() for name in joined}) == len(joined)
     return [f"{case}_{name}" for name in (joined if distinct else names)]
+
+
+def check_numbers(name: str, images: Iterable[Volume]) -> None:
+    """Find out whether all values of a case's images are numbers.
+
+    Raises:
+        VolumeError: some are not; training would not get over them.
+    """
+    for image in images:
+        if image.array.dtype.kind == "f" and not np.isfinite(image.array).all():
+            raise VolumeError(
+                f"An image of {name} has values that are no numbers (NaN or infinite), which spoil a training. "
+                "Replace them first, for instance by the value of air."
+            )
 
 
 def write_image(volume: Volume, path: Path) -> None:
