@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from meddl.datasets.label_scheme import LabelScheme
 from meddl.errors import UsageError, VolumeError
 from meddl.volume import Volume
 
-from .image_files import read_back
+from .image_files import check_numbers, read_back
 
 BACKGROUND = "background"
 IGNORE = "ignore"
@@ -81,20 +81,6 @@ def check_case(case: PreparedCase, title: str) -> None:
     if not all(grid.same_as(other.grid) for other in others):
         raise VolumeError(f"The images and the label of {case.name} are not on one grid.")
     check_numbers(case.name, case.images.values())
-
-
-def check_numbers(name: str, images: Iterable[Volume]) -> None:
-    """Find out whether all values of a case's images are numbers.
-
-    Raises:
-        VolumeError: some are not; training would not get over them.
-    """
-    for image in images:
-        if image.array.dtype.kind == "f" and not np.isfinite(image.array).all():
-            raise VolumeError(
-                f"An image of {name} has values that are no numbers (NaN or infinite), which spoil a training. "
-                "Replace them first, for instance by the value of air."
-            )
 
 
 def components(volume: Volume) -> list[Volume]:
