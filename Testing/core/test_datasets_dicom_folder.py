@@ -284,7 +284,8 @@ def test_free_texts_of_headers_are_told(tmp_path: Path) -> None:
     )
     (tmp_path / "c.mha").write_bytes(
         b"ObjectType = Image\nNDims = 3\nPatientName = Roe^Rita\nComment = of Moritz\n"
-        b"TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1\nDimSize = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n\0"
+        b"TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1\n"
+        b"DimSize = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n\0"
     )
     case = Case(
         "x",

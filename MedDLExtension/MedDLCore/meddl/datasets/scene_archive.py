@@ -6,6 +6,7 @@ Nothing is ever unpacked to a path that the archive names: a member goes to a te
 from __future__ import annotations
 
 import logging
+import shutil
 import stat
 import tempfile
 import zipfile
@@ -22,6 +23,10 @@ MAX_TEXT_BYTES = 64 << 20
 _MAX_IMAGE_BYTES = 64 << 30
 _RATIO = 1100.0
 """Deflate's own limit is 1032 to 1. Voxels are weighed once more when they are decompressed."""
+_LARGE_BYTES = 2 << 30
+_LARGE_RATIO = 250.0
+"""An empty mask compresses like nothing else, but none is that large."""
+_FREE_BYTES = 256 << 20
 _PLAIN_RATIO = 250.0
 """A description of a scene or a list of points does not compress like that."""
 _CHUNK = 1 << 20
@@ -78,18 +83,27 @@ def member_file(archive: Path, member: str) -> Iterator[Path]:
     if suffix in _DETACHED:
         raise VolumeError(f"{archive.name} keeps an image in two files (header and voxels), which is not read from "
                           "scenes. Save the scene with its images as .nrrd.")  # fmt: skip
-    with _opened(archive) as zipped, tempfile.TemporaryDirectory(prefix="meddl-") as folder:
-        entry = _entry(zipped, member, archive.name)
-        if entry.file_size > _MAX_IMAGE_BYTES or entry.file_size > _RATIO * max(entry.compress_size, 1 << 10):
-            raise VolumeError(f"{archive.name} holds a file that unpacks to {entry.file_size >> 20} MB, as an archive "
-                              "bomb does. Save the scene again.")  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="meddl-") as folder:
         path = Path(folder) / f"image{suffix}"
-        try:
+        with _opened(archive) as zipped:
+            entry = _entry(zipped, member, archive.name)
+            _check_room(entry, path.parent, archive.name)
             _unpack(zipped, entry, path, archive.name)
+        try:
             yield path
         except VolumeError as error:
             # Errors of reading name the file they read, which here is one of ours.
             raise VolumeError(error.message.replace(path.name, f"An image in {archive.name}"), error.details) from error
+
+
+def _check_room(entry: zipfile.ZipInfo, folder: Path, name: str) -> None:
+    size = entry.file_size
+    ratio = _RATIO if size < _LARGE_BYTES else _LARGE_RATIO
+    if size > _MAX_IMAGE_BYTES or size > ratio * max(entry.compress_size, 1 << 10):
+        raise VolumeError(f"{name} holds a file that unpacks to {size >> 20} MB, as an archive bomb does. "
+                          "Save the scene again.")  # fmt: skip
+    if shutil.disk_usage(folder).free < size + _FREE_BYTES:
+        raise VolumeError(f"There is not enough free disk space to unpack {size >> 20} MB of {name}. Free some.")
 
 
 def _unpack(zipped: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, name: str) -> None:
