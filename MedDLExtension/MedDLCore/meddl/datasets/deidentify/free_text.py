@@ -25,7 +25,7 @@ _AGE = re.compile(
     r"(?:\b(?:aged?|alter|edad)\b\W*\d{1,3})|(?:\d{1,3}[\s_-]*(?:yo|y/o|yrs?|y|years?|jahre?|j|ans|anos)\b)",
     re.IGNORECASE,
 )
-_TOKEN = re.compile(r"[^\W_]+(?:\.\d+)?(?:\*)?")
+_TOKEN = re.compile(r"[^\W_]+(?:\.\d+[^\W_]*)?\*?")
 _NUMBER = re.compile(r"\d{1,2}(?:\.\d{1,3})?")
 _MEASURE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)([a-z]+)")
 _SETTING = re.compile(r"b\d{1,4}|[tpr]\d{1,2}|[bchij]\d{2}[a-z]|t[12](?:w|rho)?")

@@ -2,7 +2,7 @@
 
 No characters are read. Letters are looked for as connected pieces that stand out from what is around them, whose shape
 hardly depends on the threshold (their edges are sharp), that are made of thin strokes, and that stand in a row beside
-others of about their height and brightness. Single letters (the side marker of a radiograph) are not text in this sense.
+others of about their height and brightness. Single letters (as the side marker of a radiograph) are not text here.
 How often it is right stands in the documentation, with the pictures it was measured on.
 """
 
