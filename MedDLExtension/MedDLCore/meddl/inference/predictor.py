@@ -20,8 +20,10 @@ from meddl.inference.options import RunOptions
 from meddl.inference.prediction import Prediction, ReconstructionPrediction
 from meddl.inference.provenance import record
 from meddl.inference.run import Cancelled, Log, Progress, Run, never, silent, unlogged
-from meddl.inference.stage import Stage
+from meddl.inference.stage import Prepared, Stage
 from meddl.inference.tasks import make_task
+from meddl.inference.tasks.input_image import straightened
+from meddl.inference.tasks.segmentation import SegmentationTask
 from meddl.models import ModelBundle, TrustStore, without_consent
 from meddl.models.formats.nnunet_folder import NnUNetBundle
 
@@ -202,6 +204,17 @@ class Predictor:
         sentence = self._statistics.sentence(monitor.features())
         domain += [sentence] if sentence else []
         return prediction
+
+    def prepared(self, images: Volume | Sequence[Volume], cancelled: Cancelled | None = None) -> tuple[Volume, Prepared]:
+        """Return the one image that the input images make, and how the model's own network gets it.
+
+        For those who ask the network themselves. Raises what :meth:`predict` raises.
+        """
+        run = Run(self.options, silent, cancelled or never, unlogged)
+        image = self._one_image(list(images) if isinstance(images, Sequence) else [images], run)
+        if isinstance(self._task, SegmentationTask):
+            return image, self._task.prepared(image, run)
+        return image, self._task.stages[-1].prepare(straightened(image, run))
 
     def _one_image(self, volumes: list[Volume], run: Run) -> Volume:
         """Return the image with all channels, of numbers only."""

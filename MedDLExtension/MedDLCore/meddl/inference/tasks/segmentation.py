@@ -37,15 +37,8 @@ class SegmentationTask:
         if self._fine.flat and image.shape[2] > 1:
             return self._slice_by_slice(image, run)
         run.parameters["interpolation"] = self._fine.post.interpolation
-        straight = straightened(image, run)
-        locate = None
-        if self._localizer is not None:
-            run.tell(0.02, "Looking for the region")
-            locate = self._locate(straight, self._localizer, run)
-        share = 0.4 if locate else 0.05
-        run.tell(share, "Preparing the image")
-        with run.watch.step("preprocess"):
-            prepared = self._fine.prepare(straight, locate)
+        share = 0.05 if self._localizer is None else 0.4
+        prepared = self.prepared(image, run, share)
         probabilities, uncertainty = None, None
         if run.options.uncertainty != "none" or run.options.probabilities:
             labels, probabilities, uncertainty = self._from_probabilities(image, prepared, run.part(share, 1.0))
@@ -69,6 +62,21 @@ class SegmentationTask:
             probabilities if run.options.probabilities else None,
             uncertainty,
         )
+
+    def prepared(self, image: Volume, run: Run, share: float = 1.0) -> Prepared:
+        """Return the image as the model's own network gets it, cropped to where the coarse stage found something.
+
+        Args:
+            share: progress of the run when it is about to be prepared, 0 to 1.
+        """
+        straight = straightened(image, run)
+        locate = None
+        if self._localizer is not None:
+            run.tell(0.02, "Looking for the region")
+            locate = self._locate(straight, self._localizer, run)
+        run.tell(share, "Preparing the image")
+        with run.watch.step("preprocess"):
+            return self._fine.prepare(straight, locate)
 
     def _streamed(self, image: Volume, prepared: Prepared, run: Run) -> np.ndarray:
         """Return labels ``(L, I, J, K)``; scores become labels row by row while the network is at work."""
