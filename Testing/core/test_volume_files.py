@@ -216,6 +216,23 @@ class TestWholeOrNotAtAll:
             write_volume(numbered(np.eye(4)), tmp_path / name)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("name", ["x.nrrd", "x.nii", "x.nii.gz"])
+    def test_channels_are_the_images_of_a_4d_file_on_request(self, name: str, tmp_path: Path) -> None:
+        volume = Volume(np.concatenate([numbered(np.eye(4)).array * n for n in (1, 2, 3)]), PLACES["oblique"])
+        write_volume(volume, tmp_path / name, channels="list")
+        back = read_volume(tmp_path / name, multichannel=True)
+        np.testing.assert_array_equal(back.array, volume.array)
+        assert back.grid.same_as(volume.grid, tol=1e-3)
+        with pytest.raises(VolumeError):  # no vectors, which are channels anyway
+            read_volume(tmp_path / name)
+        if name.startswith("x.nii"):
+            assert nibabel.load(tmp_path / name).shape == (4, 5, 6, 3)
+
+    def test_an_mha_holds_no_list(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="holds one image"):
+            write_volume(numbered(np.eye(4)), tmp_path / "x.mha", channels="list")
+        assert not list(tmp_path.iterdir())
+
 
 class TestResampling:
     target = Grid((9, 8, 7), PLACES["oblique"] @ np.diag([0.2, 0.2, 0.2, 1.0]))
