@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from core.dataset_by_hand import LESION, digests, list_again, on, patient, plan_of, same_places, vertebra, written
 from core.phantoms import PLACES, SHEARED
-from meddl.datasets.case import PreparedCase
+from meddl.datasets.case import Case, PreparedCase, SegmentationLabel
+from meddl.datasets.export import export_dataset
 from meddl.datasets.formats.bids import LABELS, BidsFormat
 from meddl.datasets.formats.bids_names import contrast_of, label_of
 from meddl.datasets.label_scheme import LabelScheme, Structure
+from meddl.datasets.options import ExportOptions
+from meddl.datasets.verify import verify_dataset
 from meddl.errors import MedDLError, UsageError
-from meddl.volume import Volume, read_volume
+from meddl.volume import Segment, Volume, read_volume
 
 FORMAT = BidsFormat()
 MR = {"T1": "MR", "T1 contrast": "MR"}
@@ -199,3 +202,20 @@ def test_examples_in_the_documentation_hold(name: str) -> None:
     module = importlib.import_module(f"meddl.datasets.formats.{name}")
     result = doctest.testmod(module, extraglobs={"np": np})
     assert result.attempted and not result.failed
+
+
+def test_a_whole_export_is_bids_with_all_that_is_beside_it(tmp_path: Path) -> None:
+    collected = [
+        Case(
+            f"Jane Zwiebel {n}",
+            {"T1w": image},
+            SegmentationLabel(labels, (Segment(1, "lesion", (1, 0, 0)),)),
+            f"Zwiebel {n}",
+        )
+        for n, (image, labels) in enumerate([patient("brain1"), patient("brain2")])
+    ]
+    summary = export_dataset(collected, tmp_path, ExportOptions(format="bids", name="Small"))
+    checked = verify_dataset(summary.root)
+    assert (checked.complete, checked.problems, checked.notes) == (True, (), ())
+    assert said_by_the_validator(tmp_path)["error"] == said_by_the_validator(tmp_path / LABELS)["error"] == []
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"Zwiebel" in path.read_bytes()]

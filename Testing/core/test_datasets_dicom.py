@@ -24,10 +24,12 @@ from core.dicom_cases import (
 )
 from core.dicom_writer import write_enhanced, write_series
 from core.phantoms import world_of
-from meddl.datasets.case import PreparedCase
+from meddl.datasets.case import Case, PreparedCase, SegmentationLabel
+from meddl.datasets.export import export_dataset
 from meddl.datasets.label_scheme import LabelScheme, Structure
-from meddl.datasets.options import DeidentifyOptions
-from meddl.volume import Volume, read_segmentation, read_volume
+from meddl.datasets.options import DeidentifyOptions, ExportOptions
+from meddl.datasets.verify import verify_dataset
+from meddl.volume import Segment, Volume, read_segmentation, read_volume
 from pydicom.data import get_testdata_file
 
 
@@ -224,3 +226,23 @@ def test_channels_are_series_of_one_place_and_the_labels_refer_to_the_first(tmp_
     assert one.SeriesInstanceUID != two.SeriesInstanceUID and (one.SeriesNumber, two.SeriesNumber) == (1, 2)
     assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == one.SeriesInstanceUID
     assert two.SeriesDescription == "T2 w"
+
+
+def test_a_whole_export_conforms_and_knows_nobody(tmp_path: Path) -> None:
+    collected = [
+        Case(
+            f"Jane Zwiebel {n}",
+            {"T1": Volume(image.array, image.affine, meta={"modality": "MR"})},
+            SegmentationLabel(labels, (Segment(1, "lesion", (1, 0, 0)),)),
+            f"Zwiebel {n}",
+        )
+        for n, (image, labels) in enumerate([patient("brain1"), patient("brain2")])
+    ]
+    summary = export_dataset(collected, tmp_path, ExportOptions(format="dicom", name="Small"))
+    checked = verify_dataset(summary.root)
+    assert (checked.complete, checked.problems, checked.notes) == (True, (), ())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"Zwiebel" in path.read_bytes()]
+    files = sorted(tmp_path.rglob("*.dcm"))
+    assert {pydicom.dcmread(path).Modality for path in files} == {"MR", "SEG"}
+    for path in (*files[:2], *tmp_path.rglob("segmentation.dcm")):
+        assert conformance_errors(path) == []
