@@ -33,9 +33,9 @@ def run_self_tests(folders: list[Path], modules: list[str]) -> subprocess.Comple
 
 
 @pytest.mark.timeout(LONGEST_S)
-@pytest.mark.parametrize("module", ["MedDLCore", "MedDLInference"])
+@pytest.mark.parametrize("module", ["MedDLCore", "MedDLInference", "MedDLExport"])
 def test_module_passes_its_self_test(module: str) -> None:
-    done = run_self_tests([EXTENSION / "MedDLCore", EXTENSION / "MedDLInference"], [module])
+    done = run_self_tests([EXTENSION / name for name in ("MedDLCore", "MedDLInference", "MedDLExport")], [module])
 
     assert "1 passed, 0 failed" in done.stdout, f"{done.stdout}\n{done.stderr}"
     assert done.returncode == 0

@@ -25,6 +25,7 @@ class ExportSession:
         self._changed = changed
         self._keys = itertools.count(1)
         self._stored = None
+        self._existing = None
         self._failed = {}
         self.chain = JobChain(jobPanel)
         self.known = KnownCases()
@@ -187,13 +188,35 @@ class ExportSession:
     # Labels
 
     def currentScheme(self):
-        """Return the labels: as the user has changed them, else as the cases propose; None without facts."""
+        """Return the labels: those of the dataset that is there, else as the user has changed them, else as the cases
+        propose; None without facts."""
         from meddl.datasets.scheme_editing import completed, propose_scheme
 
         facts = [one for one in self.facts() if one.structures]
-        if self.task != "segmentation" or (not facts and self.scheme is None):
+        scheme = self.existingScheme() or self.scheme
+        if self.task != "segmentation" or (not facts and scheme is None):
             return None
-        return completed(self.scheme, facts) if self.scheme is not None else propose_scheme(facts)
+        return completed(scheme, facts) if scheme is not None else propose_scheme(facts)
+
+    def existingScheme(self):
+        """Return the labels of the dataset that is in the folder already: cases that are added get the same ones."""
+        from meddl.datasets.manifest import MANIFEST, read_manifest
+        from meddl.errors import MedDLError
+
+        if self.parameters is None or not self.parameters.folder.strip():
+            return None
+        root = self.datasetFolder()
+        try:
+            told = (str(root), (root / MANIFEST).stat().st_mtime_ns)
+        except OSError:
+            return None
+        if self._existing is None or self._existing[0] != told:
+            try:
+                manifest = read_manifest(root)
+            except MedDLError:  # the export itself will say it
+                manifest = None
+            self._existing = (told, manifest.plan.scheme if manifest is not None else None)
+        return self._existing[1]
 
     def setScheme(self, scheme):
         """Keep the labels as the user has changed them; None goes back to what the cases propose."""
@@ -221,7 +244,8 @@ class ExportSession:
         self._failed = {}
         folder = Path(self.parameters.folder)
         options = options_of(self.parameters)
-        return ExportWork(self.chosen(), self.known, options, folder, self.currentScheme(), self.key, self.review)
+        scheme = self.scheme if self.task == "segmentation" and self.existingScheme() is None else None
+        return ExportWork(self.chosen(), self.known, options, folder, scheme, self.key, self.review)
 
     def write(self, work, onFinished, part=(0.0, 1.0)):
         """Write what was planned, then call ``onFinished(error or None)``."""

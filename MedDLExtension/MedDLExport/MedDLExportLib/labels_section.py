@@ -29,6 +29,7 @@ class LabelsSection:
         self._rows = ()
         self._scheme = None
         self._filling = False
+        self._fixed = False
         for text, value in (
             (_("Earlier structures cover later ones"), "order"),
             (_("Kept, as regions"), "regions"),
@@ -65,7 +66,7 @@ class LabelsSection:
         from meddl.errors import MedDLError
 
         self.ui.labelsCollapsibleButton.visible = self._session.task == "segmentation"
-        self._running = running
+        self._fixed = running or self._session.existingScheme() is not None
         try:
             self._scheme = self._session.currentScheme()
             note = ""
@@ -99,7 +100,7 @@ class LabelsSection:
             for line, row in enumerate(self._rows):
                 for column in range(len(headings)):
                     item = table.item(line, column)
-                    tables.setEditable(item, column == _NAME and row.kind == "structure" and not self._running)
+                    tables.setEditable(item, column == _NAME and row.kind == "structure" and not self._fixed)
                     font = item.font()
                     font.setItalic(row.kind != "structure")
                     item.setFont(font)
@@ -113,6 +114,11 @@ class LabelsSection:
     def _note(self, facts):
         if self._scheme is None:
             return _("The labels are shown when the cases were checked.")
+        if self._session.existingScheme() is not None:
+            return _(
+                "These are the labels of the dataset that is in the folder already: cases that are added get the same. "
+                "For other labels choose another folder."
+            )
         overlapping = sum(bool(one.combinations) for one in facts)
         partly = [row.name for row in self._rows if row.kind == "structure" and row.missing_in]
         said = []
@@ -129,7 +135,7 @@ class LabelsSection:
         rows = self._selected()
         isStructure = bool(rows) and all(row.kind == "structure" for row in rows)
         structures = [row for row in self._rows if row.kind == "structure"]
-        ready = not getattr(self, "_running", False)
+        ready = not self._fixed
         one = rows[0] if len(rows) == 1 and isStructure else None
         self.ui.labelUpButton.enabled = ready and one is not None and one.index > 0
         self.ui.labelDownButton.enabled = ready and one is not None and one.index < len(structures) - 1
@@ -142,7 +148,6 @@ class LabelsSection:
         self.ui.labelIgnoreButton.enabled = ready and bool(rows) and not any(row.kind == "ignore" for row in rows)
         for widget in (self.ui.labelMoreButton, self.ui.overlapsComboBox):
             widget.enabled = ready and self._scheme is not None
-        self.ui.labelsTable.enabled = ready
 
     def _selected(self):
         return [self._rows[line] for line in tables.selectedRows(self.ui.labelsTable) if line < len(self._rows)]

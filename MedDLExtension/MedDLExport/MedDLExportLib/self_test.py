@@ -144,7 +144,15 @@ class MedDLExportTest(PanelTests, ExportTests, ScriptedLoadableModuleTest):
         return gap
 
     def waitForEnd(self, widget, seconds=180.0):
-        return self.waitFor(lambda: not (widget.jobPanel.isRunning or widget.session.isRunning), seconds)
+        return self.waitFor(lambda: not self.isRunning(widget), seconds)
+
+    def isRunning(self, widget):
+        return widget.jobPanel.isRunning or widget.session.isRunning
+
+    def waitForStatus(self, widget, text):
+        """Wait until the status line says so, but no longer than something is under way."""
+        self.waitFor(lambda: text in widget.ui.statusLabel.text or not self.isRunning(widget))
+        self.assertIn(text, widget.ui.statusLabel.text)
 
     def cells(self, table):
         return [

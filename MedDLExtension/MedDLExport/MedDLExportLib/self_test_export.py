@@ -83,7 +83,7 @@ class ExportTests:
         widget.ui.exportButton.click()
         self.assertFalse(widget.ui.exportButton.enabled)
         self.assertFalse(widget.ui.casesTable.enabled)
-        self.waitFor(lambda: "Case 2 of 6" in widget.ui.statusLabel.text)
+        self.waitForStatus(widget, "Case 2 of 6")
         widget.ui.cancelButton.click()
         self.waitForEnd(widget)
         self.assertIn("Cancelled", widget.ui.statusLabel.text)
@@ -94,7 +94,7 @@ class ExportTests:
     def test_closingTheSceneStopsTheExport(self):
         widget = self.makeReadyWidget(5)
         widget.ui.exportButton.click()
-        self.waitFor(lambda: "Case 1 of 5" in widget.ui.statusLabel.text)
+        self.waitForStatus(widget, "Case 1 of 5")
         slicer.mrmlScene.Clear()
         self.assertFalse(widget.session.isRunning)
         self.assertEqual(widget.ui.casesTable.rowCount, 0)
