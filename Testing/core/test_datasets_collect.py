@@ -475,6 +475,11 @@ def test_a_source_that_is_not_there_is_told(tmp_path: Path, name: str) -> None:
         collect_cases(tmp_path / name)
 
 
+def test_an_image_is_no_list(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is an image, not a list of cases"):
+        collect_cases(put(tmp_path, "a.nii.gz") / "a.nii.gz")
+
+
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no cases"):
         collect_cases(tmp_path)

@@ -298,6 +298,45 @@ def test_any_damage_to_a_bundle_is_told_in_a_sentence(tmp_path: Path) -> None:
             assert str(tmp_path) not in error.message
 
 
+def test_a_scene_file_with_its_data_beside_it_is_read_with_its_transforms(tmp_path: Path) -> None:
+    shift = '<LinearTransform id="t1" matrixTransformToParent="1 0 0 7 0 1 0 0 0 0 1 0 0 0 0 1" ></LinearTransform>'
+    folder = tmp_path / "saved"
+    (folder / "Data").mkdir(parents=True)
+    for name, data in files(tmp_path).items():
+        (folder / name.removeprefix("scene/")).write_bytes(data)
+    (folder / "study.mrml").write_text(usual("transform:t1;", extra=shift))
+
+    (case,) = collect_cases(folder)
+
+    loaded = load_case(case)
+    assert case.id == "study"
+    np.testing.assert_array_equal(loaded.images["image"].affine[:3, 3], AFFINE[:3, 3] + (7, 0, 0))
+    assert loaded.labels is not None and loaded.labels.grid.same_as(loaded.images["image"].grid)
+
+
+@pytest.mark.parametrize("file", ["../outside.nrrd", "/etc/passwd", "Data/link.nrrd"])
+def test_a_scene_file_reaches_nothing_outside_of_its_folder(tmp_path: Path, file: str) -> None:
+    (tmp_path / "outside.nrrd").write_bytes(files(tmp_path)["scene/Data/ct.nrrd"])
+    (tmp_path / "saved" / "Data").mkdir(parents=True)
+    (tmp_path / "saved" / "Data" / "link.nrrd").symlink_to(tmp_path / "outside.nrrd")
+    (tmp_path / "saved" / "a.mrml").write_text(mrml(STORAGE.format(file=file), VOLUME.format(more="")))
+
+    with pytest.raises(UsageError, match="holds no cases"):
+        collect_cases(tmp_path / "saved" / "a.mrml")
+
+
+def test_a_list_of_scenes_tells_whose_they_are(tmp_path: Path) -> None:
+    members = {"scene/a.mrml": usual(), **files(tmp_path)}
+    for name in ("a", "b"):
+        bundle(tmp_path / f"{name}.mrb", members)
+    (tmp_path / "list.csv").write_text("case,patient,site,image\none,P1,north,a.mrb\ntwo,P1,south,b.mrb\n")
+
+    first, second = collect_cases(tmp_path / "list.csv")
+
+    assert (first.id, first.patient, first.site, second.site) == ("one", "P1", "north", "south")
+    assert load_case(second).segments[0].name == "Tumor"
+
+
 def test_bare_ampersands_of_slicers_file_names_are_read(tmp_path: Path) -> None:
     members = files(tmp_path)
     members["scene/Data/a & b.nrrd"] = members.pop("scene/Data/ct.nrrd")

@@ -135,7 +135,6 @@ def date_texts(value: str) -> Iterator[str]:
 
 
 def _scene_texts(path: Path, member: str) -> Iterator[str]:
-    from meddl.datasets.scene_archive import member_file
     from meddl.datasets.scene_xml import read_scene
 
     scene = read_scene(path)
@@ -150,7 +149,7 @@ def _scene_texts(path: Path, member: str) -> Iterator[str]:
     for node in scene.of_kind("Volume", "LabelMapVolume", "Segmentation"):
         yield node.name
     yield from (stem_of(Path(name)) for name in scene.members)
-    with member_file(path, member) as file:
+    with scene.file(member) as file:
         yield from header_texts(file)
 
 

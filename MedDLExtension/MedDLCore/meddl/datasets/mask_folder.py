@@ -17,11 +17,11 @@ _MAX_VOXELS = 1 << 31
 
 def mask_files(folder: Path) -> list[Path]:
     """Return the masks in a folder, by name; none if it holds something that is no image."""
-    from meddl.datasets.collect.image_names import DICOM_SUFFIXES, SCENE_SUFFIX, suffix_of
+    from meddl.datasets.collect.image_names import DICOM_SUFFIXES, SCENE_SUFFIXES, suffix_of
 
     files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
     kinds = {suffix_of(file.name) for file in files}
-    return files if files and not kinds & {"", ".seg.nrrd", SCENE_SUFFIX, *DICOM_SUFFIXES} else []
+    return files if files and not kinds & {"", ".seg.nrrd", *SCENE_SUFFIXES, *DICOM_SUFFIXES} else []
 
 
 def read_masks(folder: Path) -> tuple[Volume, tuple[Segment, ...]]:

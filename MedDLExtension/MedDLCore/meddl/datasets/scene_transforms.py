@@ -6,7 +6,6 @@ import logging
 
 import numpy as np
 
-from meddl.datasets.scene_archive import member_file
 from meddl.datasets.scene_xml import Scene, SceneNode
 from meddl.errors import VolumeError
 
@@ -83,7 +82,7 @@ def _stored(scene: Scene, node: SceneNode) -> np.ndarray | None:
     if not member.lower().endswith(_LINEAR_FILES):
         return None
     try:
-        with member_file(scene.path, member) as path:
+        with scene.file(member) as path:
             if path.stat().st_size > 1 << 20:
                 return None  # a grid of displacements
             transform = sitk.ReadTransform(str(path))

@@ -1,4 +1,4 @@
-"""What a scene that Slicer saved (.mrb) says of itself: its nodes, read from its XML without Slicer.
+"""What a scene that Slicer saved (.mrb, .mrml) says of itself: its nodes, read from its XML without Slicer.
 
 The XML may come from anybody. It is parsed without document types, so that no entity grows or reaches for files.
 """
@@ -9,13 +9,15 @@ import logging
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from meddl.datasets.scene_archive import member_names, read_text_member
+from meddl.datasets.case import ImageFile
+from meddl.datasets.scene_archive import MAX_TEXT_BYTES, member_file, member_names, read_text_member
 from meddl.errors import VolumeError
 
 logger = logging.getLogger(__name__)
@@ -57,13 +59,50 @@ class HierarchyItem:
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene: its nodes by ID, its subject hierarchy by item, and which file of the archive is whose."""
+    """A scene.
+
+    Attributes:
+        path: of the bundle (.mrb), or of the scene file (.mrml) that has its data beside it.
+        nodes: by ID.
+        items: rows of the subject hierarchy by ID.
+        folder: where in the bundle the scene lies.
+        members: the files of the bundle, or those beside the scene file.
+    """
 
     path: Path
     nodes: Mapping[str, SceneNode]
     items: Mapping[str, HierarchyItem] = field(default_factory=dict)
     folder: str = ""
     members: tuple[str, ...] = ()
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether its data lie in one archive with it."""
+        return is_bundle(self.path)
+
+    def source(self, member: str, transform: tuple[float, ...] = ()) -> ImageFile:
+        """Return where an image is that is kept in ``member``."""
+        if self.is_bundle:
+            return ImageFile(self.path, member=member, transform=transform)
+        return ImageFile(self.path.parent / member, transform=transform)
+
+    def file(self, member: str) -> AbstractContextManager[Path]:
+        """Give a member as a file for as long as a block lasts.
+
+        Raises:
+            VolumeError: it is damaged, or made to fill the disk.
+        """
+        return member_file(self.path, member) if self.is_bundle else nullcontext(self.path.parent / member)
+
+    def text(self, member: str, limit: int = MAX_TEXT_BYTES) -> bytes:
+        """Return the bytes of a small member.
+
+        Raises:
+            VolumeError: it is damaged, or larger than ``limit``.
+        """
+        if self.is_bundle:
+            return read_text_member(self.path, member, limit)
+        return _read_text(self.path.parent / member, limit)
 
     def of_kind(self, *kinds: str) -> tuple[SceneNode, ...]:
         """Return the nodes of some kinds, in the scene's order."""
@@ -92,11 +131,15 @@ class Scene:
 
 
 def read_scene(path: Path) -> Scene:
-    """Return what the scene in a bundle (.mrb) consists of; no image is read.
+    """Return what the scene in a bundle (.mrb) or in a file (.mrml) with data beside it consists of; no image is read.
 
     Raises:
         VolumeError: it is damaged, is no scene, or is made to do harm.
     """
+    if not is_bundle(path):
+        reader = _Reader(path.name)
+        reader.read(_read_text(path, MAX_TEXT_BYTES))
+        return Scene(path, reader.nodes, reader.items, "", _beside(path, reader.nodes.values()))
     members = member_names(path)
     scenes = sorted((name for name in members if name.lower().endswith(".mrml")), key=lambda name: name.count("/"))
     if not scenes or (len(scenes) > 1 and scenes[1].count("/") == scenes[0].count("/")):
@@ -105,6 +148,34 @@ def read_scene(path: Path) -> Scene:
     reader = _Reader(path.name)
     reader.read(read_text_member(path, scenes[0]))
     return Scene(path, reader.nodes, reader.items, posixpath.dirname(scenes[0]), members)
+
+
+def is_bundle(path: Path) -> bool:
+    """Say whether a scene has its data in one archive with it."""
+    return path.name.lower().endswith(".mrb")
+
+
+def _read_text(path: Path, limit: int) -> bytes:
+    try:
+        if path.stat().st_size > limit:
+            raise VolumeError(f"{path.name} is larger than a scene needs. Save the scene again.")
+        return path.read_bytes()
+    except OSError as error:
+        raise VolumeError(f"{path.name} could not be read: {error.strerror or 'the system refused it'}.") from error
+
+
+def _beside(path: Path, nodes: Iterable[SceneNode]) -> tuple[str, ...]:
+    """Return the files below a scene file's folder that its nodes name; one elsewhere is not the scene's own."""
+    root = path.parent.resolve()
+    found = []
+    for name in {unquote(node.values.get("fileName", "")).replace("\\", "/") for node in nodes}:
+        try:
+            file = (root / name).resolve()
+            if name and not posixpath.isabs(name) and file.is_relative_to(root) and file.is_file():
+                found.append(posixpath.normpath(name))
+        except (OSError, ValueError):
+            continue  # a name that no file can have
+    return tuple(sorted(found))
 
 
 class _Reader:

@@ -20,9 +20,11 @@ from meddl.datasets.case import (
     Split,
     TargetLabel,
 )
+from meddl.datasets.collect.dicom_folder import with_dicom_facts
 from meddl.datasets.collect.entries import SPLIT_WORDS
 from meddl.datasets.collect.finding_files import read_boxes, read_points
-from meddl.datasets.collect.image_names import looks_like_image, stem_of
+from meddl.datasets.collect.image_names import SCENE_SUFFIXES, looks_like_image, stem_of
+from meddl.datasets.collect.scene_file import one_channel_where_names_differ, scene_cases
 from meddl.errors import UsageError, VolumeError
 
 MAX_BYTES = 64 << 20
@@ -50,9 +52,13 @@ def listed_cases(path: Path) -> list[Case]:
     images, unused = _image_columns(rows, columns, path)
     note = (f"Not used of the list: {', '.join(unused)} (no images).",) if unused else ()
     cases: list[Case] = []
+    of_scenes: list[int] = []
     for line, row in rows:
-        for case in _cases(row, line, images, path):
-            cases.append(replace(case, notes=case.notes + note))
+        found, from_scene = _cases(row, line, images, path)
+        of_scenes += range(len(cases), len(cases) + len(found)) if from_scene else ()
+        cases += [replace(case, notes=case.notes + note) for case in found]
+    for place, case in zip(of_scenes, one_channel_where_names_differ(cases[n] for n in of_scenes), strict=True):
+        cases[place] = case
     return cases
 
 
@@ -114,7 +120,8 @@ def _image_columns(
     return images, unused
 
 
-def _cases(row: Mapping[str, str], line: int, images: list[str], path: Path) -> list[Case]:
+def _cases(row: Mapping[str, str], line: int, images: list[str], path: Path) -> tuple[list[Case], bool]:
+    """Return the cases of a line, and whether they are those of a scene."""
     where = f"Line {line} of {path.name}"
     found = {name: _file(row[name], path.parent, where) for name in images if row.get(name)}
     if not found:
@@ -123,21 +130,17 @@ def _cases(row: Mapping[str, str], line: int, images: list[str], path: Path) -> 
     split = _split(row.get("split", ""), where)
     given = {"patient": row.get("patient", ""), "study": row.get("study", ""), "site": row.get("site", "")}
     first = next(iter(found.values()))
-    if first.name.lower().endswith(".mrb") and first.is_file():
+    if first.name.lower().endswith(SCENE_SUFFIXES) and first.is_file():
         if label is not None or len(found) > 1:
             raise UsageError(f"{where} gives a scene together with other images or labels. A scene brings its own.")
-        from meddl.datasets.collect.scene_file import scene_cases
-
-        return [_told(case, row.get("case", ""), given, split) for case in scene_cases(first, row.get("case", ""))]
+        return [_told(case, given, split) for case in scene_cases(first, row.get("case", ""))], True
     series = row.get("series") or None
     files = {name: ImageFile(each, series) for name, each in found.items()}
     case = Case(row.get("case") or stem_of(first), files, label, split=split)
-    from meddl.datasets.collect.dicom_folder import with_dicom_facts
-
-    return [_told(with_dicom_facts(case), row.get("case", ""), given, split)]
+    return [_told(with_dicom_facts(case), given, split)], False
 
 
-def _told(case: Case, name: str, given: Mapping[str, str], split: Split | Literal[""]) -> Case:
+def _told(case: Case, given: Mapping[str, str], split: Split | Literal[""]) -> Case:
     """Return ``case`` with what the list says of it, which goes before what its files say."""
     facts = {key: value for key, value in given.items() if value}
     return replace(case, **facts, split=split or case.split)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 How the files are named is found out, or told by a pattern, for instance ``{case}_{channel}`` or
 ``{site}/{patient}/{case}/{channel}``. What is understood by itself:
 
-- scenes (.mrb), and DICOM files with SEG or RTSTRUCT;
+- scenes (.mrb, or .mrml with its data beside it), and DICOM files with SEG or RTSTRUCT;
 - nnU-Net's and the Decathlon's ``imagesTr``, ``labelsTr``, ``imagesTs``, with the names in ``dataset.json``;
 - BIDS: ``sub-01/anat/sub-01_T1w.nii.gz`` with ``*_dseg`` or ``*_mask`` beside it or in ``derivatives``;
 - images beside their segmentations: ``case.nii.gz`` and ``case_seg.nii.gz`` (or ``-label``, ``_mask``, ``.seg.nrrd``),
@@ -24,12 +24,13 @@ from meddl.datasets.collect.bids_layout import bids_cases, is_bids
 from meddl.datasets.collect.dicom_folder import dicom_among, dicom_cases, image_file
 from meddl.datasets.collect.dicom_headers import DicomSeries, series_of
 from meddl.datasets.collect.entries import Entry, entry_of
-from meddl.datasets.collect.image_names import SCENE_SUFFIX, stem_of
+from meddl.datasets.collect.image_names import DICOM_SUFFIXES, SCENE_SUFFIXES, stem_of
 from meddl.datasets.collect.layouts import matched_cases
 from meddl.datasets.collect.name_pattern import pattern_cases
 from meddl.datasets.collect.raw_layout import is_raw, raw_cases
 from meddl.datasets.collect.scene_file import one_channel_where_names_differ, scene_cases
 from meddl.datasets.collect.walk import files_below
+from meddl.datasets.scene_xml import is_bundle, read_scene
 from meddl.errors import UsageError, VolumeError
 
 
@@ -47,7 +48,7 @@ def folder_cases(folder: Path, pattern: str, exclude: frozenset[Path]) -> list[C
     entries = [entry for file in files if (entry := entry_of(file, folder))]
     cases: list[Case] = []
     entries = [
-        entry for entry in entries if not entry.source.path.name.lower().endswith((SCENE_SUFFIX, ".dcm", ".ima"))
+        entry for entry in entries if not entry.source.path.name.lower().endswith((*SCENE_SUFFIXES, *DICOM_SUFFIXES))
     ]
     dicom = dicom_among(files)
     if dicom:
@@ -58,7 +59,11 @@ def folder_cases(folder: Path, pattern: str, exclude: frozenset[Path]) -> list[C
             found = [case for case in found if case.label is not None]
             entries += _series_entries(unlabeled, folder)
         cases += found
-    cases += _scenes([file for file in files if file.name.lower().endswith(SCENE_SUFFIX)], folder)
+    scenes = [file for file in files if file.name.lower().endswith(SCENE_SUFFIXES)]
+    cases += _scenes(scenes, folder)
+    # What lies beside a scene file belongs to it: without its transforms it would be at the wrong place.
+    theirs = {file.parent / member for file in scenes if not is_bundle(file) for member in read_scene(file).members}
+    entries = [entry for entry in entries if entry.source.path not in theirs]
     if pattern:
         return cases + pattern_cases(entries, pattern)
     if is_raw(entries):

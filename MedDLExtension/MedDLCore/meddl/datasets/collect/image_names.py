@@ -7,8 +7,8 @@ from pathlib import Path
 from meddl.volume.reading import READABLE
 
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-SCENE_SUFFIX = ".mrb"
-_SUFFIXES = (".seg.nrrd", ".nii.gz", *READABLE, *DICOM_SUFFIXES, SCENE_SUFFIX)
+SCENE_SUFFIXES = (".mrb", ".mrml")
+_SUFFIXES = (".seg.nrrd", ".nii.gz", *READABLE, *DICOM_SUFFIXES, *SCENE_SUFFIXES)
 
 
 def suffix_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Cases out of scenes that Slicer saved (.mrb)."""
+"""Cases out of scenes that Slicer saved (.mrb, or .mrml with its data beside it)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Image:
 
 
 def scene_cases(path: Path, name: str = "") -> list[Case]:
-    """Return the cases of a scene bundle: one for each segmentation (or label map) with the image it was made on.
+    """Return the cases of a scene: one for each segmentation (or label map) with the image it was made on.
 
     The image is the one that the segmentation's geometry refers to, else the only one, the only one of its study, or
     the only one in the same place. A scene of one segmentation brings its other images as further channels, by the
@@ -78,14 +78,9 @@ def scene_cases(path: Path, name: str = "") -> list[Case]:
 def one_channel_where_names_differ(cases: Iterable[Case]) -> list[Case]:
     """Return cases of several scenes with channels that all of them have, or else with the segmentation's own only."""
     cases = list(cases)
-    names = {frozenset(case.images) for case in cases if _is_scene(case)}
-    if len(names) < 2:
-        order = next((tuple(case.images) for case in cases if _is_scene(case)), ())
-        return [
-            replace(case, images={name: case.images[name] for name in order}) if _is_scene(case) else case
-            for case in cases
-        ]
-    return [_of_one_channel(case) if _is_scene(case) else case for case in cases]
+    if len({frozenset(case.images) for case in cases}) > 1:
+        return [_of_one_channel(case) for case in cases]
+    return [replace(case, images={name: case.images[name] for name in cases[0].images}) for case in cases]
 
 
 def _of_one_channel(case: Case) -> Case:
@@ -94,11 +89,6 @@ def _of_one_channel(case: Case) -> Case:
     note = f"Of the {len(case.images)} images of the scene only the segmentation's own is taken: the scenes do not " \
            "agree in the names of the others."  # fmt: skip
     return replace(case, images={"image": next(iter(case.images.values()))}, notes=(*case.notes, note))
-
-
-def _is_scene(case: Case) -> bool:
-    first = next(iter(case.images.values()))
-    return isinstance(first, ImageFile) and bool(first.member)
 
 
 def _case(
@@ -173,7 +163,7 @@ def _readable(scene: Scene, nodes: list[SceneNode], notes: list[str]) -> list[_I
             continue
         plain = np.array_equal(matrix, np.eye(4))
         transform = () if plain else tuple(float(number) for number in matrix.ravel())
-        found.append(_Image(node, ImageFile(scene.path, member=member, transform=transform)))
+        found.append(_Image(node, scene.source(member, transform)))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from meddl.datasets.collect.finding_files import MAX_BYTES, boxes_in, points_in
-from meddl.datasets.scene_archive import read_text_member
 from meddl.datasets.scene_transforms import world_transform
 from meddl.datasets.scene_xml import Scene, SceneNode
 from meddl.inference.prediction import Box, Landmark
@@ -66,4 +65,4 @@ def _read(scene: Scene, node: SceneNode, notes: list[str]) -> tuple[np.ndarray, 
         notes.append(f"The markup {node.name!r} {why}: left out.")
         return None
     suffix = ".fcsv" if member.lower().endswith(".fcsv") else ".mrk.json"
-    return matrix, read_text_member(scene.path, member, MAX_BYTES), f"{scene.path.stem}{suffix}"
+    return matrix, scene.text(member, MAX_BYTES), f"{scene.path.stem}{suffix}"

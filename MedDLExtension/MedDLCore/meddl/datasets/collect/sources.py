@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from meddl.datasets.case import Case
+from meddl.datasets.collect.image_names import SCENE_SUFFIXES, suffix_of
 from meddl.errors import UsageError, VolumeError
 
 
@@ -33,10 +34,12 @@ def cases_of(source: Path, pattern: str, exclude: tuple[Path, ...]) -> tuple[Cas
 
 
 def _in_file(source: Path) -> list[Case]:
-    if source.name.lower().endswith(".mrb"):
+    if source.name.lower().endswith(SCENE_SUFFIXES):
         from meddl.datasets.collect.scene_file import one_channel_where_names_differ, scene_cases
 
         return one_channel_where_names_differ(scene_cases(source.absolute()))
+    if suffix_of(source.name):
+        raise UsageError(f"{source.name} is an image, not a list of cases. Give the folder it lies in, or a CSV list.")
     from meddl.datasets.collect.csv_list import listed_cases
 
     return listed_cases(source)
