@@ -146,6 +146,11 @@ class Executor:
         self._restart(image.numel())
         self._climb_down(lambda: self._attempt(image, sink, on_window, cancelled))
 
+    @property
+    def rule(self) -> WindowRule | None:
+        """How the model cuts images; None for an inferer that does it in a way of its own."""
+        return self._rule
+
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the network's raw answer to ``(B, C, ...)`` in one forward pass, float32 on the CPU.
 

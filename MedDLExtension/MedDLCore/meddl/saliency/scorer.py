@@ -17,32 +17,37 @@ class Scorer:
     Gradients of parameters are off; the network is in evaluation mode.
 
     Args:
-        network: ``(B, C, i, j, k)`` to whatever it answers; for flat networks ``k`` is 1 and taken away.
+        network: ``(B, C, i, j, k)`` to whatever it answers; a torch module, or for methods without gradients any
+            callable.
         pick: from its answer to ``(B,)`` scores.
-        flat: the network takes ``(B, C, i, j)``.
+        slice_axis: for networks that take slices ``(B, C, i, j)``: the axis of images, 0 to 2, that has one voxel and
+            that they do not see; None for the others.
         device: where it runs.
     """
 
     def __init__(
-        self, network: Any, pick: Callable[[Any], torch.Tensor], *, flat: bool = False, device: Any = "cpu"
+        self,
+        network: Any,
+        pick: Callable[[Any], torch.Tensor],
+        *,
+        slice_axis: int | None = None,
+        device: Any = "cpu",
     ) -> None:
         self.network = _without_in_place(network)
         self.pick = pick
-        self.flat = flat
+        self.slice_axis = slice_axis
         self.device = device
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return ``(B,)`` scores of ``(B, C, i, j, k)`` images."""
-        images = images.to(self.device)
-        return self.pick(self.network(images[..., 0] if self.flat else images))
+        return self.pick(self._asked(images.to(self.device)))
 
     def answer(self, images: torch.Tensor) -> Any:
         """Return the network's whole answer, without gradients."""
         import torch
 
         with torch.inference_mode():
-            images = images.to(self.device)
-            return self.network(images[..., 0] if self.flat else images)
+            return self._asked(images.to(self.device))
 
     def module(self) -> torch.nn.Module:
         """Return it as a torch module ``(B, C, i, j, k)`` to ``(B,)``, as captum wants it; its layers are the same."""
@@ -56,13 +61,20 @@ class Scorer:
                 self.network = scorer.network
 
             def forward(self, images: torch.Tensor) -> torch.Tensor:
-                return scorer.pick(self.network(images[..., 0] if scorer.flat else images))
+                return scorer.pick(scorer._asked(images))
 
         return ScoreOfNetwork()
 
+    def _asked(self, images: torch.Tensor) -> Any:
+        if self.slice_axis is None:
+            return self.network(images)
+        answer = self.network(images.squeeze(2 + self.slice_axis))
+        # Maps get the axis back, so that they lie on the image's grid; scores of classes have none.
+        return answer.unsqueeze(2 + self.slice_axis) if getattr(answer, "ndim", 0) == 4 else answer
+
     def with_network(self, network: Any) -> Scorer:
         """Return the same question asked of another network, for instance one with random weights."""
-        return Scorer(network, self.pick, flat=self.flat, device=self.device)
+        return Scorer(network, self.pick, slice_axis=self.slice_axis, device=self.device)
 
 
 def _without_in_place(network: Any) -> Any:

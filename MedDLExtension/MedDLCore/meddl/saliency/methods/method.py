@@ -80,8 +80,12 @@ class Method(ABC):
     signed: ClassVar[bool] = True
     uses_gradients: ClassVar[bool] = True
 
-    def unfit(self, scorer: Scorer, image: torch.Tensor) -> str:
-        """Return why the method cannot work on this network, in a sentence; "" if it can."""
+    def unfit(self, scorer: Scorer, image: torch.Tensor | None) -> str:
+        """Return why the method cannot work on this network, in a sentence; "" if it can.
+
+        Args:
+            image: ``(1, C, i, j, k)`` that is to be explained, or None as long as there is none.
+        """
         return ""
 
     @abstractmethod

@@ -1,0 +1,395 @@
+"""Explaining one answer of a model: from an image to maps on the image's own grid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meddl.errors import ModelError, UsageError
+from meddl.inference.prediction import Prediction
+from meddl.saliency.attribution import Attribution, Measure
+from meddl.saliency.methods.method import Method, RawAttribution, Work
+from meddl.saliency.options import ExplainOptions
+from meddl.saliency.target import KINDS, Target
+from meddl.volume import Grid, Segment, Volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from meddl.inference import Predictor
+    from meddl.inference.stage import Prepared
+    from meddl.models import ModelBundle, TrustStore
+    from meddl.saliency.question import Question
+    from meddl.saliency.scorer import Scorer
+    from meddl.saliency.windows import Window
+
+Progress = Callable[[float, str], None]
+Segmentation = tuple[Volume, tuple[Segment, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A model's answer and why it gave it.
+
+    Attributes:
+        prediction: the answer.
+        attributions: one per method, in the order they were asked for.
+        agreement: how far the methods agree, where there are several.
+    """
+
+    prediction: Prediction
+    attributions: tuple[Attribution, ...]
+    agreement: tuple[Measure, ...] = ()
+
+
+class Explainer:
+    """A model that is loaded once, and asked why.
+
+    Args:
+        bundle: the model.
+        options: of the methods.
+        trust: where the user's consents are kept.
+
+    Raises:
+        ModelError: the model's answers cannot be explained here.
+        UntrustedModelError: it would run code that the user has not consented to.
+    """
+
+    def __init__(
+        self, bundle: ModelBundle, options: ExplainOptions | None = None, trust: TrustStore | None = None
+    ) -> None:
+        from meddl.inference import Predictor, RunOptions
+
+        if reason := unexplainable(bundle):
+            raise ModelError(reason)
+        self.bundle = bundle
+        self.options = options or ExplainOptions()
+        # Gradients ask for PyTorch itself, in full precision.
+        run = RunOptions(device=self.options.device, precision="float32", engine="torch", skip_air=False)
+        self.predictor: Predictor = Predictor(bundle, run, trust)
+
+    def explain(
+        self,
+        images: Volume | Sequence[Volume],
+        methods: Sequence[str],
+        target: Target | None = None,
+        *,
+        options: ExplainOptions | None = None,
+        reference: Volume | None = None,
+        segmentation: Segmentation | None = None,
+        truth: Volume | None = None,
+        faithfulness: Sequence[str] = (),
+        progress: Progress = lambda fraction, text: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Explanation:
+        """Run the model on an image and explain one number of its answer.
+
+        Args:
+            images: ``(C, I, J, K)``; several are the model's input channels in order.
+            methods: ids of :data:`meddl.saliency.methods.known.METHODS`.
+            target: what to explain; by default what the model is surest of, or has found most of.
+            options: other ones than the explainer was made with; the device stays.
+            reference: image of the same region for the baseline "reference", for instance a healthy one.
+            segmentation: labels ``(L, I, J, K)`` on any grid with their segments: the shares of each are told, and
+                "ablation" takes them away one by one.
+            truth: ``(1, I, J, K)`` mask on any grid: where the evidence should lie.
+            faithfulness: ids of :data:`meddl.saliency.faithfulness.known.MEASURES`.
+
+        Raises:
+            UsageError: there is no such method, measure or target, or the method cannot work on this model.
+            JobCancelled: on request.
+        """
+        import torch
+
+        from meddl.saliency.methods.known import make_method
+
+        options = replace(options or self.options, device=self.options.device)
+        chosen = [make_method(each) for each in methods]
+        if not chosen:
+            raise UsageError("No method was chosen.")
+        progress(0.0, "Asking the model")
+        prediction = self.predictor.predict(images, cancelled=cancelled)
+        image, prepared = self.predictor.prepared(images, cancelled)
+        question = self._question(target, prediction, prepared, cancelled)
+        work = Work(options, _spacing(prepared), progress=progress, cancelled=cancelled)
+        prepared_reference = self._prepared_reference(reference, image, prepared, options)
+        regions = _regions(segmentation, prepared) if segmentation else None
+        mask = _mask_on(truth, prepared) if truth is not None else None
+        view = _View(self, prepared, question, prepared_reference, regions, mask)
+        attributions = []
+        torch.manual_seed(options.seed)
+        for number, method in enumerate(chosen):
+            low, high = 0.1 + 0.85 * number / len(chosen), 0.1 + 0.85 * (number + 1) / len(chosen)
+            part = replace(work, progress=_part(progress, low, high))
+            attributions.append(self._attribution(method, view, part, image, prediction, segmentation, faithfulness))
+        agreement: tuple[Measure, ...] = ()
+        if len(attributions) > 1:
+            from meddl.saliency.faithfulness.agreement import agreement as agree
+
+            agreement = agree(attributions)
+        progress(1.0, "Explained")
+        return Explanation(prediction, tuple(attributions), agreement)
+
+    def offered(self) -> dict[str, str]:
+        """Return, by method, why it cannot work on this model, in a sentence; "" if it can."""
+        from meddl.saliency.methods.known import METHODS
+        from meddl.saliency.scorer import Scorer
+
+        stage = self.predictor.stages[-1]
+        scorer = Scorer(stage.network, lambda answer: answer, slice_axis=self.slice_axis, device=self.predictor.device)
+        return {id: method.unfit(scorer, None) for id, method in METHODS.items()}
+
+    @property
+    def slice_axis(self) -> int | None:
+        """Axis of the prepared image that the network does not see, or None."""
+        stage = self.predictor.stages[-1]
+        return 2 if stage.flat else self._rule.slice_axis if self._rule is not None else None
+
+    @property
+    def _rule(self) -> Any:
+        return self.predictor.stages[-1].executor.rule
+
+    def _question(
+        self, target: Target | None, prediction: Prediction, prepared: Prepared, cancelled: Callable[[], bool]
+    ) -> Question:
+        from meddl.saliency.question import ask
+
+        stage = self.predictor.stages[-1]
+
+        def scores() -> torch.Tensor:
+            return stage.scores(prepared, lambda done, count: None, cancelled).array
+
+        return ask(target or Target(KINDS[prediction.task]), prediction, self.bundle, prepared, scores)
+
+    def _prepared_reference(
+        self, reference: Volume | None, image: Volume, prepared: Prepared, options: ExplainOptions
+    ) -> torch.Tensor | None:
+        if options.baseline != "reference":
+            return None
+        if reference is None:
+            raise UsageError("The baseline is a reference image, but none was given. Choose one, or another baseline.")
+        from meddl.volume import resample_to
+
+        if not reference.grid.same_as(image.grid):
+            reference = resample_to(reference, image.grid, default=float(reference.array.min()))
+        _, ready = self.predictor.prepared(reference)
+        if ready.image.shape != prepared.image.shape:
+            raise UsageError("The reference image becomes another size than the image in the model's preprocessing. "
+                             "Choose one of the same region.")  # fmt: skip
+        return ready.image
+
+    def _attribution(
+        self,
+        method: Method,
+        view: _View,
+        work: Work,
+        image: Volume,
+        prediction: Prediction,
+        segmentation: Segmentation | None,
+        faithfulness: Sequence[str],
+    ) -> Attribution:
+        from meddl.inference.restore import restore_values
+
+        begin = time.perf_counter()
+        raw, score, facts = view.attribute(method, work)
+        values = restore_values(raw.values, view.prepared.affine, image.grid)
+        total = values.sum(axis=0, keepdims=True)
+        facts = {**facts, **raw.facts, "seconds": round(time.perf_counter() - begin, 3)}
+        made = Attribution(
+            method.id,
+            Volume(total, image.affine),
+            view.question.words,
+            score,
+            method.signed,
+            Volume(values, image.affine) if values.shape[0] > 1 else None,
+            facts,
+            raw.notes,
+            view.measures(method, raw, work, faithfulness),
+            provenance={**prediction.provenance, "explanation": {"method": method.id, **work.options.to_dict()}},
+        )
+        if segmentation is not None:
+            from meddl.saliency.anatomy import anatomy_shares
+
+            made = replace(made, anatomy=anatomy_shares(made.map, *segmentation))
+        return made
+
+
+class _View:
+    """One question about one prepared image, window by window."""
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        prepared: Prepared,
+        question: Question,
+        reference: torch.Tensor | None,
+        regions: torch.Tensor | None,
+        truth: torch.Tensor | None,
+    ) -> None:
+        from meddl.saliency.windows import MOST_WINDOWS, windows_of
+
+        self.prepared, self.question = prepared, question
+        self._explainer, self._reference, self._regions, self._truth = explainer, reference, regions, truth
+        shape = tuple(int(size) for size in prepared.image.shape[1:])
+        target = question.mask
+        if target is None:
+            self.windows: tuple[Window, ...] = windows_of(None, shape, np.ones(shape, dtype=bool))  # type: ignore[arg-type]
+        else:
+            found = windows_of(explainer._rule, shape, target)  # type: ignore[arg-type]
+            self.windows = found[:MOST_WINDOWS]
+
+    def attribute(self, method: Method, work: Work) -> tuple[RawAttribution, float, dict[str, Any]]:
+        """Return the map on the prepared image's grid, the number explained, and facts."""
+        import torch
+
+        image = self.prepared.image
+        total: torch.Tensor | None = None
+        score, facts = 0.0, dict[str, Any]()
+        notes: list[str] = []
+        for number, window in enumerate(self.windows):
+            low, high = number / len(self.windows), (number + 1) / len(self.windows)
+            part = self._work(window, replace(work, progress=_part(work.progress, low, high)))
+            scorer, cut = self.scorer(window), self._cut(image, window)
+            if reason := method.unfit(scorer, cut):
+                raise UsageError(f"{method.title} cannot explain this model: {reason}")
+            with torch.no_grad():
+                score += float(scorer(cut)[0])
+            raw = method.attribute(scorer, cut, part)
+            if not torch.isfinite(raw.values).all():
+                raise ModelError(f"{method.title} gave values that are no numbers for this model and image.")
+            if total is None:
+                total = torch.zeros((raw.values.shape[0], *image.shape[1:]))
+            window.add(raw.values.float().cpu(), total)
+            notes += [note for note in raw.notes if note not in notes]
+            facts = facts or dict(raw.facts)
+        assert total is not None
+        share = sum(window.share for window in self.windows)
+        if share < 0.999:
+            notes.append(f"Explained are the {len(self.windows)} windows with most of it: {share:.0%} of the whole.")
+        facts |= {"windows": len(self.windows), "share": round(share, 4)}
+        return RawAttribution(total, facts, tuple(notes)), score, facts
+
+    def measures(self, method: Method, raw: RawAttribution, work: Work, names: Sequence[str]) -> tuple[Measure, ...]:
+        """Return how far to believe a map, judged in the window with most of the target."""
+        if not names:
+            return ()
+        from meddl.saliency.faithfulness.examined import Examined
+        from meddl.saliency.faithfulness.known import MEASURES
+
+        if unknown := [name for name in names if name not in MEASURES]:
+            raise UsageError(f"There is no measure {unknown[0]!r}. Choose of: {', '.join(MEASURES)}.")
+        window = self.windows[0]
+        values = RawAttribution(window.cut(raw.values)[0], raw.facts, raw.notes)
+        examined = Examined(
+            self.scorer(window),
+            self._cut(self.prepared.image, window),
+            values,
+            method,
+            self._work(window, work),
+            window.cut(self._truth[None])[0, 0] > 0 if self._truth is not None else None,
+        )
+        return tuple(MEASURES[name](examined) for name in names)
+
+    def scorer(self, window: Window) -> Scorer:
+        """Return the network, asked about the part of the target that a window answers for."""
+        from meddl.saliency.scorer import Scorer
+
+        stage = self._explainer.predictor.stages[-1]
+        mask = None if self.question.mask is None else window.mask
+        return Scorer(
+            stage.network,
+            self.question.pick(mask),
+            slice_axis=self._explainer.slice_axis,
+            device=self._explainer.predictor.device,
+        )
+
+    def _cut(self, image: torch.Tensor, window: Window) -> torch.Tensor:
+        rule = self._explainer._rule
+        if rule is None:
+            return window.cut(image)
+        return window.cut(image, rule.padding_mode, rule.cval)
+
+    def _work(self, window: Window, work: Work) -> Work:
+        from meddl.saliency.baselines import make_baseline
+
+        cut = self._cut(self.prepared.image, window)
+        reference = self._cut(self._reference, window) if self._reference is not None else None
+        regions = window.cut(self._regions[None].float())[0, 0].long() if self._regions is not None else None
+        return replace(work, baseline=make_baseline(cut, work.options, reference), regions=regions)
+
+
+def unexplainable(bundle: ModelBundle) -> str:
+    """Return why a model's answers cannot be explained at all, in a sentence; "" if they can."""
+    if bundle.refusal:
+        return str(bundle.refusal)
+    if bundle.task not in KINDS:
+        return f"The model '{bundle.name}' is made for {bundle.task or 'no known task'}, which cannot be explained."
+    if bundle.uses_retinanet:
+        return f"The model '{bundle.name}' is a RetinaNet, whose boxes cannot be explained yet."
+    if bundle.sequence_axis == "frames":
+        return f"The model '{bundle.name}' reads a sequence of time frames, which cannot be explained yet."
+    return ""
+
+
+def explain(
+    bundle: ModelBundle,
+    images: Volume | Sequence[Volume],
+    methods: Sequence[str],
+    target: Target | None = None,
+    options: ExplainOptions | None = None,
+    *,
+    trust: TrustStore | None = None,
+    **more: Any,
+) -> Explanation:
+    """Run a model and explain its answer; see :meth:`Explainer.explain`.
+
+    Example:
+        >>> from meddl.models import resolve_model
+        >>> from meddl.saliency import explain
+        >>> why = explain(resolve_model("brain_extraction"), head, ["integrated_gradients"])  # doctest: +SKIP
+    """
+    return Explainer(bundle, options, trust).explain(images, methods, target, **more)
+
+
+def _spacing(prepared: Prepared) -> tuple[float, float, float]:
+    lengths = np.linalg.norm(prepared.affine[:3, :3], axis=0)
+    return float(lengths[0]), float(lengths[1]), float(lengths[2])
+
+
+def _grid(prepared: Prepared) -> Grid:
+    size = prepared.image.shape[1:]
+    return Grid((int(size[0]), int(size[1]), int(size[2])), prepared.affine)
+
+
+def _regions(segmentation: Segmentation, prepared: Prepared) -> torch.Tensor:
+    """Return ``(i, j, k)`` numbers of structures on the network's grid, 0 for the rest; the first layer wins."""
+    import torch
+
+    from meddl.volume import resample_to
+
+    labels, segments = segmentation
+    numbers = np.zeros(labels.shape, dtype=np.uint16)
+    for number, segment in reversed(list(enumerate(segments, 1))):
+        numbers[labels.array[segment.layer] == segment.label] = number
+    placed = resample_to(labels.with_array(numbers[None]), _grid(prepared), interpolation="nearest")
+    return torch.from_numpy(placed.array[0].astype(np.int64))
+
+
+def _mask_on(truth: Volume, prepared: Prepared) -> torch.Tensor:
+    import torch
+
+    from meddl.volume import resample_to
+
+    mask = truth.with_array((truth.array[:1] > 0).astype(np.float32))
+    return torch.from_numpy((resample_to(mask, _grid(prepared)).array[0] >= 0.5).astype(np.float32))
+
+
+def _part(progress: Progress, start: float, stop: float) -> Progress:
+    return lambda fraction, text: progress(start + (stop - start) * fraction, text)
+
+
+__all__ = ["Explainer", "Explanation", "explain", "unexplainable"]

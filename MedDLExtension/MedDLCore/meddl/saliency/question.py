@@ -1,0 +1,209 @@
+"""From what the user wants explained to one number of a network's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meddl.errors import ModelError, UsageError
+from meddl.inference.prediction import (
+    ClassificationPrediction,
+    DetectionPrediction,
+    LandmarkPrediction,
+    Prediction,
+    ReconstructionPrediction,
+    SegmentationPrediction,
+)
+from meddl.models import class_names
+from meddl.saliency.target import KINDS, Target
+from meddl.volume import Grid, Volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from meddl.inference.stage import Prepared
+    from meddl.models import ModelBundle
+
+_NEAR = 2
+"""Voxels round a box's center in which the peak that made it lies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One number of an answer.
+
+    Attributes:
+        words: what it is, for instance "class brain" or "Liver where the model found it".
+        channel: of the network's answer.
+        sign: -1 where a single score says the opposite.
+        mask: ``(i, j, k)`` bool on the prepared image's grid: the number is the sum over it; None for answers that are
+            one number per image.
+    """
+
+    words: str
+    channel: int
+    sign: float = 1.0
+    mask: np.ndarray | None = None
+
+    def pick(self, mask: np.ndarray | None = None) -> Callable[[Any], torch.Tensor]:
+        """Return what takes ``(B,)`` numbers out of a network's answer.
+
+        Args:
+            mask: that of a window, instead of the whole one.
+        """
+        import torch
+
+        channel, sign = self.channel, self.sign
+        where = torch.from_numpy(mask) if mask is not None else None
+
+        def pick(answer: Any) -> torch.Tensor:
+            scores = first_of(answer)
+            if where is None:
+                return sign * scores.reshape(scores.shape[0], scores.shape[1], -1).mean(dim=2)[:, channel]
+            return sign * scores[:, channel][:, where.to(scores.device)].sum(dim=1)
+
+        return pick
+
+
+def first_of(answer: Any) -> torch.Tensor:
+    """Return the answer itself of a network that tells more beside it, or answers at several depths."""
+    while isinstance(answer, tuple | list):
+        answer = answer[0]
+    return answer
+
+
+def ask(
+    target: Target,
+    prediction: Prediction,
+    bundle: ModelBundle,
+    prepared: Prepared,
+    scores: Callable[[], torch.Tensor],
+) -> Question:
+    """Return the number that ``target`` means.
+
+    Args:
+        prediction: the model's answer to the whole image.
+        scores: gives the network's raw answer ``(C, i, j, k)`` on the prepared image's grid, for those that have one.
+
+    Raises:
+        UsageError: the model's answer has no such thing.
+    """
+    kind = KINDS.get(prediction.task)
+    if kind != target.kind:
+        raise UsageError(f"The model '{bundle.name}' is for {prediction.task}: it has no {target.kind} to explain.")
+    if isinstance(prediction, ClassificationPrediction):
+        return _class(target, prediction, bundle)
+    size = prepared.image.shape[1:]
+    grid = Grid((int(size[0]), int(size[1]), int(size[2])), prepared.affine)
+    if isinstance(prediction, SegmentationPrediction):
+        return _structure(target, prediction, bundle, grid, scores())
+    if isinstance(prediction, DetectionPrediction):
+        return _box(target, prediction, bundle, grid, scores())
+    if isinstance(prediction, LandmarkPrediction):
+        return _landmark(target, prediction, grid, scores())
+    assert isinstance(prediction, ReconstructionPrediction)
+    mask = _part(target, grid)
+    words = "the image made" if target.position is None and target.region is None else "a part of the image made"
+    return Question(words, 0, mask=np.ones(grid.shape, dtype=bool) if mask is None else mask)
+
+
+def _class(target: Target, prediction: ClassificationPrediction, bundle: ModelBundle) -> Question:
+    names = [each.name for each in prediction.classes]
+    name = target.name or prediction.best.name
+    if name not in names:
+        raise UsageError(f"The model '{bundle.name}' knows no class {name!r}. Choose one of: {', '.join(names)}.")
+    index = names.index(name)
+    if bundle.metadata and len(names) == 2 and len(class_names(bundle)) == 1:
+        return Question(f"class {name}", 0, 1.0 if index == 1 else -1.0)  # a single score for yes or no
+    return Question(f"class {name}", index)
+
+
+def _structure(
+    target: Target, prediction: SegmentationPrediction, bundle: ModelBundle, grid: Grid, scores: torch.Tensor
+) -> Question:
+    segments = {each.name: each for each in prediction.segments}
+    found = sorted(prediction.voxels, key=lambda name: -prediction.voxels[name])
+    name = target.name or (found[0] if found else "")
+    if name not in segments:
+        known = ", ".join(segments) or "none"
+        raise UsageError(f"The model '{bundle.name}' knows no structure {name!r}. Choose one of: {known}.")
+    segment = segments[name]
+    overlapping = prediction.labels.channels > 1
+    channel = 0 if scores.shape[0] == 1 else segment.layer if overlapping else segment.label
+    if channel >= scores.shape[0]:
+        raise ModelError(f"The network of '{bundle.name}' has no map of its own for {name}, so it cannot be explained.")
+    mask = _part(target, grid)
+    if mask is not None:
+        return Question(f"{name} in the chosen place", channel, mask=mask)
+    layer = prediction.labels.array[segment.layer] == segment.label
+    mask = _on(prediction.labels.with_array(layer[None].astype(np.uint8)), grid)
+    if not mask.any():
+        raise UsageError(f"The model found no {name} in this image. Choose a point or a region to explain instead.")
+    return Question(f"{name} where the model found it", channel, mask=mask)
+
+
+def _box(
+    target: Target, prediction: DetectionPrediction, bundle: ModelBundle, grid: Grid, scores: torch.Tensor
+) -> Question:
+    boxes = [each for each in prediction.boxes if not target.name or each.label == target.name]
+    if not boxes:
+        what = f"no {target.name}" if target.name else "nothing"
+        raise UsageError(f"The model found {what} in this image, so there is no box to explain.")
+    if target.position is not None:
+        place = np.asarray(target.position)
+        box = min(boxes, key=lambda each: float(np.linalg.norm(each.center - place)))
+    else:
+        box = max(boxes, key=lambda each: each.score)
+    names = list(class_names(bundle))
+    channel = names.index(box.label) if box.label in names else 0
+    heat = scores[channel].numpy()
+    center = _index(tuple(float(x) for x in box.center), grid)
+    region = tuple(slice(max(at - _NEAR, 0), at + _NEAR + 1) for at in center)
+    peak = np.unravel_index(int(heat[region].argmax()), heat[region].shape)
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[tuple(part.start + int(at) for part, at in zip(region, peak, strict=True))] = True
+    return Question(f"{box.label} (score {box.score:.2f})", channel, mask=mask)
+
+
+def _landmark(target: Target, prediction: LandmarkPrediction, grid: Grid, scores: torch.Tensor) -> Question:
+    names = [each.name for each in prediction.points]
+    name = target.name or names[0]
+    if name not in names:
+        raise UsageError(f"There is no landmark {name!r}. Choose one of: {', '.join(names)}.")
+    channel = names.index(name)
+    heat = scores[channel].numpy()
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[np.unravel_index(int(heat.argmax()), heat.shape)] = True
+    return Question(f"landmark {name}", channel, mask=mask)
+
+
+def _part(target: Target, grid: Grid) -> np.ndarray | None:
+    """Return the place that the user chose, on the network's grid; None where nothing was chosen."""
+    if target.position is not None:
+        mask = np.zeros(grid.shape, dtype=bool)
+        mask[_index(target.position, grid)] = True
+        return mask
+    if target.region is None:
+        return None
+    mask = _on(target.region, grid)
+    if not mask.any():
+        raise UsageError("The chosen region lies outside of what the network sees. Choose another one.")
+    return mask
+
+
+def _index(position: tuple[float, ...], grid: Grid) -> tuple[int, int, int]:
+    index = np.rint(np.linalg.inv(grid.affine) @ [*position, 1.0])[:3].astype(int)
+    if (index < 0).any() or (index >= grid.shape).any():
+        raise UsageError("The chosen point lies outside of what the network sees. Choose another one.")
+    return int(index[0]), int(index[1]), int(index[2])
+
+
+def _on(mask: Volume, grid: Grid) -> np.ndarray:
+    """Return a mask on another grid: where at least half of a voxel's neighborhood is in it."""
+    from meddl.volume import resample_to
+
+    inside: np.ndarray = resample_to(mask.with_array((mask.array > 0).astype(np.float32)), grid).array[0] >= 0.5
+    return inside

@@ -1,0 +1,99 @@
+"""Which parts of an image a network sees at once, for explaining what it says of some of its voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from meddl.inference.sliding_window import WindowRule
+
+MOST_WINDOWS = 8
+"""A structure that lies in more windows is explained by those with the most of it; the share is told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of an image that the network sees at once.
+
+    Attributes:
+        start: its first voxel along i, j, k; below 0 where the image is smaller than the network's window.
+        shape: of the window.
+        mask: ``(i, j, k)`` bool, of the window: voxels of the target that this window answers for.
+        share: of the whole target, 0 to 1.
+    """
+
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    mask: np.ndarray
+    share: float
+
+    def cut(self, image: torch.Tensor, padding_mode: str = "constant", value: float = 0.0) -> torch.Tensor:
+        """Return the window ``(1, C, *shape)`` of an image ``(C, i, j, k)``."""
+        import torch.nn.functional as functional
+
+        inside, padding = self._inside(image.shape[1:])
+        part = image[(slice(None), *inside)][None]
+        if not any(padding):
+            return part.clone()
+        # Axes come last first in torch's padding.
+        flat = [padding[n] for axis in (2, 1, 0) for n in (2 * axis, 2 * axis + 1)]
+        return functional.pad(part, flat, mode=padding_mode, **({"value": value} if padding_mode == "constant" else {}))
+
+    def add(self, values: torch.Tensor, to: torch.Tensor) -> None:
+        """Add values ``(C, *shape)`` of the window to ``to`` ``(C, i, j, k)`` at its place."""
+        inside, padding = self._inside(to.shape[1:])
+        own = tuple(slice(padding[2 * n], size - padding[2 * n + 1]) for n, size in enumerate(self.shape))
+        to[(slice(None), *inside)] += values[(slice(None), *own)]
+
+    def _inside(self, shape: Sequence[int]) -> tuple[tuple[slice, ...], list[int]]:
+        inside, padding = [], []
+        for at, size, whole in zip(self.start, self.shape, shape, strict=True):
+            low, high = max(at, 0), min(at + size, whole)
+            inside.append(slice(low, high))
+            padding += [low - at, at + size - high]
+        return tuple(inside), padding
+
+
+def windows_of(rule: WindowRule | None, shape: tuple[int, int, int], target: np.ndarray) -> tuple[Window, ...]:
+    """Return the windows that see ``target`` ``(i, j, k)`` bool, those with the most of it first.
+
+    Each voxel of the target belongs to the window in whose middle it is nearest to lie: there the network sees most
+    round it.
+
+    Args:
+        rule: how the model cuts images; None: not at all.
+    """
+    if rule is None:
+        return (Window((0, 0, 0), shape, target, 1.0),)
+    plan = rule.plan(shape)
+    before = [low for low, _ in plan.padding]
+    starts = [[at - low for at in along] for along, low in zip(plan.starts, before, strict=True)]
+    owners = [_owner(along, size, whole) for along, size, whole in zip(starts, plan.window, shape, strict=True)]
+    voxels = np.argwhere(target)
+    if not len(voxels):
+        return ()
+    numbers = np.stack([owner[voxels[:, axis]] for axis, owner in enumerate(owners)], axis=1)
+    windows = []
+    for number in product(*(range(len(along)) for along in starts)):
+        mine = voxels[(numbers == number).all(axis=1)]
+        if not len(mine):
+            continue
+        start = (starts[0][number[0]], starts[1][number[1]], starts[2][number[2]])
+        mask = np.zeros(plan.window, dtype=bool)
+        mask[tuple((mine - start).T)] = True
+        size = (plan.window[0], plan.window[1], plan.window[2])
+        windows.append(Window(start, size, mask, len(mine) / len(voxels)))
+    return tuple(sorted(windows, key=lambda each: (-each.share, each.start)))
+
+
+def _owner(starts: Sequence[int], size: int, whole: int) -> np.ndarray:
+    """Return for each voxel along an axis the number of the window whose middle is nearest."""
+    middles = np.array(starts) + (size - 1) / 2
+    return np.abs(np.arange(whole)[:, None] - middles[None]).argmin(axis=1)
