@@ -149,6 +149,23 @@ def test_pycocotools_indexes_volumes_whose_third_axis_is_told(tmp_path: Path) ->
     assert annotation["area"] == pytest.approx(np.prod(np.ptp(where, axis=0) + 1))
 
 
+def test_boxes_that_were_enlarged_cut_or_left_out_say_so(tmp_path: Path) -> None:
+    from core.dataset_by_hand import on
+
+    image = on(patient("brain1")[0], PLACES["oblique"])
+    inside, edge = ((image.affine @ [*at, 1])[:3] for at in ((30, 40, 6), (0, 40, 6)))
+    boxes = tuple(Box("lesion", 1.0, center, np.full(3, 6.0)) for center in (inside, edge, inside + 5000))
+    given = [PreparedCase("case_0001", "p1", {"image": image}, boxes=boxes)]
+    plan = plan_of(given, "detection", format="coco", classes=("lesion",))
+    records = written(FORMAT, plan, given, tmp_path)
+    assert FORMAT.problems(tmp_path, plan, records) == ()
+    told = json.loads((tmp_path / "annotations/instances_train.json").read_text())
+    assert told["images"][0]["boxes_outside"] == 1
+    assert [(0.3 < each["grown"] < 1, each.get("cut")) for each in told["annotations"]] == [(True, None), (True, True)]
+    assert "grown" in told["info"]["bbox_spaces"]
+    assert load_decathlon_datalist(tmp_path / "datalist.json")[0]["box_is_straight"] is False
+
+
 @pytest.mark.parametrize("where", [*PLACES, "sheared"])
 def test_the_voxel_box_holds_all_of_the_marked_box_and_nothing_it_needs_not(where: str) -> None:
     grid = Grid((40, 30, 20), SHEARED if where == "sheared" else PLACES[where])

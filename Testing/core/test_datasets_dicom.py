@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import realdata
-from core.dataset_by_hand import SECRET, digests, patient, written
+from core.dataset_by_hand import SECRET, digests, on, patient, written
 from core.dicom_cases import (
     FORMAT,
     alone,
@@ -191,6 +191,23 @@ def test_an_enhanced_file_is_copied_as_it_is_and_carries_its_labels(tmp_path: Pa
     np.testing.assert_array_equal(read_volume(folder / "T1").array, read.array)
     assert int((read_segmentation(folder / "segmentation.dcm")[0].array > 0).sum()) == int(labels.array.sum())
     assert "Doe" not in str(pydicom.dcmread(folder / "T1/0001.dcm"))
+
+
+def test_a_series_of_a_tilted_gantry_is_copied_with_its_labels_in_place(tmp_path: Path) -> None:
+    image, labels = patient("lung1")
+    tilted = image.affine.copy()
+    tilted[:3, 2] += 0.4 * tilted[:3, 1] / np.linalg.norm(tilted[:3, 1]) * image.spacing[2]
+    files = tuple(write_series(tmp_path / "series", on(image, tilted)))
+    read = read_volume(tmp_path / "series")
+    marked = Volume(by_position(read, on(labels, tilted))[np.newaxis], read.affine)
+    given = [case_of("case_0001", read, marked, modality="CT", dicom={"T1": files})]
+    plan = plan_for(given)
+    records = written(FORMAT, plan, given, tmp_path / "set")
+    assert FORMAT.problems(tmp_path / "set", plan, records) == ()
+    found, _ = read_segmentation(tmp_path / "set/patient_0001/case_0001/segmentation.dcm")
+    points = [world_of(each.affine, each.shape)[:, each.array[0] > 0] for each in (found, marked)]
+    points = [each[:, np.lexsort(np.round(each, 2))] for each in points]
+    np.testing.assert_allclose(*points, atol=0.02)
 
 
 def test_names_stay_where_the_user_wants_them_to(tmp_path: Path) -> None:

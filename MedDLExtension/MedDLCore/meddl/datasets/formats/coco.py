@@ -41,7 +41,9 @@ _COCO_SPACES = (
     "bbox of pictures: x, y, width, height in pixels, the corner of the first pixel at 0, x along I (right), y along J "
     "(down). bbox of volumes: x, y, z, width, height, depth in voxels along I, J, K, likewise; area is then the volume "
     "in voxels, and images have a depth (files hold I fastest). affine: voxel index (centers at whole numbers) to RAS "
-    "mm. Images that are not annotated have no boxes because nobody looked."
+    "mm. Images that are not annotated have no boxes because nobody looked. grown: share of a bbox that lies beyond "
+    "what was marked, whose edges do not run along the voxel axes. cut: what was marked reaches out of the image. "
+    "boxes_outside: how many lie outside of the image, and are not listed."
 )
 
 
@@ -151,6 +153,7 @@ def _coco(plan: ExportPlan, records: Sequence[CaseRecord], split: str) -> dict[s
                 **({} if told["picture"] else {"depth": depth}),
                 **({"channel_files": told["images"]} if len(told["images"]) > 1 else {}),
                 "annotated": "boxes" in told,
+                **({"boxes_outside": told["boxes_outside"]} if told.get("boxes_outside") else {}),
                 "affine": told["affine"],
                 "license": 1,
             }
@@ -180,6 +183,8 @@ def _annotations(told: Mapping[str, Any], image: int, before: int) -> Iterator[d
             "area": round(float(np.prod(size)), _DIGITS),
             "iscrowd": 0,
             "bbox_world": box["world"],
+            **({"grown": box["grown"]} if box["grown"] else {}),
+            **({"cut": True} if box["cut"] else {}),
         }
 
 
