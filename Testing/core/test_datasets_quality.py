@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import doctest
+import hashlib
+import importlib
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -396,7 +400,7 @@ def test_plots_take_names_as_they_are_and_leave_no_window_or_setting_behind() ->
 
 def test_the_report_is_the_same_bytes_again_and_in_another_process(site: list[CaseFacts], tmp_path: Path) -> None:
     files = report_files(site)
-    (tmp_path / "facts.json").write_text(__import__("json").dumps([fact.to_dict() for fact in site]))
+    (tmp_path / "facts.json").write_text(json.dumps([fact.to_dict() for fact in site]))
     program = (
         "import sys, json, hashlib; sys.path[:0] = sys.argv[2:]\n"
         "from meddl.datasets.facts import CaseFacts; from meddl.datasets.report import report_files\n"
@@ -405,8 +409,6 @@ def test_the_report_is_the_same_bytes_again_and_in_another_process(site: list[Ca
     )
     command = [sys.executable, "-c", program, str(tmp_path / "facts.json"), *sys.path]
     other = subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
-
-    import hashlib
 
     assert other == hashlib.sha256(b"".join(k.encode() + v for k, v in files.items())).hexdigest()
     assert sorted(files) == list(files)
@@ -422,6 +424,13 @@ def test_names_in_tables_are_no_formulas() -> None:
     files = report_files([fact])
 
     assert b"'=1+1" in files["report/cases.csv"] and b"'@SUM(A1)" in files["report/volumes.csv"]
+
+
+@pytest.mark.parametrize("name", ["image_digest", "inspection", "markdown", "splitting", "stratification"])
+def test_examples_in_the_documentation_run(name: str) -> None:
+    done = doctest.testmod(importlib.import_module(f"meddl.datasets.{name}"))
+
+    assert done.attempted and not done.failed
 
 
 def test_importing_what_looks_at_cases_loads_nothing_heavy() -> None:
