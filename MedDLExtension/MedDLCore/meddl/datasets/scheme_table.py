@@ -71,6 +71,30 @@ def scheme_rows(scheme: LabelScheme, facts: Sequence[CaseFacts]) -> tuple[Scheme
     return tuple(rows)
 
 
+def scheme_notes(scheme: LabelScheme, facts: Sequence[CaseFacts]) -> tuple[str, ...]:
+    """Return what the table of labels tells, in sentences that name structures and count cases, but name none."""
+    rows = scheme_rows(scheme, facts)
+    total = len(segmented(facts))
+    kept = [row for row in rows if row.kind == "structure"]
+
+    def listed(title: str, entries: Sequence[str]) -> list[str]:
+        return [f"{title}: {', '.join(entries)}."] if entries else []
+
+    notes = listed("Not in every case", [f"'{r.name}' ({len(r.missing_in)} of {total} lack it)" for r in kept
+                                         if r.missing_in])  # fmt: skip
+    for title, part in (
+        ("Empty in some cases", "empty_in"),
+        ("Made of several segments of one case", "several_in"),
+        ("With pieces of a single voxel", "debris_in"),
+    ):
+        cases = [(row.name, len(getattr(row, part))) for row in kept]
+        notes += listed(title, [f"'{name}' ({count} of {total} cases)" for name, count in cases if count])
+    for kind, title in (("dropped", "Left out"), ("unmapped", "Left out, for the labels say nothing of it")):
+        notes += listed(title, [f"'{row.name}'" for row in rows if row.kind == kind and row.names])
+    told = (f"'{row.name}': {note}" for row in kept for note in row.notes)
+    return (*notes, *told)
+
+
 class _Table:
     def __init__(self, scheme: LabelScheme, facts: Sequence[CaseFacts]) -> None:
         self.scheme = scheme
