@@ -133,6 +133,14 @@ def test_after_each_case(tmp_path: Path) -> None:
         assert len(load_decathlon_datalist(root / "dataset.json")) == min(count, 4)
 
 
+def test_what_the_caller_knows_to_be_damaged_is_no_disagreement(tmp_path: Path) -> None:
+    cases = [small(case) for case in real_cases()]
+    plan = plan_of(cases, OPTIONS)
+    root, records = build(FORM, plan, cases, tmp_path)
+    for left_out in range(len(records)):
+        assert FORM.problems(root, plan, (*records[:left_out], *records[left_out + 1 :])) == ()
+
+
 class TestRefusals:
     def test_no_label_to_learn(self, tmp_path: Path) -> None:
         case = replace(small(real_cases()[0]), labels=None)

@@ -149,7 +149,7 @@ class TestMonaiTrains:
         both = (replace(cases[0], classes=("MR", "CT")), *cases[1:])
         root, records = build(FORM, plan, both, tmp_path)
         assert [item["label"] for item in loaded(root)] == [[1, 1], [0, 1], [1, 0], [0, 1]]
-        assert FORM.problems(root, plan, records) == ()
+        assert FORM.problems(root, plan, records) == FORM.problems(root, plan, records[1:]) == ()
 
     def test_detection(self, tmp_path: Path) -> None:
         """On straight grids MONAI's own way from the world to voxels gives the boxes of the list; there are others."""
@@ -257,6 +257,14 @@ def test_after_each_case_and_the_same_bytes(task: str, tmp_path: Path) -> None:
     # The records live in a file in between.
     again = [replace(record, facts=json.loads(json.dumps(record.facts, sort_keys=True))) for record in records]
     assert FORM.index(plan, again) == FORM.index(plan, records)
+
+
+@pytest.mark.parametrize("task", FORM.tasks)
+def test_what_the_caller_knows_to_be_damaged_is_no_disagreement(task: str, tmp_path: Path) -> None:
+    cases, plan = of_task(task)
+    root, records = build(FORM, plan, cases, tmp_path)
+    for left_out in range(len(records)):
+        assert FORM.problems(root, plan, (*records[:left_out], *records[left_out + 1 :])) == ()
 
 
 def test_auto3dseg_reads_the_folds(tmp_path: Path) -> None:

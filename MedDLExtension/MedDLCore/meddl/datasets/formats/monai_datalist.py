@@ -19,7 +19,7 @@ from .dataset_format import DatasetFormat
 from .image_files import PNG, file_stems, write_image
 from .index_check import index_problems
 from .label_maps import case_problems, check_case, check_names, check_numbers, components, value_names
-from .list_files import about, json_bytes, monai_parts
+from .list_files import about, json_bytes, monai_parts, read_json
 
 DATALIST = "datalist.json"
 
@@ -27,6 +27,7 @@ _KEY = "monai"
 _DIGITS = 4
 _NEEDED = {"segmentation": "label", "classification": "label", "detection": "label",
            "landmarks": "landmarks", "reconstruction": "target"}  # fmt: skip
+_SEVERAL = "0 or 1 for each class"
 _SPACES = {
     "detection": {
         "box_voxel": "MONAI's xyzxyz: lowest and highest index along the axes of the array, voxel centers at whole "
@@ -97,9 +98,12 @@ class MonaiDatalistFormat(DatasetFormat):
     def index(self, plan: ExportPlan, records: Sequence[CaseRecord]) -> Mapping[str, bytes]:
         """Return the datalist."""
         several = any(len(record.facts[_KEY].get("classes", ())) > 1 for record in records)
+        return {DATALIST: json_bytes(self._datalist(plan, records, several))}
+
+    def _datalist(self, plan: ExportPlan, records: Sequence[CaseRecord], several: bool) -> dict[str, Any]:
         items = [(record, _item(record, plan, several)) for record in records]
         parts = monai_parts(items, _NEEDED[plan.task])
-        datalist = {
+        return {
             **about(plan.options),
             "task": plan.task,
             "channels": list(plan.channels),
@@ -110,7 +114,6 @@ class MonaiDatalistFormat(DatasetFormat):
             "training": [],  # always there, so that a list of the first cases can be read too
             **parts,
         }
-        return {DATALIST: json_bytes(datalist)}
 
     def problems(self, root: Path, plan: ExportPlan, records: Sequence[CaseRecord]) -> tuple[str, ...]:
         """Read all files and the list."""
@@ -122,7 +125,8 @@ class MonaiDatalistFormat(DatasetFormat):
             found += case_problems(root, images, told.get("label"), plan.scheme)
             if len(told["images"]) != len(records[0].facts[_KEY]["images"]):
                 found.append(f"{record.case.name} has another number of images than {records[0].case.name}.")
-        wanted = json.loads(self.index(plan, records)[DATALIST])
+        several = any(len(record.facts[_KEY].get("classes", ())) > 1 for record in records) or _says_several(root)
+        wanted = json.loads(json_bytes(self._datalist(plan, records, several)))
         lists = {"training": "numTraining", "validation": "", "test": "numTest", "unlabeled": ""}
         lists = {key: count for key, count in lists.items() if key in wanted}
         return (*found, *index_problems(root, DATALIST, wanted, _entries, lists))
@@ -170,7 +174,7 @@ def _meaning(plan: ExportPlan, several: bool) -> dict[str, Any]:
     if plan.scheme is not None:
         structures = {each.name: plan.scheme.values_of(n) for n, each in enumerate(plan.scheme.structures)}
         return {"labels": value_names(plan.scheme), "structures": structures, "ignore": plan.scheme.ignore_value}
-    kinds = {"classification": "0 or 1 for each class" if several else "index of the class"}
+    kinds = {"classification": _SEVERAL if several else "index of the class"}
     kind = {"label_kind": kinds[plan.task]} if plan.task in kinds else {}
     return {"classes": list(plan.classes), **kind, **({"spaces": _SPACES[plan.task]} if plan.task in _SPACES else {})}
 
@@ -197,6 +201,14 @@ def _item(record: CaseRecord, plan: ExportPlan, several: bool) -> dict[str, Any]
         item["landmarks_voxel"] = [(point or nowhere)["voxel"] for point in points]
         item["landmarks_there"] = [int(point is not None) for point in points]
     return item
+
+
+def _says_several(root: Path) -> bool:
+    """Say whether the list has a number for each class: maybe for a case that is not among those looked at."""
+    try:
+        return bool(read_json(root, DATALIST)["label_kind"] == _SEVERAL)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _one_or_all(paths: Sequence[str]) -> str | list[str]:

@@ -96,12 +96,11 @@ class NnUNetFormat(DatasetFormat):
             "test": {record.case.name: _files(record) for record in test},
             "images": list(plan.channels),
         }
-        folds = _folds(training)
-        if not (folds or any(case.split == "validation" or case.fold is not None for case in plan.cases)):
+        held = any(case.split == "validation" for case in plan.cases)
+        if not held and all(case.fold is None for case in plan.cases):
             return {INDEX: json_bytes(dataset)}
-        dataset["splits"] = _told(folds, self.folder(plan.options))
-        splits = [{name: names for name, names in fold.items() if name in ("train", "val")} for fold in folds]
-        return {INDEX: json_bytes(dataset), SPLITS: json_bytes(splits)}
+        dataset["splits"] = _told(self.folder(plan.options), held)
+        return {INDEX: json_bytes(dataset), SPLITS: json_bytes(_folds(training))}
 
     def problems(self, root: Path, plan: ExportPlan, records: Sequence[CaseRecord]) -> tuple[str, ...]:
         """Read all files, the index and the folds."""
@@ -116,6 +115,8 @@ class NnUNetFormat(DatasetFormat):
                     f"{record.case.name} has other kinds of images (color or gray) than {records[0].case.name}."
                 )
         index = {path: json.loads(content) for path, content in self.index(plan, records).items()}
+        if not any(record.facts[_KEY]["sheared"] for record in records):
+            del index[INDEX]["overwrite_image_reader_writer"]  # it may be there for a case that is not among these
         found += index_problems(root, INDEX, index[INDEX], _entries, {"dataset": "numTraining", "test": ""})
         if SPLITS in index:
             found += _split_problems(root, index[SPLITS], {record.case.name for record in records})
@@ -178,26 +179,24 @@ def _reader(ending: str, records: Sequence[CaseRecord]) -> str:
     return "SimpleITKIO"
 
 
-def _folds(training: Sequence[CaseRecord]) -> list[dict[str, Any]]:
+def _folds(training: Sequence[CaseRecord]) -> list[dict[str, list[str]]]:
     """Return the folds of cross-validation, and after them that of the cases held back for validation."""
     learned = [record.case for record in training if record.case.split == "train"]
     held = [record.case.name for record in training if record.case.split == "validation"]
-    folds: list[dict[str, Any]] = []
+    folds = []
     for fold in sorted({case.fold for case in learned if case.fold is not None}):
         train = [case.name for case in learned if case.fold != fold]
         folds.append({"train": train, "val": [case.name for case in learned if case.fold == fold]})
-    if held:
-        folds.append({"train": [case.name for case in learned], "val": held, "held": True})
+    folds.append({"train": [case.name for case in learned], "val": held})
     return [fold for fold in folds if fold["train"] and fold["val"]]
 
 
-def _told(folds: Sequence[Mapping[str, Any]], folder: str) -> str:
-    held = next((n for n, fold in enumerate(folds) if "held" in fold), None)
+def _told(folder: str, held: bool) -> str:
     text = (
         f"{SPLITS} keeps patients together and validation cases apart. nnU-Net takes it from here when it plans the "
         f"experiment; an older one that does not needs a copy in nnUNet_preprocessed/{folder} before it trains."
     )
-    return text if held is None else f"{text} Fold {held} validates on the cases held back for that."
+    return f"{text} Its last fold validates on the cases held back for that." if held else text
 
 
 def _entries(index: Mapping[str, Any]) -> list[tuple[str, Any]]:
