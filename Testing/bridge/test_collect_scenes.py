@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,33 @@ def test_oblique_volumes_under_parent_transforms_lie_where_slicer_says(
     np.testing.assert_allclose(
         points_of(loaded.labels), world[np.lexsort(np.round(world, 3).T)], atol=1e-6, err_msg="labels moved"
     )
+
+
+def test_overlapping_segments_and_a_scene_file_beside_its_data(
+    scene: Any, make_volume: Any, make_transform: Any, tmp_path: Path
+) -> None:
+    volume = spine(make_volume)
+    array = slicer.util.arrayFromVolume(volume)
+    segmentation = add_segmentation(scene, volume, (array > 150).astype(np.uint8))
+    second = segmentation.GetSegmentation().AddEmptySegment("", "Bright")
+    slicer.util.updateSegmentBinaryLabelmapFromArray((array > 300).astype(np.uint8), segmentation, second, volume)
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    tree.CreateSubjectItem(tree.GetSceneItemID(), "Doe, Jane")
+    moved = make_transform(OBLIQUE)
+    for node in (volume, segmentation):
+        node.SetAndObserveTransformNodeID(moved.GetID())
+    with zipfile.ZipFile(save(scene, tmp_path / "scene.mrb")) as zipped:
+        zipped.extractall(tmp_path / "saved")
+
+    for source in (tmp_path / "scene.mrb", tmp_path / "saved"):
+        (case,) = collect_cases(source)
+        loaded = load_case(case)
+        labels = loaded.labels
+        assert labels is not None
+        found = {each.name: int((labels.array[each.layer] == each.label).sum()) for each in loaded.segments}
+        assert found == {"Liver": int((array > 150).sum()), "Bright": int((array > 300).sum())}
+        np.testing.assert_allclose(loaded.images["image"].affine, matrix_of(volume), atol=1e-9)
+        assert "Doe, Jane" in identifiers(case)
 
 
 def test_transforms_are_read_to_the_last_digit_which_the_scene_itself_does_not_print(

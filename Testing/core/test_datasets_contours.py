@@ -54,6 +54,16 @@ def test_a_square_covers_the_voxels_whose_centers_it_holds(tmp_path: Path, axis:
     np.testing.assert_array_equal(mask, expected)
 
 
+def test_the_slices_of_a_tilted_gantry_are_slices_too(tmp_path: Path) -> None:
+    corners = np.array([(1.5, 2.5), (1.5, 5.5), (4.5, 5.5), (4.5, 2.5)])
+    path = write_contours(tmp_path / "rt.dcm", {"square": [on_slice(phantoms.SHEARED, k, corners) for k in (1, 2)]})
+
+    mask = inside(path, Grid((8, 9, 5), phantoms.SHEARED))
+
+    assert np.argwhere(mask).min(axis=0).tolist() == [2, 3, 1]
+    assert mask.sum() == 18
+
+
 def test_holes_islands_and_keyholes_follow_the_even_odd_rule() -> None:
     outer, hole, island = (circle((20, 20), radius) for radius in (15.3, 10.2, 4.1))
     nested = fill_polygons([outer, hole, island], (40, 40))

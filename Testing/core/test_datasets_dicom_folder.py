@@ -13,12 +13,12 @@ import realdata
 from core import phantoms
 from core.dicom_writer import Edit, write_series
 from core.rtstruct_writer import circle, on_slice, write_contours
-from meddl.datasets.case import Case, ImageFile, SegmentationLabel
+from meddl.datasets.case import Case, ClassLabel, ImageFile, SegmentationLabel
 from meddl.datasets.collect import collect_cases, list_dicom
 from meddl.datasets.identifiers import identifiers
 from meddl.datasets.loading import dicom_files, load_case
 from meddl.errors import UsageError, VolumeError
-from meddl.volume import Segment, Volume, read_volume
+from meddl.volume import Segment, Volume, read_volume, write_volume
 from meddl.volume.dicom_seg import Maker, write_dicom_seg
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
@@ -226,6 +226,50 @@ def test_radiographs_are_a_case_each(tmp_path: Path) -> None:
 
     assert len(cases) == 2
     assert all(load_case(case).images["image"].shape[2] == 1 for case in cases)
+
+
+def test_radiographs_in_folders_are_of_classes(tmp_path: Path) -> None:
+    for name, files in {"gray": ("examples_palette.dcm", "SC_rgb_rle.dcm"), "color": ("SC_rgb_jpeg.dcm",)}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            shutil.copy(str(get_testdata_file(file)), tmp_path / name)
+
+    cases = collect_cases(tmp_path)
+
+    assert sorted(case.label.names for case in cases if isinstance(case.label, ClassLabel)) == [
+        ("color",),
+        ("gray",),
+        ("gray",),
+    ]
+
+
+def test_patients_that_somebody_made_anonymous_are_not_one_patient(tmp_path: Path) -> None:
+    for number, name in enumerate(("ANONYMOUS", "anonymized^", "000000", "Patient")):
+        image = phantoms.numbered(PLACE, (6, 6, 4))
+        uid = f"1.2.3.{number}"
+        write_series(tmp_path / str(number), image, edit=header(name, uid, PatientName=name), series_uid=f"{uid}.1")
+
+    assert sorted(case.patient for case in collect_cases(tmp_path)) == [f"1.2.3.{number}" for number in range(4)]
+
+
+def test_series_in_one_folder_go_with_label_files_by_their_number(archive: Path, tmp_path: Path) -> None:
+    shutil.copytree(archive / "p1b", tmp_path / "p1b")
+    labels = read_volume(archive / "p1b", series_uid="1.2.3.2.1")
+    write_volume(Volume((labels.array > 0).astype(np.uint8), labels.affine), tmp_path / "p1b_1_seg.nii.gz")
+
+    labeled = [case for case in collect_cases(tmp_path) if case.label]
+
+    (case,) = labeled
+    source = case.images["image"]
+    assert isinstance(source, ImageFile) and source.series_uid == "1.2.3.2.1"
+
+
+def test_series_with_segmentations_are_not_taken_a_second_time(archive: Path, tmp_path: Path) -> None:
+    shutil.copytree(archive / "p2", tmp_path / "p2")
+    shutil.copy(archive / "rt.dcm", tmp_path)
+    write_volume(phantoms.numbered(PLACE), tmp_path / "other.nii.gz")
+
+    assert sorted(case.id for case in collect_cases(tmp_path)) == ["P2_20200229_1", "other"]
 
 
 def test_damaged_files_are_told(archive: Path, tmp_path: Path) -> None:

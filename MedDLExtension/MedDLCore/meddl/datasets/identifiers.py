@@ -70,13 +70,25 @@ def _texts(case: Case) -> Iterator[str]:
 
 def _inside(path: Path, source: ImageFile) -> Iterator[str]:
     if source.member:
-        yield from _scene_texts(path, source.member)
+        yield from _scene_texts(path)
+        from meddl.datasets.scene_archive import member_file
+
+        with member_file(path, source.member) as file:
+            yield from header_texts(file)
         return
     files = _dicom_sample(path, source)
     for file in files:
         yield from _dicom_texts(file)
     if not files and path.is_file():
         yield from header_texts(path)
+    for scene in _scenes_near(path):
+        yield from _scene_texts(scene)
+
+
+def _scenes_near(path: Path) -> list[Path]:
+    """Return the scene files that an image may belong to: Slicer keeps data beside them, or in a folder there."""
+    folders = (path.parent, path.parent.parent)
+    return [file for folder in folders for file in sorted(folder.glob("*.mrml"))[:3] if file.is_file()]
 
 
 def _dicom_sample(path: Path, source: ImageFile) -> list[Path]:
@@ -134,7 +146,7 @@ def date_texts(value: str) -> Iterator[str]:
     yield from (f"{year}{month}{day}", f"{year}-{month}-{day}", f"{day}.{month}.{year}", f"{month}/{day}/{year}")
 
 
-def _scene_texts(path: Path, member: str) -> Iterator[str]:
+def _scene_texts(path: Path) -> Iterator[str]:
     from meddl.datasets.scene_xml import read_scene
 
     scene = read_scene(path)
@@ -149,8 +161,6 @@ def _scene_texts(path: Path, member: str) -> Iterator[str]:
     for node in scene.of_kind("Volume", "LabelMapVolume", "Segmentation"):
         yield node.name
     yield from (stem_of(Path(name)) for name in scene.members)
-    with scene.file(member) as file:
-        yield from header_texts(file)
 
 
 def _identifies(text: str) -> bool:

@@ -38,7 +38,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def dicom_cases(files: Sequence[Path]) -> tuple[list[Case], list[DicomSeries]]:
-    """Return the cases that DICOM files make, and the images that no segmentation or contours refer to.
+    """Return the cases that DICOM files make, and the images and pictures that no segmentation or contours refer to.
 
     Each SEG and RTSTRUCT is a case with the series that it refers to. If there are none of them, each image is a case
     without a label.
@@ -60,12 +60,12 @@ def dicom_cases(files: Sequence[Path]) -> tuple[list[Case], list[DicomSeries]]:
     left = [each for each in images if each not in paired]
     if not labels:
         cases = [_case(each, (), images) for each in images] + [case for each in pictures for case in _pictures(each)]
-        return _noted(_named_apart(cases), notes), []
+        return _noted(_named_apart(cases), notes), images + pictures
     if left:
         many = len(left) > 1
         notes.append(f"{len(left)} image series of the folder ha{'ve' if many else 's'} no segmentation: left out.")
     cases = [_labeled(image, label, pairs, images) for image, label in pairs]
-    return _noted(_named_apart(cases), notes), left
+    return _noted(_named_apart(cases), notes), left + pictures
 
 
 def image_file(series: DicomSeries, others: Iterable[DicomSeries]) -> ImageFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,10 @@ SeriesKind = Literal["image", "picture", "segmentation", "contours", "other"]
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _NO_IMAGES = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "KO", "SR", "REG", "OT")
+_NOBODY = re.compile(
+    r"[\W_0]*(anon\w*|unknown|none|null|removed|no\W?name|deidentified|patient|x+)?[\W_0]*", re.IGNORECASE
+)
+"""What stands for a name in files of many patients."""
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "InstitutionName", "StudyDate", "SeriesDescription",
     "PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID", "Rows",
@@ -33,7 +38,7 @@ class DicomSeries:
         kind: "image" (a stack), "picture" (each file an image by itself), "segmentation" (SEG), "contours" (RTSTRUCT)
             or "other".
         modality: as DICOM names it.
-        patient: PatientID, else the name; "" where there is neither.
+        patient: PatientID, else the name; "" where there is neither, or "anonymous" and the like.
         study: StudyInstanceUID, or "".
         uid: SeriesInstanceUID, or "".
         number, description, date, institution: of the header, or "".
@@ -131,7 +136,7 @@ def _understood(dataset: Any, path: Path) -> DicomSeries:
     return DicomSeries(
         kind,
         _text(dataset, "Modality"),
-        _text(dataset, "PatientID") or _text(dataset, "PatientName"),
+        _patient(dataset),
         _text(dataset, "StudyInstanceUID"),
         _text(dataset, "SeriesInstanceUID"),
         _text(dataset, "SeriesNumber"),
@@ -144,6 +149,14 @@ def _understood(dataset: Any, path: Path) -> DicomSeries:
         refers_to,
         "LOCALIZER" in [str(each).upper() for each in dataset.get("ImageType") or ()],
     )
+
+
+def _patient(dataset: Any) -> str:
+    """Return PatientID, else the name; "" where the header only says that somebody took both away."""
+    for text in (_text(dataset, "PatientID"), _text(dataset, "PatientName")):
+        if text and not _NOBODY.fullmatch(text):
+            return text
+    return ""
 
 
 def _kind(dataset: Any) -> SeriesKind:

@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from meddl.datasets.case import Case
+from meddl.datasets.case import Case, ImageFile
 from meddl.datasets.collect.bids_layout import bids_cases, is_bids
 from meddl.datasets.collect.dicom_folder import dicom_among, dicom_cases, image_file
-from meddl.datasets.collect.dicom_headers import DicomSeries, series_of
+from meddl.datasets.collect.dicom_headers import DicomSeries
 from meddl.datasets.collect.entries import Entry, entry_of
 from meddl.datasets.collect.image_names import DICOM_SUFFIXES, SCENE_SUFFIXES, stem_of
-from meddl.datasets.collect.layouts import matched_cases
+from meddl.datasets.collect.layouts import are_classes, matched_cases
 from meddl.datasets.collect.name_pattern import pattern_cases
 from meddl.datasets.collect.raw_layout import is_raw, raw_cases
 from meddl.datasets.collect.scene_file import one_channel_where_names_differ, scene_cases
@@ -53,12 +53,14 @@ def folder_cases(folder: Path, pattern: str, exclude: frozenset[Path]) -> list[C
     dicom = dicom_among(files)
     if dicom:
         found, left = dicom_cases(dicom)
-        if entries or pattern:
-            # Series in folders of their own are images like others, which segmentations in other files belong to.
-            unlabeled = left or [each for each in series_of(dicom)[0] if each.kind == "image" and not each.localizer]
-            found = [case for case in found if case.label is not None]
-            entries += _series_entries(unlabeled, folder)
-        cases += found
+        # Images in folders for classes, or with segmentations in other files, are images like others.
+        candidates = _dicom_entries(left, folder)
+        has_labels = any(case.label is not None for case in found)
+        if entries or pattern or (not has_labels and are_classes(candidates)):
+            cases += [case for case in found if case.label is not None]
+            entries += candidates
+        else:
+            cases += found
     scenes = [file for file in files if file.name.lower().endswith(SCENE_SUFFIXES)]
     cases += _scenes(scenes, folder)
     # What lies beside a scene file belongs to it: without its transforms it would be at the wrong place.
@@ -91,11 +93,22 @@ def _scenes(files: Sequence[Path], folder: Path) -> list[Case]:
     return cases
 
 
-def _series_entries(series: Sequence[DicomSeries], root: Path) -> list[Entry]:
-    """Return the DICOM series as candidates, each by the name of its folder."""
+def _dicom_entries(series: Sequence[DicomSeries], root: Path) -> list[Entry]:
+    """Return DICOM images as candidates: a series by the name of its folder, a picture by that of its file."""
     entries = []
     for each in series:
+        if each.localizer:
+            continue
+        if each.kind == "picture":
+            entries += [
+                Entry(ImageFile(file.absolute()), "image", file.relative_to(root).parent.parts, stem_of(file))
+                for file in each.files
+            ]
+            continue
         place = each.files[0].parent
         folders = place.relative_to(root).parts
-        entries.append(Entry(image_file(each, series), "image", folders[:-1], folders[-1] if folders else root.name))
+        stem = folders[-1] if folders else root.name
+        if any(other.files[0].parent == place for other in series if other is not each):
+            stem = f"{stem}_{each.number or each.uid}"
+        entries.append(Entry(image_file(each, series), "image", folders[:-1], stem))
     return entries

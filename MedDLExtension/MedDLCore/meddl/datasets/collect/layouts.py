@@ -41,7 +41,7 @@ def matched_cases(entries: Sequence[Entry], name: str) -> list[Case]:
         UsageError: two images are the same case and channel.
     """
     entries = _with_mask_folders(entries)
-    if not any(entry.kind != "image" for entry in entries) and _are_classes(entries):
+    if not any(entry.kind != "image" for entry in entries) and are_classes(entries):
         return _in_parts(entries, [_of_class(entry) for entry in entries])
     places: dict[Words, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -127,7 +127,7 @@ def _with_mask_folders(entries: Sequence[Entry]) -> list[Entry]:
     return result
 
 
-def _are_classes(entries: Sequence[Entry]) -> bool:
+def are_classes(entries: Sequence[Entry]) -> bool:
     """Say whether folders stand for classes: several images in each, and not the same few in all, as channels are."""
     folders: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
