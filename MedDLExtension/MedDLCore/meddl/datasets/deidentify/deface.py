@@ -7,7 +7,8 @@ further than 15 mm from it is removed: the face, but neck, ears and lower jaw to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +27,9 @@ _BRAIN_MODEL = "brain_extraction"
 _MARGIN_MM = 15.0
 _BRAIN_ML = (300.0, 2500.0)
 _WORKING_MM = 4.0
-_SEED = 20240229
+_EYES_RIGHT, _ORBIT = (54, 127), 19
+_EYES_AHEAD, _EYES_UP, _BROWS_UP, _NECK_UP = 188, 97, 106, 62
+"""Voxels of the template: where the eyes begin, how high they are there, where the brows are and the skull ends."""
 _LEAST_OVERLAP = 0.72
 _LEAST_INFORMATION = 0.3
 _NO_HEAD = (
@@ -100,19 +103,63 @@ def _outside_template(
 
     head_file, keep_file = template_files()
     progress(0.05, "Finding the head")
-    fixed = _working_copy(volume)
-    moving = _working_copy(read_volume(head_file))
-    transform = _registered(fixed, moving, cancelled)
+    template = read_volume(head_file)
+    face = _face_of_template(read_volume(keep_file))
+    fixed, moving = _working_copy(volume), _working_copy(template)
+    with _one_thread():
+        transform = _registered(fixed, moving, _inner_head(template, face), cancelled)
     progress(0.8, "Checking the fit")
     _check_fit(fixed, sitk.Resample(moving, fixed, transform, sitk.sitkLinear, 0.0), transform)
-    keep = to_sitk(read_volume(keep_file).with_array(read_volume(keep_file).array.astype(np.float32)))
     resampler = sitk.ResampleImageFilter()
     resampler.SetReferenceImage(to_sitk(Volume(np.zeros((1, *volume.shape), np.uint8), volume.affine)))
     resampler.SetTransform(transform)
     resampler.SetInterpolator(sitk.sitkLinear)
     resampler.SetUseNearestNeighborExtrapolator(True)  # the face goes on where the template ends
-    kept = sitk.GetArrayFromImage(resampler.Execute(keep)).transpose(2, 1, 0)
-    return kept < 0.5, "The face was removed with a mask that was registered onto the head (pydeface's template)."
+    removed = sitk.GetArrayFromImage(resampler.Execute(to_sitk(face))).transpose(2, 1, 0) > 0.5
+    return removed, "The face was removed with a mask that was registered onto the head (pydeface's template)."
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let ITK use one thread: sums in another order are other numbers, and every export shall make the same bytes."""
+    import SimpleITK as sitk
+
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _face_of_template(keep: Volume) -> Volume:
+    """Return 1 where the template's face is: its mask, and the upper half of the eyes, which that leaves."""
+    face = (keep.array[0] < 0.5).astype(np.float32)
+    right, ahead, up = np.indices(face.shape, sparse=True)
+    # Between the eyes the brain reaches lower.
+    orbits = (np.abs(right - _EYES_RIGHT[0]) <= _ORBIT) | (np.abs(right - _EYES_RIGHT[1]) <= _ORBIT)
+    eyes = (
+        orbits
+        & (ahead >= _EYES_AHEAD)
+        & (up >= 80)
+        & (up <= _EYES_UP + 0.7 * (ahead - _EYES_AHEAD))
+        & (up <= _BROWS_UP)
+    )
+    face[np.broadcast_to(eyes, face.shape)] = 1
+    # The last slices of its mask are kept wholly, which would leave the face of an image that reaches further.
+    face[:, -3:, :] = np.maximum(face[:, -3:, :], face[:, -4:-3, :])
+    return keep.with_array(face[np.newaxis])
+
+
+def _inner_head(template: Volume, face: Volume) -> Any:
+    """Return a mask of the template's head without skin, face and neck: what fits best from one person to another."""
+    import SimpleITK as sitk
+    from scipy import ndimage
+
+    head = ndimage.binary_fill_holes(ndimage.gaussian_filter(template.array[0].astype(np.float32), 2) > 60)
+    inner = ndimage.binary_erosion(head, iterations=4) & (face.array[0] < 0.5)
+    inner[:, :, :_NECK_UP] = False
+    return sitk.Cast(to_sitk(template.with_array(inner[np.newaxis].astype(np.uint8))), sitk.sitkUInt8)
 
 
 def _working_copy(volume: Volume) -> Any:
@@ -135,15 +182,16 @@ def _working_copy(volume: Volume) -> Any:
     return sitk.Resample(blurred, goal, sitk.Transform(), sitk.sitkLinear, 0.0)
 
 
-def _registered(fixed: Any, moving: Any, cancelled: Callable[[], bool]) -> Any:
+def _registered(fixed: Any, moving: Any, inner: Any, cancelled: Callable[[], bool]) -> Any:
     """Return the affine transform from the image's space into the template's."""
     import SimpleITK as sitk
 
-    def run(transform: Any, rate: float, iterations: int, shrink: list[int]) -> Any:
+    def run(transform: Any, rate: float, iterations: int, shrink: list[int], masked: bool) -> Any:
         method = sitk.ImageRegistrationMethod()
-        method.SetNumberOfThreads(1)  # sums in another order are other numbers
         method.SetMetricAsMattesMutualInformation(32)
         method.SetMetricSamplingStrategy(method.NONE)
+        if masked:
+            method.SetMetricMovingMask(inner)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(rate, 1e-3, iterations, 0.6)
         method.SetOptimizerScalesFromPhysicalShift()
@@ -164,7 +212,7 @@ def _registered(fixed: Any, moving: Any, cancelled: Callable[[], bool]) -> Any:
             )
         )
         rigid.SetRotation(turn, 0.0, 0.0)
-        found, value = run(rigid, 4.0, 60, [3])
+        found, value = run(rigid, 4.0, 60, [3], False)
         if best is None or value < best[1]:
             best = found, value
     assert best is not None
@@ -172,7 +220,8 @@ def _registered(fixed: Any, moving: Any, cancelled: Callable[[], bool]) -> Any:
     affine.SetMatrix(best[0].GetMatrix())
     affine.SetTranslation(best[0].GetTranslation())
     affine.SetCenter(best[0].GetCenter())
-    return run(affine, 2.0, 150, [2, 1])[0]
+    affine = run(affine, 2.0, 100, [2], False)[0]
+    return run(affine, 1.0, 150, [2, 1], True)[0]
 
 
 def _check_fit(fixed: Any, template: Any, transform: Any) -> None:

@@ -44,10 +44,10 @@ def _upright(volume: Volume) -> Grid:
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in volume.shape])).reshape(3, -1)
     world = volume.affine[:3, :3] @ corners + volume.affine[:3, 3:]
     low, high = world.min(axis=1), world.max(axis=1)
-    shape = tuple(int(n) for n in np.minimum(np.ceil((high - low) / _VOXEL_MM) + 1, 400))
+    right, ahead, up = (int(n) for n in np.minimum(np.ceil((high - low) / _VOXEL_MM) + 1, 400))
     affine = np.diag([_VOXEL_MM] * 3 + [1.0])
     affine[:3, 3] = low
-    return Grid(shape, affine)
+    return Grid((right, ahead, up), affine)
 
 
 def _row(array: np.ndarray) -> np.ndarray:
