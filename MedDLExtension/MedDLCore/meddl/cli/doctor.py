@@ -13,7 +13,7 @@ import meddl
 
 NEEDED = ("torch", "monai", "numpy", "scipy", "einops", "scikit-image", "SimpleITK", "pynrrd", "pydicom", "nibabel",
           "safetensors", "PyYAML", "jsonschema", "highdicom", "connected-components-3d", "isal", "pillow",
-          "dicom-anonymizer", "matplotlib")  # fmt: skip
+          "dicom-anonymizer", "matplotlib", "captum")  # fmt: skip
 _GIB = 1 << 30
 
 
