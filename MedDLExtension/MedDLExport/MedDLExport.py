@@ -13,6 +13,7 @@ from slicer.util import VTKObservationMixin
 
 logger = logging.getLogger(__name__)
 
+_FOR_MODELS = ("monai", "einops", "scikit-image", "safetensors")  # no dataset takes them
 _CHECK = 0.3  # part of an export's time that looking at the cases takes
 
 
@@ -46,6 +47,7 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._updating = False
+        self._missingPackages = []
         # Last, since without a parent it calls setup(). It initializes VTKObservationMixin, too.
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -79,6 +81,7 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.dataset = DatasetSection(self.ui, self.session)
         self.results = ResultSection(self.ui, self.session, self.jobPanel, self._showError)
         self._sections = (self.cases, self.quality, self.labels, self.options, self.dataset, self.results)
+        self._optionSections = (self.options, self.dataset, self.results)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -90,8 +93,10 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name in ("geometry", "split", "deidentify"):
             # What is shown or hidden in a folded section comes out as it was when it was folded.
             getattr(self.ui, f"{name}CollapsibleButton").connect("contentsCollapsed(bool)", self._onFolded)
+        self.ui.setupButton.connect("clicked(bool)", lambda checked: slicer.util.selectModule("MedDLCore"))
         self.ui.dryRunButton.connect("clicked(bool)", self.onDryRunButton)
         self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
+        self._lookForPackages()
         self.initializeParameterNode()
 
     def cleanup(self):
@@ -105,7 +110,9 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.uiWidget.setMRMLScene(None)
 
     def enter(self):
-        self.logic.warmUp()
+        self._lookForPackages()
+        if not self._missingPackages:
+            self.logic.warmUp()
         self.initializeParameterNode()
 
     def exit(self):
@@ -163,8 +170,7 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onParameters(self, caller, event):
         if not self.session.isStoring:
-            self.session.read()
-            self._updateGUI()
+            self._updateGUI(onlyOptions=not self.session.read())
 
     def _onFolded(self, collapsed):
         if not collapsed:
@@ -237,6 +243,16 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.jobPanel.addLog(said)
         self.jobPanel.addLog(getattr(error, "details", "") or "")
 
+    def _lookForPackages(self):
+        """Find out which of the packages that datasets take are missing."""
+        from meddl_slicer import packages
+
+        needed = [package for package in packages.packages() if package.name not in _FOR_MODELS]
+        self._missingPackages = self.session.missingPackages = [one.name for one in needed if not one.usable]
+        self.ui.setupFrame.visible = bool(self._missingPackages)
+        names = ", ".join(self._missingPackages)
+        self.ui.setupLabel.text = _("To check and write cases, Slicer still needs {names}.").format(names=names)
+
     def _whatIsMissing(self):
         """Return what keeps the export from working, each as a few words; empty when all is there."""
         chosen = self.session.chosen()
@@ -247,15 +263,18 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             found.append(_("a label for at least one case"))
         elif any(row.task not in ("", self.session.task) for row in chosen):
             found.append(_("cases whose labels are for the task that is chosen"))
+        if self._missingPackages:
+            found.append(_("Python packages (open MedDL Setup)"))
         return found + self.dataset.missing()
 
-    def _updateGUI(self, caller=None, event=None):
+    def _updateGUI(self, onlyOptions=False):
+        """Bring all widgets in line with what is chosen and known; ``onlyOptions``: cases and labels are the same."""
         if self._updating or self.session is None:
             return
         self._updating = True
         try:
             running = self.jobPanel.isRunning or self.session.isRunning
-            for section in self._sections:
+            for section in self._optionSections if onlyOptions else self._sections:
                 section.update(running)
             missing = self._whatIsMissing()
             if running:

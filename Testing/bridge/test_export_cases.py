@@ -265,7 +265,7 @@ def test_thumbnail_shows_left_on_the_right_front_on_top_and_the_label(make_volum
     node.GetSegmentation().GetNthSegment(0).SetColor(1, 0, 0)
     case = export_cases.case_of(CaseRow("a", {"CT": volume}, SceneLabel("segmentation", (node,))))
 
-    picture = thumbnails.thumbnail(case.images["CT"], case.label.source, case.label.segments, size=40)
+    picture = thumbnails.thumbnail(case.images["CT"], export_labels.layers_of(node), size=40)
 
     assert picture.shape == (40, 40, 3)
     right, left = picture[20, 12].astype(int), picture[20, 28].astype(int)

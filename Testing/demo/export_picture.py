@@ -34,8 +34,8 @@ def load_scene(slicer: Any, folder: Path) -> None:
     import training_cases
 
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    with training_cases.write_list(folder, CASES).open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    with training_cases.write_list(folder).open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["case"] in CASES]
     for number, row in enumerate(rows):
         volume = slicer.util.loadVolume(str(folder / row["image"]), {"name": row["case"]})
         segmentation = slicer.util.loadSegmentation(str(folder / row["segmentation"]))

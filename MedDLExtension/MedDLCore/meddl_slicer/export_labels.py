@@ -115,6 +115,35 @@ def label_map(node: slicer.vtkMRMLLabelMapVolumeNode) -> SegmentationLabel:
     return SegmentationLabel(volume, tuple(segments))
 
 
+def layers_of(node: slicer.vtkMRMLNode) -> list[tuple[Volume, tuple[Segment, ...]]]:
+    """Return the label maps of a segmentation or label map as they are stored, each with what it means.
+
+    Nothing is copied, whatever its size.
+
+    Raises:
+        VolumeError: it lies under a nonlinear transform.
+    """
+    from meddl.volume import Volume
+
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        label = label_map(node)
+        return [(label.source, label.segments)]
+    segmentation, parent = node.GetSegmentation(), nodes.parent_to_world(node)
+    if not segmentation.ContainsRepresentation(BINARY):
+        return []
+    found = []
+    for index in range(_layer_count(segmentation)):
+        image = segmentation.GetLayerDataObject(index, BINARY)
+        if image.GetNumberOfPoints() == 0:
+            continue
+        affine = _image_to_node(image)
+        affine[:3, 3] += affine[:3, :3] @ image.GetExtent()[::2]
+        segments = [segmentation.GetSegment(key) for key in segmentation.GetSegmentIDsForLayer(index, BINARY)]
+        described = tuple(_described(one, one.GetLabelValue(), 0) for one in segments)
+        found.append((Volume(_array(image)[np.newaxis], parent @ affine), described))
+    return found
+
+
 def boxes_of(markups: Sequence[slicer.vtkMRMLMarkupsROINode]) -> BoxesLabel:
     """Return ROIs as boxes in world RAS mm, labeled by what MedDL wrote on them, else by their names without numbers.
 

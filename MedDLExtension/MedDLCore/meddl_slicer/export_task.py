@@ -38,4 +38,5 @@ def _picture(case: Any) -> Any:
     from meddl_slicer.thumbnails import thumbnail
 
     loaded = load_case(case)
-    return thumbnail(next(iter(loaded.images.values())), loaded.labels, loaded.segments)
+    layers = [(loaded.labels, loaded.segments)] if loaded.labels is not None else []
+    return thumbnail(next(iter(loaded.images.values())), layers)

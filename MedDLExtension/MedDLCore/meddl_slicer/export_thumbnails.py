@@ -21,14 +21,14 @@ def thumbnail_of(row: CaseRow) -> np.ndarray | None:
         volume = nodes.volume_from_node(image)
     except MedDLError:
         return None
-    labels, segments = None, ()
-    if isinstance(row.label, SceneLabel) and row.label.task == "segmentation" and alive(row.label.nodes[0]) is not None:
+    layers = []
+    label = row.label.nodes[0] if isinstance(row.label, SceneLabel) and row.label.task == "segmentation" else None
+    if alive(label) is not None:
         try:
-            label, _notes = export_labels.label_of("segmentation", row.label.nodes, image)
-            labels, segments = label.source, label.segments
+            layers = export_labels.layers_of(label)
         except MedDLError:
             pass  # the image alone is a picture, too; what is wrong with the label is said elsewhere
-    return thumbnail(volume, labels, segments, _window(image))
+    return thumbnail(volume, layers, _window(image))
 
 
 def _window(image: slicer.vtkMRMLVolumeNode) -> tuple[float, float] | None:

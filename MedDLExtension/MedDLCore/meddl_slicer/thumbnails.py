@@ -23,8 +23,7 @@ _OVERLAY = 0.45
 
 def thumbnail(
     image: Volume,
-    labels: Volume | None = None,
-    segments: Sequence[Segment] = (),
+    layers: Sequence[tuple[Volume, Sequence[Segment]]] = (),
     window: tuple[float, float] | None = None,
     size: int = SIZE,
 ) -> np.ndarray:
@@ -32,13 +31,13 @@ def thumbnail(
 
     Args:
         image: of one channel, or of three (red, green, blue).
-        labels: ``(L, I, J, K)`` on any grid, drawn over it in the segments' colors.
+        layers: label maps ``(L, I, J, K)``, each on any grid, with what they mean; drawn over the image.
         window: lowest and highest value that is shown; None for what most of the slice's values lie between.
     """
-    places = _picture_places(image, size) if min(image.shape) == 1 else _axial_places(image, labels, segments, size)
+    places = _picture_places(image, size) if min(image.shape) == 1 else _axial_places(image, layers, size)
     values, inside = _sample(image, places)
     picture = _gray(values, inside, window)
-    if labels is not None:
+    for labels, segments in reversed(list(layers)):
         marks, within = _sample(labels, places)
         _paint(picture, marks, within, segments)
     return picture
@@ -57,15 +56,15 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _axial_places(image: Volume, labels: Volume | None, segments: Sequence[Segment], size: int) -> np.ndarray:
+def _axial_places(image: Volume, layers: Sequence[tuple[Volume, Sequence[Segment]]], size: int) -> np.ndarray:
     """Return the places ``(size, size, 3)`` of the pixels in RAS mm: an axial slice through what is labeled."""
     corners = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in image.shape], indexing="ij"), axis=-1).reshape(-1, 3)
     world = corners @ image.affine[:3, :3].T + image.affine[:3, 3]
     low, high = world.min(axis=0), world.max(axis=0)
     center = (low + high) / 2
-    middle = _label_middle(labels) if labels is not None and segments else None
-    if middle is not None:
-        center[2] = np.clip(middle[2], low[2], high[2])
+    middles = [middle for labels, _segments in layers if (middle := _label_middle(labels)) is not None]
+    if middles:
+        center[2] = np.clip(np.median([middle[2] for middle in middles]), low[2], high[2])
     steps = (np.arange(size) - (size - 1) / 2) * (max(high[0] - low[0], high[1] - low[1]) / size)
     places = np.empty((size, size, 3))
     places[..., 0] = center[0] - steps[np.newaxis, :]

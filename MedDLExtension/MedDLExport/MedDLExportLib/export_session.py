@@ -26,6 +26,7 @@ class ExportSession:
         self._keys = itertools.count(1)
         self._stored = None
         self._existing = None
+        self._seen = None
         self._failed = {}
         self.chain = JobChain(jobPanel)
         self.known = KnownCases()
@@ -33,6 +34,7 @@ class ExportSession:
         self.rows = []
         self.scheme = None
         self.isStoring = False
+        self.missingPackages = []
         self.review = None
         self.key = None
 
@@ -42,14 +44,14 @@ class ExportSession:
         """Take the cases of this parameter node; None for none."""
         self.parameters = parameters
         if parameters is None:
-            self.rows, self.scheme, self._stored = [], None, None
+            self.rows, self.scheme, self._stored, self._seen = [], None, None, None
             self._failed = {}
             self.known.forget([])
         else:
             self.read()
 
     def read(self):
-        """Take over what the parameter node holds, if somebody else has changed it."""
+        """Take over what the parameter node holds; return whether cases or labels are others than before."""
         from meddl.datasets.scheme_editing import parse_scheme
         from meddl.errors import MedDLError
         from meddl_slicer.export_storage import from_text
@@ -64,6 +66,8 @@ class ExportSession:
             self.scheme = parse_scheme(parameters.labels) if parameters.labels else None
         except MedDLError:
             self.scheme = None
+        before, self._seen = self._seen, (text, parameters.labels, self.task, self.existingScheme())
+        return before != self._seen
 
     @property
     def task(self):

@@ -63,7 +63,7 @@ class QualitySection:
         """Bring the widgets in line with what is known."""
         session = self._session
         chosen = session.chosen()
-        self.ui.checkButton.enabled = bool(chosen) and not running
+        self.ui.checkButton.enabled = bool(chosen) and not running and not session.missingPackages
         if running:
             tip = _("Something is under way.")
         elif not chosen:
