@@ -235,6 +235,14 @@ def test_a_dataset_of_the_decathlon_has_its_channels_in_one_file(tmp_path: Path)
     assert case.split == ""
 
 
+def test_it_is_told_where_nobody_knows_whose_the_images_are(tmp_path: Path) -> None:
+    put(tmp_path, "anna_1.nii.gz", "anna_1_seg.nii.gz", "anna_2.nii.gz", "anna_2_seg.nii.gz")
+
+    assert "Of 2 of 2 cases it is not known whose they are" in collect_cases(tmp_path)[0].notes[-1]
+    known = collect_cases(tmp_path, pattern="{patient}_{case};{patient}_{case}_seg")
+    assert [(case.id, case.patient, case.notes) for case in known] == [("1", "anna", ()), ("2", "anna", ())]
+
+
 def test_a_folder_of_masks_is_one_segmentation(tmp_path: Path) -> None:
     # As TotalSegmentator writes it: its own masks of two structures, and one that overlaps them.
     source = realdata.totalsegmentator() / "example_seg_fast"
@@ -307,7 +315,7 @@ def test_a_pattern_tells_how_files_are_named(tmp_path: Path, names: list[str], p
     cases = collect_cases(tmp_path, pattern=pattern)
 
     assert [told(case) for case in cases] == expected
-    assert not any("readme" in name for name in names) or "1 images of the folder do not fit" in cases[0].notes[-1]
+    assert not any("readme" in name for name in names) or "1 images of the folder do not fit" in cases[0].notes[0]
 
 
 @pytest.mark.parametrize(
@@ -351,6 +359,28 @@ def test_a_list_tells_everything_of_its_cases(tmp_path: Path) -> None:
     assert (first.patient, first.study, first.site, first.split) == ("P1", "S1", "north", "train")
     assert (second.split, second.label, list(second.images)) == ("validation", None, ["CT"])
     assert first.notes == ("Not used of the list: age (no images).",)
+
+
+def test_real_cases_of_several_sites_and_kinds_of_files_make_one_list(tmp_path: Path) -> None:
+    basel, lesions, spines = realdata.totalsegmentator(), realdata.pyradiomics(), realdata.tptbox()
+    rows = [
+        ("ct", "basel", basel / "example_ct_sm.nii.gz", basel / "example_seg.nii.gz"),
+        ("mr", "basel", basel / "example_mr_sm.nii.gz", basel / "example_seg_mr.nii.gz"),
+        ("dicom", "basel", basel / "example_ct_dicom", basel / "example_seg_dicom.nii.gz"),
+        ("lung1", "harvard", lesions["lung1_image"], lesions["lung1_label"]),
+        ("spine", "munich", spines["sub-ct_label-22_ct"], spines["sub-ct_seg-vert_label-22_msk"]),
+    ]
+    lines = "".join(f"{case},{site},{image},{label}\n" for case, site, image, label in rows)
+    (tmp_path / "list.csv").write_text("case,site,image,segmentation\n" + lines)
+
+    cases = collect_cases(tmp_path / "list.csv")
+
+    assert [(case.id, case.site) for case in cases] == [(row[0], row[1]) for row in rows]
+    for case, (_, _, image, _) in zip(cases, rows, strict=True):
+        loaded = load_case(case)
+        assert loaded.labels is not None and len(loaded.segments) > 0
+        np.testing.assert_array_equal(loaded.images["image"].affine, read_volume(image).affine)
+        assert loaded.labels.array.max() == max(each.label for each in loaded.segments)
 
 
 def test_a_list_can_hold_every_kind_of_label(tmp_path: Path) -> None:

@@ -264,6 +264,17 @@ def test_series_in_one_folder_go_with_label_files_by_their_number(archive: Path,
     assert isinstance(source, ImageFile) and source.series_uid == "1.2.3.2.1"
 
 
+def test_contours_are_placed_on_the_channel_they_were_drawn_on(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "rt").mkdir()
+    shutil.copy(archive / "rt.dcm", tmp_path / "rt" / "only.dcm")
+    (tmp_path / "list.csv").write_text(f"A,B,label\n{archive / 'p1a'},{archive / 'p2'},rt\n")
+
+    (case,) = collect_cases(tmp_path / "list.csv")
+
+    loaded = load_case(case)
+    assert loaded.labels is not None and loaded.labels.grid.same_as(loaded.images["B"].grid)
+
+
 def test_series_with_segmentations_are_not_taken_a_second_time(archive: Path, tmp_path: Path) -> None:
     shutil.copytree(archive / "p2", tmp_path / "p2")
     shutil.copy(archive / "rt.dcm", tmp_path)

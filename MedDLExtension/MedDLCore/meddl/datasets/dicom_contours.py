@@ -94,15 +94,15 @@ def read_contours(path: Path, grid: Grid) -> ContourLabels:
 
 def is_contours(path: Path) -> bool:
     """Say whether a file is a DICOM RTSTRUCT."""
-    import pydicom
-
     try:
+        with path.open("rb") as file:
+            start = file.read(132)
+        # Planning systems of old leave out the mark, as pydicom's own example does.
+        if start[128:] != b"DICM" and not path.name.lower().endswith((".dcm", ".ima", ".dicom")):
+            return False
+        import pydicom
+
         with quiet_pydicom():
-            with path.open("rb") as file:
-                start = file.read(132)
-            if start[128:] != b"DICM" and not path.name.lower().endswith((".dcm", ".ima", ".dicom")):
-                return False
-            # Planning systems of old leave out the mark, as pydicom's own example does.
             dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
             return str(dataset.get("SOPClassUID")) == RTSTRUCT
     except Exception as error:  # of a parser, on bytes that are anything

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from meddl.volume.dicom_frames import Header
 
 _PICTURES = ("png", "jpeg", "tiff")
+_Labels: TypeAlias = tuple[Volume, tuple[Segment, ...], tuple[str, ...]]
+"""Labels, what they mean, and what is to be said about them."""
 
 
 def load_case(case: Case) -> LoadedCase:
@@ -31,7 +33,7 @@ def load_case(case: Case) -> LoadedCase:
     """
     images = {name: load_image(source) for name, source in case.images.items()}
     if isinstance(case.label, SegmentationLabel):
-        labels, segments, notes = _load_labels(case.label, next(iter(images.values())))
+        labels, segments, notes = _load_labels(case.label, tuple(images.values()))
         told = replace(case, notes=(*case.notes, *notes)) if notes else case
         return LoadedCase(told, images, labels, segments)
     if isinstance(case.label, TargetLabel):
@@ -64,16 +66,16 @@ def load_image(source: ImageSource) -> Volume:
     return volume if isinstance(source, Volume) else moved(volume, source.transform)
 
 
-def load_labels(label: SegmentationLabel, image: Volume) -> tuple[Volume, tuple[Segment, ...]]:
+def load_labels(label: SegmentationLabel, *images: Volume) -> tuple[Volume, tuple[Segment, ...]]:
     """Return the labels ``(L, I, J, K)`` of a segmentation, one channel per layer, and what they mean.
 
     Args:
-        image: whose slices contours (RTSTRUCT) were drawn on.
+        images: of the case, on the slices of one of which contours (RTSTRUCT) were drawn.
 
     Raises:
         VolumeError: it cannot be read, or is no segmentation.
     """
-    labels, segments, _ = _load_labels(label, image)
+    labels, segments, _ = _load_labels(label, images)
     return labels, segments
 
 
@@ -138,27 +140,54 @@ def _nested_headers(source: ImageFile) -> list[Header]:
     return [header for path in series[0].files if (header := read_header(path)) is not None]
 
 
-def _load_labels(label: SegmentationLabel, image: Volume) -> tuple[Volume, tuple[Segment, ...], tuple[str, ...]]:
+def _load_labels(label: SegmentationLabel, images: Sequence[Volume]) -> _Labels:
     source = label.source
     if isinstance(source, Volume):
         return source, label.segments, ()
-    labels, segments, notes = _read_labels(source, image)
+    labels, segments, notes = _read_labels(source, images)
     return moved(labels, source.transform), _renamed(segments, label.segments), notes
 
 
-def _read_labels(source: ImageFile, image: Volume) -> tuple[Volume, tuple[Segment, ...], tuple[str, ...]]:
-    from meddl.datasets.dicom_contours import is_contours, read_contours
-    from meddl.datasets.mask_folder import read_masks
+def _read_labels(source: ImageFile, images: Sequence[Volume]) -> _Labels:
+    from meddl.datasets.dicom_contours import is_contours
+    from meddl.datasets.mask_folder import mask_files, read_masks
 
-    if source.member or source.path.is_file():
+    if source.member:
         with _file(source) as path:
-            if not source.member and is_contours(path):
-                drawn = read_contours(path, image.grid)
-                return drawn.labels, drawn.segments, drawn.notes
             return *read_segmentation(path), ()
-    if source.path.is_dir():
-        return *read_masks(source.path), ()
-    raise VolumeError(f"There is no segmentation {source.path.name!r}. Check its path.")
+    path = source.path
+    if path.is_dir():
+        if mask_files(path):
+            return *read_masks(path), ()
+        path = _only_label(path)
+    if not path.is_file():
+        raise VolumeError(f"There is no segmentation {path.name!r}. Check its path.")
+    return _drawn(path, images) if is_contours(path) else (*read_segmentation(path), ())
+
+
+def _only_label(folder: Path) -> Path:
+    """Return the DICOM SEG or RTSTRUCT in a folder that holds one."""
+    from meddl.datasets.collect.dicom_folder import series_in
+
+    found = [path for each in series_in(folder) if each.kind in ("segmentation", "contours") for path in each.files]
+    if len(found) != 1:
+        raise VolumeError(f"The folder {folder.name!r} is no segmentation: it needs to hold nothing but masks, one for "
+                          "each structure, or one DICOM SEG or RTSTRUCT.")  # fmt: skip
+    return found[0]
+
+
+def _drawn(path: Path, images: Sequence[Volume]) -> _Labels:
+    """Return contours as labels on the first image whose slices they were drawn on."""
+    from meddl.datasets.dicom_contours import read_contours
+
+    refused: VolumeError | None = None
+    for image in images:
+        try:
+            drawn = read_contours(path, image.grid)
+            return drawn.labels, drawn.segments, drawn.notes
+        except VolumeError as error:
+            refused = refused or error
+    raise refused or VolumeError(f"{path.name} holds contours, which need the image that they were drawn on.")
 
 
 def _renamed(found: tuple[Segment, ...], given: tuple[Segment, ...]) -> tuple[Segment, ...]:

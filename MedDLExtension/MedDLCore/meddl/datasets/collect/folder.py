@@ -44,7 +44,10 @@ def folder_cases(folder: Path, pattern: str, exclude: frozenset[Path]) -> list[C
     Raises:
         UsageError: a folder cannot be read, a scene is damaged, or the names are not understood.
     """
-    files = files_below(folder, exclude)
+    return _whose(_found(folder, pattern, files_below(folder, exclude)))
+
+
+def _found(folder: Path, pattern: str, files: Sequence[Path]) -> list[Case]:
     entries = [entry for file in files if (entry := entry_of(file, folder))]
     cases: list[Case] = []
     entries = [
@@ -73,6 +76,16 @@ def folder_cases(folder: Path, pattern: str, exclude: frozenset[Path]) -> list[C
     if is_bids(entries):
         return cases + bids_cases(entries)
     return cases + matched_cases(entries, folder.name)
+
+
+def _whose(cases: list[Case]) -> list[Case]:
+    """Return the cases, the first saying so if nobody knows whose images they are: parts are made of patients."""
+    unknown = sum(not case.patient for case in cases)
+    if not unknown or len(cases) < 2:
+        return cases
+    note = (f"Of {unknown} of {len(cases)} cases it is not known whose they are: each counts as a patient of its own. "
+            "Where patients have several cases, tell so by a pattern with {patient} or in a list.")  # fmt: skip
+    return [replace(cases[0], notes=(*cases[0].notes, note)), *cases[1:]]
 
 
 def _scenes(files: Sequence[Path], folder: Path) -> list[Case]:
