@@ -1,9 +1,8 @@
 """nnU-Net v2 result folders: recognized without nnU-Net, refused where they name anything that is not its own, and run
-with the very labels that nnU-Net's own predictor gives (where the package ``nnunetv2`` is installed)."""
+with the very labels that nnU-Net's own predictor gives."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pickle
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from core import tiny_nnunet
+from core import nnunet_environment, tiny_nnunet
 from core.fuzzing import broken
 from core.tiny_nnunet import REGIONS, write_folder
 from meddl.errors import ModelError
@@ -27,8 +26,15 @@ from meddl.models.metadata_schema import metadata_problems
 from meddl.volume import Volume
 
 CORE = Path(__file__).resolve().parents[2] / "MedDLExtension" / "MedDLCore"
-INSTALLED = importlib.util.find_spec("nnunetv2") is not None
-needs_nnunet = pytest.mark.skipif(not INSTALLED, reason="nnunetv2 is not installed")
+needs_nnunet = pytest.mark.usefixtures("nnunet_installed")
+
+
+@pytest.fixture
+def nnunet_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net as if it were installed: from the cache of the test data, after everything else."""
+    packages = str(nnunet_environment.packages())
+    monkeypatch.setattr(sys, "path", [*sys.path, packages])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), packages]))
 
 
 @pytest.fixture(autouse=True)

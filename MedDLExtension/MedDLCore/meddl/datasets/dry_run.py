@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from meddl.datasets.facts import CaseFacts
 from meddl.datasets.formats.known import make_format
 from meddl.datasets.planning import Planning
+from meddl.datasets.quality import mixtures, remarks
 
 
 def describe(planning: Planning, facts: Sequence[CaseFacts]) -> list[str]:
@@ -38,8 +39,10 @@ def describe(planning: Planning, facts: Sequence[CaseFacts]) -> list[str]:
         fold = f", fold {case.fold}" if case.fold is not None else ""
         site = f", {case.site}" if case.site else ""
         lines.append(f"  {case.name}: {case.patient}{site}, {case.split}{fold}: {case.id or 'there already'}")
-    for fact in facts:
-        lines += [f"Warning: {fact.id}: {warning}" for warning in fact.warnings]
+    kept = [fact for fact in facts if fact.id not in planning.left_out]
+    for name, sentences in remarks(kept).items():
+        lines += [f"Warning: {name}: {sentence}" for sentence in sentences]
+    lines += [f"Note: {sentence}" for sentence in mixtures(kept)]
     lines += [f"Left out: {name}: {reason}" for name, reason in planning.left_out.items()]
     lines += [f"Note: {note}" for note in planning.notes]
     lines.append("Nothing was written.")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from meddl.datasets.formats.dataset_format import DatasetFormat
 from meddl.datasets.formats.known import make_format
 from meddl.datasets.manifest import MANIFEST, Manifest, read_manifest
+from meddl.datasets.plan import CaseRecord
 from meddl.datasets.writer import WORK, damaged_files
 from meddl.errors import JobCancelled, UsageError
+
+logger = logging.getLogger(__name__)
 
 _TOLD = 20
 
@@ -71,7 +76,7 @@ def verify_dataset(
     problems += _leaks(manifest)
     form = make_format(manifest.plan.options.format)
     if manifest.complete:
-        index = form.index(manifest.plan, done)
+        index = _index(form, manifest, done)
         problems += [f"{path} {_fate(root, path)}." for path in damaged_files(root, manifest.files)]
         there = [path for path in index if (root / path).is_file()]
         differs = (path for path in there if (root / path).read_bytes() != index[path])
@@ -79,7 +84,7 @@ def verify_dataset(
     progress(0.7, "Reading it as its users will")
     damaged = {record.case.name for record in done if any(path in text for text in problems for path in record.files)}
     intact = [record for record in done if record.case.name not in damaged]
-    problems += form.problems(root, manifest.plan, intact)
+    problems += _consumed(form, root, manifest, intact)
     progress(1.0, "Checked")
     return Verification(
         manifest.plan.options.format,
@@ -90,6 +95,21 @@ def verify_dataset(
         tuple(dict.fromkeys(problems)),
         _notes(root, manifest),
     )
+
+
+def _index(form: DatasetFormat, manifest: Manifest, records: Sequence[CaseRecord]) -> Mapping[str, bytes]:
+    try:
+        return form.index(manifest.plan, records)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}  # reading it as its users do tells why
+
+
+def _consumed(form: DatasetFormat, root: Path, manifest: Manifest, records: Sequence[CaseRecord]) -> tuple[str, ...]:
+    try:
+        return form.problems(root, manifest.plan, records)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        logger.debug("the facts of a case: %r", error)
+        return (f"{MANIFEST} was changed: what it tells of the cases is not what {form.title} needs.",)
 
 
 def _leaks(manifest: Manifest) -> list[str]:

@@ -84,6 +84,7 @@ def _explainer(params: dict[str, Any], options: ExplainOptions, context: JobCont
 
     bundle = resolve_model(str(params["model"]))
     trust_file = params.get("trust_file")
-    trust = TrustStore(Path(trust_file)) if trust_file else None
-    key = ("explainer", bundle.digest, options.device, str(trust_file))
+    trust = TrustStore(Path(trust_file)) if trust_file else TrustStore()
+    # As of a prediction: a model that changed on disk, or lost its trust, is never served from the cache.
+    key = ("explainer", bundle.path, bundle.digest, trust.is_trusted(bundle), options.device)
     return context.cache.get_or_create(key, lambda: Explainer(bundle, options, trust))
