@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -348,10 +349,36 @@ def test_splitting_into_tiles_changes_no_voxel(monkeypatch: pytest.MonkeyPatch) 
     for affine in (place((0.7, 1.9, 1.1), (0.2, 0.1, 0)), place((1.3, 1.4, 2.2), (2, 3, 1), 0.1, 0.05, 0.2)):
         grid = Grid((33, 20, 17), affine)
         expected = resampled_labels(labels, grid).array
-        for name, size in (("_TILE", 7), ("_LEAF", 4), ("_LEAF", 1000), ("_TURNED_LEAF", 3)):
+        for name, size in (("_TILE", 7), ("_LEAF", 5), ("_LEAF", 1000)):
             with monkeypatch.context() as patch:
                 patch.setattr(label_sampling, name, size)
                 np.testing.assert_array_equal(resampled_labels(labels, grid).array, expected)
+
+
+def test_sixty_structures_do_not_cost_sixty_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from meddl.datasets.geometry import label_sampling
+
+    computed = []
+    contracted = label_sampling._contracted
+
+    def counted(mask: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
+        computed.append(mask.size)
+        return contracted(mask, matrices)
+
+    monkeypatch.setattr(label_sampling, "_contracted", counted)
+    shape = (160, 160, 120)
+    # Most of a patient's image is background, or the inside of organs.
+    array = np.zeros((1, *shape), np.uint8)
+    for value, (i, j, k) in enumerate(itertools.islice(itertools.product(range(4), range(5), range(3)), 60), 1):
+        array[0, 20 + 30 * i : 45 + 30 * i, 10 + 28 * j : 30 + 28 * j, 10 + 35 * k : 35 + 35 * k] = value
+    labels = Volume(array, np.diag([0.8, 0.8, 1.0, 1.0]))
+    tracemalloc.start()
+    found = resampled_labels(labels, spaced(labels.grid, (1.1,)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(np.unique(found.array)) == 61
+    assert sum(computed) < 4 * array.size
+    assert peak < found.array.nbytes + 20_000_000
 
 
 def test_labels_above_255_keep_their_values() -> None:
@@ -513,6 +540,13 @@ def test_crop_orientation_and_spacing_together_leave_everything_where_it_is() ->
     assert placed.labels.array.sum() / 1000 == pytest.approx(4 / 3 * np.pi * 12**3 / 1000, rel=0.02)
     assert ((placed.images["CT"].array[0] > 50) == (placed.labels.array[0] > 0)).mean() > 0.999
     assert placed.images["CT"].orientation == "RAS"
+
+
+def test_a_target_image_of_finer_voxels_is_brought_to_the_images_grid_and_said_so() -> None:
+    image = ramp(np.diag([2.0, 2.0, 2.0, 1.0]), (8, 8, 8))
+    placed = to_one_grid({"low": image}, None, ramp(np.eye(4), (16, 16, 16)), GridOptions())
+    np.testing.assert_allclose(placed.target.array[0, 1:-1, 1:-1, 1:-1], image.array[0, 1:-1, 1:-1, 1:-1])
+    assert "finer voxels" in placed.notes[0]
 
 
 # Refusals

@@ -100,6 +100,8 @@ def to_one_grid(
         placed[channel], done[channel] = _image(image, grid, f"The image '{channel}'", images[name].grid, notes)
     facts["images"] = done
     if target is not None:
+        if (target.spacing.min() < 0.9 * grid.spacing.min()) and voxel_map(target.grid, grid) is None:
+            notes.append("The target image has finer voxels than the images; it was brought to their grid.")
         target, facts["target"] = _image(target, grid, "The target image", images[name].grid, notes)
     if labels is not None:
         labels, facts["labels"] = _labels(labels, grid, images[name].grid, scheme, notes)

@@ -30,6 +30,14 @@ def propose_scheme(facts: Sequence[CaseFacts], *, overlaps: Literal["order", "re
     Args:
         facts: of the cases; those without a segmentation have no say.
         overlaps: what becomes of voxels that several structures claim.
+
+    Example:
+        >>> from meddl.datasets.facts import StructureFacts
+        >>> liver = StructureFacts("liver", "Liver", "", (0.9, 0.5, 0.3), 900, 0.9, 1, 0)
+        >>> tumor = StructureFacts("tumor", "tumor", "", (0.5, 0.9, 0.3), 30, 0.03, 1, 0)
+        >>> case = CaseFacts("a", "segmentation", {}, (liver, tumor), {("liver", "tumor"): 30})
+        >>> [each.name for each in propose_scheme([case]).structures]
+        ['tumor', 'Liver']
     """
     sources = structure_sources(facts)
     dropped, ignored = [], []

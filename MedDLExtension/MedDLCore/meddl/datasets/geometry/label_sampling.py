@@ -20,7 +20,6 @@ from meddl.volume import Grid, Volume
 _TILE = 128
 _LEAF = 32
 """Below it, in voxels of the finer grid, a tile is not worth splitting to find parts of one label."""
-_TURNED_LEAF = 16
 _BITS = 12
 _STEPS = 1 << _BITS
 """Positions on turned grids are multiples of this part of a voxel: sums of weights are then exact."""
@@ -150,13 +149,13 @@ class _Turned:
         block = self._layer[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
         if not block.any():
             return
-        if max(b - a for a, b in tile) > _TURNED_LEAF:
+        if max(b - a for a, b in tile) > _LEAF:
             halves = [((a, (a + b) // 2), ((a + b) // 2, b)) if b - a > 1 else ((a, b),) for a, b in tile]
             for part in product(*halves):
                 self(part, out)
             return
         where = self._positions(tile)
-        inside = ((where >= -0.5 - 1e-6) & (where <= sizes[:, None] - 0.5 + 1e-6)).all(axis=0)
+        inside: np.ndarray = ((where >= -0.5 - 1e-6) & (where <= sizes[:, None] - 0.5 + 1e-6)).all(axis=0)
         where = where[:, inside]
         if not inside.any():
             return
@@ -170,20 +169,20 @@ class _Turned:
 
     def _fill(self, won: np.ndarray, block: np.ndarray, where: np.ndarray, low: np.ndarray) -> None:
         """Write the winners at positions ``(3, n)``. Where all voxels around one have the same label it wins."""
-        won[:] = _Around(block, where + self._offsets[0][:, None], low).labels(0)
+        is_border = _borders(block).ravel()
+        around = [_Around(block, where + offset[:, None], low) for offset in self._offsets]
+        won[:] = around[0].labels(0)
         mixed = np.zeros(len(won), dtype=bool)
-        for offset in self._offsets:
-            around = _Around(block, where + offset[:, None], low)
-            for corner in range(8):
-                mixed |= around.labels(corner) != won
+        for each in around:
+            mixed |= is_border[each.cell] | (each.labels(0) != won)
         where = where[:, mixed]
         if not where.shape[1]:
             return
         shares: dict[int, np.ndarray] = {}
         for offset in self._offsets:
-            around = _Around(block, where + offset[:, None], low)
+            each = _Around(block, where + offset[:, None], low)
             for corner in range(8):
-                labels, weights = around.labels(corner), around.weights(corner)
+                labels, weights = each.labels(corner), each.weights(corner)
                 for value in np.flatnonzero(np.bincount(labels)).tolist():
                     share = shares.setdefault(value, np.zeros(where.shape[1]))
                     share += np.where(labels == value, weights, 0)
@@ -198,6 +197,17 @@ class _Turned:
         return (where + self._map[:3, 3, None, None, None]).reshape(3, -1)
 
 
+def _borders(block: np.ndarray) -> np.ndarray:
+    """Say of each voxel whether it differs from any of the seven that follow it along the axes."""
+    least, most = block, block
+    for axis in range(3):
+        count = block.shape[axis]
+        following = np.minimum(np.arange(count) + 1, count - 1)
+        least = np.minimum(least, least.take(following, axis))
+        most = np.maximum(most, most.take(following, axis))
+    return least != most
+
+
 class _Around:
     """The eight voxels around each of some positions ``(3, n)``, source indices, in a block that begins at ``low``."""
 
@@ -209,6 +219,11 @@ class _Around:
         self._flat = block.ravel()
         self._low, self._high = base * strides, np.minimum(base + 1, last) * strides
         self._part = steps & (_STEPS - 1)
+
+    @property
+    def cell(self) -> np.ndarray:
+        """Index ``(n,)`` of the first of the voxels in the block as it lies in memory."""
+        return self._low[0] + self._low[1] + self._low[2]
 
     def labels(self, corner: int) -> np.ndarray:
         """Return the labels ``(n,)`` at one of the corners, 0 to 7."""

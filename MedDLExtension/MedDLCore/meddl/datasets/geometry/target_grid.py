@@ -13,7 +13,7 @@ from meddl.errors import UsageError
 from meddl.inference.shear import straight_grid
 from meddl.volume import Grid, is_sheared
 
-_MAX_VOXELS = 1 << 32
+_MAX_VOXELS = 1 << 31
 _LETTERS = ("RL", "AP", "SI")
 
 Box = tuple[tuple[int, int], ...]
