@@ -527,6 +527,7 @@ def test_an_empty_folder_is_told(tmp_path: Path) -> None:
         '{"boxes": [{"label": "x", "center": [1e300, 0, 0], "size": [1, 1, 1]}]}',
         '{"markups": [{"type": "ROI", "coordinateSystem": "MNI", "center": [0, 0, 0], "size": [1, 1, 1]}]}',
         '{"markups": [{"type": "ROI", "coordinateUnits": "um", "center": [0, 0, 0], "size": [1, 1, 1]}]}',
+        '{"markups": [{"type": "ROI", "controlPoints": {"a": 1}, "center": [0, 0, 0], "size": [1, 1, 1]}]}',
         "[" * 100_000,
     ],
 )

@@ -17,7 +17,7 @@ from meddl.datasets.case import Case, ClassLabel, ImageFile, SegmentationLabel
 from meddl.datasets.collect import collect_cases, list_dicom
 from meddl.datasets.identifiers import identifiers
 from meddl.datasets.loading import dicom_files, load_case
-from meddl.errors import UsageError, VolumeError
+from meddl.errors import MedDLError, UsageError, VolumeError
 from meddl.volume import Segment, Volume, read_volume, write_volume
 from meddl.volume.dicom_seg import Maker, write_dicom_seg
 from pydicom.data import get_testdata_file
@@ -291,6 +291,29 @@ def test_damaged_files_are_told(archive: Path, tmp_path: Path) -> None:
     (case,) = collect_cases(tmp_path)
 
     assert any("DICOM files of the folder cannot be decoded" in note for note in case.notes)
+
+
+def test_any_damage_to_the_files_is_told_in_a_sentence(archive: Path, tmp_path: Path) -> None:
+    originals = [*sorted((archive / "p2").iterdir()), archive / "rt.dcm"]
+    random = np.random.default_rng(8)
+    for trial in range(25):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        for number, file in enumerate(originals):
+            data = bytearray(file.read_bytes())
+            if number in (trial % len(originals), len(originals) - 1):
+                end = len(data) if file.name == "rt.dcm" else 1200  # the header
+                for _ in range(random.integers(1, 40)):
+                    data[random.integers(0, end)] = random.integers(0, 256)
+            (folder / file.name).write_bytes(data[: random.integers(200, len(data))] if trial % 7 == 0 else data)
+        try:
+            list_dicom(folder)
+            for case in collect_cases(folder):
+                identifiers(case)
+                load_case(case)
+        except MedDLError as error:
+            assert str(tmp_path) not in error.message
+            assert "Jane" not in error.message
 
 
 def test_the_header_says_whose_a_listed_series_is(archive: Path, tmp_path: Path) -> None:

@@ -123,8 +123,8 @@ def _markups(content: Mapping[str, Any], name: str) -> list[tuple[Mapping[str, A
 def _box_of_markup(markup: Mapping[str, Any], place: np.ndarray, name: str) -> Box:
     if markup.get("roiType", "Box") != "Box":
         raise VolumeError(f"{name} has an ROI that is no plain box. Give boxes.")
-    points = markup.get("controlPoints") or [{}]
-    label = _line(points[0].get("label")) if isinstance(points[0], dict) else ""
+    points = _limited(markup.get("controlPoints", []), name)
+    label = _line(points[0].get("label")) if points and isinstance(points[0], dict) else ""
     center = _numbers(markup.get("center"), 3, name) * place
     axes = _numbers(markup.get("orientation", (1, 0, 0, 0, 1, 0, 0, 0, 1)), 9, name).reshape(3, 3)
     axes = axes * place[:, np.newaxis]
