@@ -183,6 +183,7 @@ def _store(dataset: pydicom.Dataset, frames: np.ndarray, colors: bool) -> None:
     from pydicom.uid import ExplicitVRLittleEndian
 
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.set_original_encoding(False, True)
     dataset.PixelData = np.ascontiguousarray(frames).astype(frames.dtype.newbyteorder("<")).tobytes()
     if len(dataset.PixelData) % 2:
         dataset.PixelData += b"\0"

@@ -87,19 +87,21 @@ def _check_kind(dataset: pydicom.Dataset) -> None:
 def _copy(dataset: pydicom.Dataset) -> pydicom.Dataset:
     """Return a deep copy that knows nothing of the file it came from: neither its path nor its preamble."""
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import UID
+    from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     meta = FileMetaDataset()
     old = getattr(dataset, "file_meta", None)
     syntax = old.get("TransferSyntaxUID") if old is not None else None
+    implicit, little = dataset.original_encoding
     if syntax is None:
-        implicit, little = dataset.original_encoding
-        syntax = {(True, True): "1.2.840.10008.1.2", (False, False): "1.2.840.10008.1.2.2"}.get(
-            (bool(implicit), little is not False), "1.2.840.10008.1.2.1"
-        )
+        plain = {(True, True): ImplicitVRLittleEndian, (False, False): ExplicitVRBigEndian}
+        syntax = plain.get((bool(implicit), little is not False), ExplicitVRLittleEndian)
     meta.TransferSyntaxUID = UID(syntax)
-    twin = FileDataset("", copy.deepcopy(dataset), preamble=bytes(128), file_meta=meta)
-    return twin
+    return FileDataset(
+        "", copy.deepcopy(dataset), preamble=bytes(128), file_meta=meta,
+        is_implicit_VR=UID(syntax).is_implicit_VR if implicit is None else implicit,
+        is_little_endian=UID(syntax).is_little_endian if little is None else little,
+    )  # fmt: skip
 
 
 def _fill_uids(dataset: pydicom.Dataset, patient: str, case: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NUMBERS = ("AT", "DS", "FD", "FL", "IS", "OD", "OF", "OL", "OV", "SL", "SS", "SV", "UL", "US", "UV")
+_NUMBERS = ("AT", "FD", "FL", "OD", "OF", "OL", "OV", "SL", "SS", "SV", "UL", "US", "UV")
 _BYTES = {
     "PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
@@ -159,6 +159,8 @@ def _keeps_unlisted(element: DataElement, context: Pass) -> bool:
         return True
     if vr in attributes.TEMPORAL:
         return context.options.shift_dates and _each_value(element, lambda text: moved(text, vr, context.days))
+    if vr in ("DS", "IS"):
+        return _are_numbers(element)
     if vr in _NUMBERS:
         return True
     if vr == "CS":
@@ -170,6 +172,17 @@ def _keeps_unlisted(element: DataElement, context: Pass) -> bool:
             element.value = DUMMY_TEXT
         return True
     return vr in ("OB", "OW") and keyword in _BYTES  # no names, addresses, ages, applications, other bytes
+
+
+def _are_numbers(element: DataElement) -> bool:
+    """Say whether numbers that are stored as text are numbers."""
+    value = element.value
+    try:
+        return all(
+            each in (None, "") or float(each) is not None for each in (value if hasattr(value, "append") else [value])
+        )
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_telling(element: DataElement, context: Pass) -> bool:

@@ -17,4 +17,4 @@ def new_uid(secret: bytes, uid: str) -> str:
 
 def is_public(uid: str) -> bool:
     """Say whether a UID names something that everybody shares: a kind of file, a coding, a coding scheme."""
-    return uid.startswith((_OF_THE_STANDARD, *_CODING_SCHEMES))
+    return set(uid) <= set("0123456789.") and uid.startswith((_OF_THE_STANDARD, *_CODING_SCHEMES))
