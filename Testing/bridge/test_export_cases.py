@@ -283,3 +283,17 @@ def test_thumbnail_of_a_picture_is_the_picture(make_volume):
     picture = thumbnails.thumbnail(case.images["x"], size=20)
 
     assert picture[5, 5, 0] > 200 and picture[15, 5, 0] < 20 and picture[5, 15, 0] < 20
+
+
+def test_label_of_a_part_of_the_image_comes_on_the_image_grid(make_volume, make_segmentation, scene):
+    shape, affine = (12, 10, 8), np.diag([-1.0, -1.0, 3.0, 1.0])
+    volume = make_volume(np.zeros(shape, np.int16), affine)
+    part = affine.copy()
+    part[:3, 3] = (affine @ [2, 3, 1, 1])[:3]
+    node = make_segmentation({"a": block((5, 4, 3), (1, 1, 1), (4, 3, 2))}, part)
+
+    label, _notes = export_labels.segmentation_label(node, volume)
+
+    assert label.source.shape == shape
+    np.testing.assert_allclose(label.source.affine, affine)
+    np.testing.assert_array_equal(label.source.array[0] > 0, block(shape, (3, 4, 2), (6, 6, 3)))

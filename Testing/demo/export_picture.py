@@ -1,4 +1,4 @@
-"""The picture of the panel MedDL Export in `Docs/`: cases of several hospitals in the scene, checked and exported.
+"""The picture of the panel MedDL Export in `Docs/`: cases of several hospitals in the scene, checked, and a dry run.
 
 python Testing/demo/export_picture.py FILE
 """
@@ -63,28 +63,25 @@ def draw(path: Path) -> None:
         widget = slicer.util.getModuleWidget("MedDLExport")
         widget.parent.show()
         widget.enter()
-        _use(slicer, widget, folder)
+        _use(slicer, widget)
         page = _columns(slicer, widget)
         widget.cleanup()
         widget.parent.setMRMLScene(None)
     page.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def _use(slicer: Any, widget: Any, folder: Path) -> None:
+def _use(slicer: Any, widget: Any) -> None:
     ui, session = widget.ui, widget.session
     widget.cases.addFromScene()
     for row, site in zip(session.rows, ("Basel",) * 2 + ("Maastricht",) * 4 + ("Munich",) * 2, strict=True):
         session.edit([row.key], site=site)
     ui.nameLineEdit.setText("Organs")
-    ui.folderPathLineEdit.currentPath = str(folder / "datasets")
+    ui.folderPathLineEdit.currentPath = str(Path("/data/training"))  # nothing is written
     widget._parameterNode.split.test = 20
     widget._parameterNode.dataset.license = "CC BY 4.0"
-    for button in (ui.checkButton, ui.exportButton):
-        button.click()
-        _wait(slicer, lambda: not (widget.jobPanel.isRunning or session.isRunning))
     _wait(slicer, lambda: len(session.known.pictures) == len(session.rows))
-    ui.folderPathLineEdit.blockSignals(True)
-    ui.folderPathLineEdit.currentPath = "/data/training"
+    ui.dryRunButton.click()
+    _wait(slicer, lambda: not (widget.jobPanel.isRunning or session.isRunning))
     ui.casesTable.selectRow(0)
     for name in ("geometry", "split", "deidentify"):
         getattr(ui, f"{name}CollapsibleButton").collapsed = False

@@ -31,6 +31,7 @@ LABEL_CLASSES: dict[str, tuple[str, ...]] = {
 
 _BOX_LABEL = provenance.PREFIX + "Label"
 _SAME_PLACE_VOXELS = 1e-3
+_MOST_BYTES = 1 << 29  # many layers of a large image are handed on as they are stored
 
 
 def label_of(
@@ -90,8 +91,8 @@ def segmentation_label(
         return SegmentationLabel(volume, segments), (note,)
     from meddl.volume import Volume
 
-    array, affine = merged
-    return SegmentationLabel(Volume(array, parent @ affine, name=node.GetName() or ""), _segments(segmentation)), ()
+    array, affine = _on_grid_of(image, merged[0], parent @ merged[1])
+    return SegmentationLabel(Volume(array, affine, name=node.GetName() or ""), _segments(segmentation)), ()
 
 
 def label_map(node: slicer.vtkMRMLLabelMapVolumeNode) -> SegmentationLabel:
@@ -220,6 +221,29 @@ def _on_one_lattice(layers: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | No
             box = tuple(slice(a, b) for a, b in zip(low - start, high - start + 1, strict=True))
             array[(index, *box)] = _array(layer)
     return array, affine
+
+
+def _on_grid_of(
+    image: slicer.vtkMRMLVolumeNode | None, array: np.ndarray, affine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return label maps on the very grid of the image, if they are a part of it: Slicer stores what is filled only."""
+    if image is None:
+        return array, affine
+    grid, shape = nodes.affine_to_world(image), np.array(image.GetImageData().GetDimensions())
+    between = np.linalg.inv(grid) @ affine
+    low = np.round(between[:3, 3]).astype(int)
+    high = low + array.shape[1:]
+    fits = np.allclose(between[:3, :3], np.eye(3), atol=1e-5) and np.allclose(
+        between[:3, 3], low, atol=_SAME_PLACE_VOXELS
+    )
+    size = len(array) * int(np.prod(shape)) * array.itemsize
+    if not fits or np.any(low < 0) or np.any(high > shape) or size > _MOST_BYTES:
+        return array, affine
+    if tuple(array.shape[1:]) == tuple(shape):
+        return array, grid
+    whole = np.zeros((len(array), *shape), array.dtype)
+    whole[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))] = array
+    return whole, grid
 
 
 def _on_image(

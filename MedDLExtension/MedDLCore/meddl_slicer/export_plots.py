@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KINDS = ("spacing", "volumes", "intensity")
 _MOST_STRUCTURES = 12
 _NAME = "MedDL quality"
+_ROOM_FOR_LEGEND = 1.4  # it is drawn over the points on the right
 _MARKED = "case that stands out"
 _RED = (0.78, 0.16, 0.16)
 
@@ -65,6 +66,8 @@ class QualityPlot:
             one.SetColor(*color)
             chart.AddAndObservePlotSeriesNodeID(one.GetID())
         chart.SetTitle(title(kind))
+        chart.SetXAxisRangeAuto(False)
+        chart.SetXAxisRange(0.5, 0.5 + _ROOM_FOR_LEGEND * max(len(facts), 1))
         chart.SetXAxisTitle(_("Case, in the order of the table"))
         chart.SetYAxisTitle({"spacing": "mm", "volumes": "ml", "intensity": _("Value")}[kind])
         chart.SetYAxisLogScale(kind == "volumes")

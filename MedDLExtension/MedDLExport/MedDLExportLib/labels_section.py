@@ -125,7 +125,9 @@ class LabelsSection:
         if overlapping:
             said.append(_("Structures overlap in {count} cases.").format(count=overlapping))
         if partly:
-            names = ", ".join(partly[:5]) + (", …" if len(partly) > 5 else "")
+            names = ", ".join(partly[:5])
+            if len(partly) > 5:
+                names = _("{names} and {count} more").format(names=names, count=len(partly) - 5)
             said.append(_("Not in all cases: {names}.").format(names=names))
         return " ".join(said)
 

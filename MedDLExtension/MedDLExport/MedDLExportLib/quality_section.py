@@ -29,7 +29,7 @@ class QualitySection:
         self._jobPanel = jobPanel
         self._showError = showError
         self._facts = []
-        self._rowCases = []
+        self._rows = []
         self._plot = QualityPlot()
         for kind in KINDS:
             ui.plotComboBox.addItem(title(kind), kind)
@@ -90,17 +90,20 @@ class QualitySection:
 
         rows = quality.quality_rows(self._facts) if self._facts else []
         headings = list(dict.fromkeys(name for row in rows for name in row))
+        headings = [name for name in headings if any(row.get(name, "") != "" for row in rows)]
+        if len(self._session.channels()) < 2 and "image" in headings:
+            headings.remove("image")
         table = self.ui.qualityTable
         table.visible = bool(rows)
         tables.setCells(table, headings, [[_text(row.get(name, "")) for name in headings] for row in rows])
-        self._rowCases = [row.get("case", "") for row in rows]
-        remarks = headings.index("remarks") if "remarks" in headings else -1
+        self._rows = rows
         for line, row in enumerate(rows):
-            item = table.item(line, remarks) if remarks >= 0 else None
-            if item is not None and row.get("remarks"):
-                item.setForeground(qt.QBrush(qt.QColor(_MARK)))
-            elif item is not None:
-                item.setData(qt.Qt.ForegroundRole, None)
+            remarks = str(row.get("remarks", ""))
+            for column in {0, len(headings) - 1}:  # the remarks may lie outside of a narrow panel
+                mark = qt.QBrush(qt.QColor(_MARK)) if remarks else None
+                table.item(line, column).setData(qt.Qt.ForegroundRole, mark)
+            if remarks:
+                table.item(line, 0).setToolTip(remarks)
         self.ui.qualityLabel.text = self._sentence(quality)
         self.ui.qualityLabel.visible = bool(self.ui.qualityLabel.text)
         self._layoutTimer.start()
@@ -115,12 +118,18 @@ class QualitySection:
         remarks = quality.remarks(self._facts)
         marked = sum(bool(sentences) for sentences in remarks.values())
         if marked:
-            said.append(_("Look at {marked} of {count} cases: see the remarks.").format(marked=marked, count=count))
+            said.append(
+                _("Look at {marked} of {count} cases: click on those in color.").format(marked=marked, count=count)
+            )
         else:
             said.append(_("Nothing unusual was found in {count} cases.").format(count=count))
         groups = quality.duplicates(self._facts)
         if groups:
-            said.append(_("{count} images are there more than once; they stay in one part.").format(count=len(groups)))
+            said.append(
+                _("Images that are there more than once: {count}; all of one stay in one part.").format(
+                    count=len(groups)
+                )
+            )
         return " ".join([*said, *quality.mixtures(self._facts)])
 
     def _onChecked(self, error):
@@ -141,8 +150,10 @@ class QualitySection:
     def _onRow(self, row, column):
         from meddl_slicer.export_views import show_case
 
-        name = self._rowCases[row] if row < len(self._rowCases) else ""
-        found = next((each for each in self._session.rows if each.name == name), None)
+        clicked = self._rows[row] if row < len(self._rows) else {}
+        self.ui.qualityLabel.text = str(clicked.get("remarks", "")) or _("Nothing unusual was found.")
+        self.ui.qualityLabel.visible = True
+        found = next((each for each in self._session.rows if each.name == clicked.get("case")), None)
         if found is not None:
             show_case(found)
 
