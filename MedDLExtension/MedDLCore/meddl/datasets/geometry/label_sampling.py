@@ -155,7 +155,8 @@ class _Turned:
                 self(part, out)
             return
         where = self._positions(tile)
-        inside: np.ndarray = ((where >= -0.5 - 1e-6) & (where <= sizes[:, None] - 0.5 + 1e-6)).all(axis=0)
+        within = (where >= -0.5 - 1e-6) & (where <= sizes[:, None] - 0.5 + 1e-6)
+        inside = within[0] & within[1] & within[2]
         where = where[:, inside]
         if not inside.any():
             return
