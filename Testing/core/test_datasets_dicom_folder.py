@@ -275,6 +275,27 @@ def test_contours_are_placed_on_the_channel_they_were_drawn_on(archive: Path, tm
     assert loaded.labels is not None and loaded.labels.grid.same_as(loaded.images["B"].grid)
 
 
+def test_datasets_that_were_exported_are_collected_again(archive: Path, tmp_path: Path) -> None:
+    from meddl.datasets import ExportOptions, export_dataset
+
+    for name in ("p1a", "p2"):
+        shutil.copytree(archive / name, tmp_path / "in" / name)
+    for name in ("one.dcm", "rt.dcm"):
+        shutil.copy(archive / name, tmp_path / "in")
+    first = collect_cases(tmp_path / "in")
+    for kind in ("dicom", "nnunet"):
+        export_dataset(first, tmp_path / kind, ExportOptions(format=kind))
+
+        again = collect_cases(tmp_path / kind)
+
+        assert len(again) == 2 and all(case.label is not None for case in again)
+        before, after = (
+            sorted(int((load_case(case).labels.array > 0).sum()) for case in cases)  # type: ignore[union-attr]
+            for cases in (first, again)
+        )
+        assert before == after
+
+
 def test_series_with_segmentations_are_not_taken_a_second_time(archive: Path, tmp_path: Path) -> None:
     shutil.copytree(archive / "p2", tmp_path / "p2")
     shutil.copy(archive / "rt.dcm", tmp_path)

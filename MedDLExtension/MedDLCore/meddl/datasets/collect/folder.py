@@ -44,7 +44,11 @@ def folder_cases(folder: Path, pattern: str, exclude: frozenset[Path]) -> list[C
     Raises:
         UsageError: a folder cannot be read, a scene is damaged, or the names are not understood.
     """
-    return _whose(_found(folder, pattern, files_below(folder, exclude)))
+    files = files_below(folder, exclude)
+    # The plots in a dataset's own report are no images of anybody.
+    reports = {file.parent / "report" for file in files if file.name == "dataset.meddl.json"}
+    files = [file for file in files if not reports.intersection(file.parents)] if reports else files
+    return _whose(_found(folder, pattern, files))
 
 
 def _found(folder: Path, pattern: str, files: Sequence[Path]) -> list[Case]:
