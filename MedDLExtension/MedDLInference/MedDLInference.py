@@ -247,12 +247,16 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._showError(error)
 
     def _onRunFinished(self, job):
+        if job.error is not None:
+            run, self._run = self._run, None
+            self._updateGUI()
+            self._showError(job.error, run)
+        else:
+            self.jobPanel.applyInSteps(self._run.steps(job.result), lambda error: self._onApplied(job, error))
+
+    def _onApplied(self, job, error):
         run, self._run = self._run, None
-        try:
-            if job.error is not None:
-                raise job.error
-            run.apply(job.result)
-        except Exception as error:
+        if error is not None:
             self._updateGUI()
             self._showError(error, run)
             return

@@ -97,7 +97,7 @@ def run(session: Any, name: str) -> list[tuple[Any, ...]]:
         job = panel.jobPanel.job
         if job is None:
             # What follows the result (views, selectors) may come with later events: it is watched, too.
-            if "began" in seen and "ended" not in seen:
+            if "began" in seen and "ended" not in seen and not panel.jobPanel.isRunning:
                 seen["ended"] = True
                 QtCore.QTimer.singleShot(int(AFTER_S * 1000), loop.quit)
             return "result" if "began" in seen else "idle"

@@ -67,6 +67,8 @@ def _apply_evidence(
     if not evidence:
         for node in [*references(owner, PLOT_ROLE), former]:
             remove(node)
+        for role in (PLOT_ROLE, EVIDENCE_ROLE):
+            owner.RemoveNodeReferenceIDs(role)
         return
     columns = (
         table.Column("Position", int, "Slice or time frame, from 0"),

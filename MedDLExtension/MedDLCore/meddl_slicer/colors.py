@@ -18,6 +18,7 @@ _LABELS = (
 _COUNT = 256
 _LABEL_COUNT = 5
 _LEGEND_SIZE = 12  # points
+_asked = False
 
 
 def label_color(index: int) -> tuple[float, float, float]:
@@ -57,7 +58,8 @@ def show_map(
 
     What the user has changed on a map that is shown already stays.
     """
-    if node.GetDisplayNode() is not None and node.GetDisplayNode().GetColorNode() is color_node:
+    shown = node.GetDisplayNode()
+    if shown is not None and shown.GetColorNode() is color_node:
         return
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
@@ -85,12 +87,28 @@ def refresh_legend(node: slicer.vtkMRMLVolumeNode) -> None:
 
 
 def _let_views_find_legends() -> None:
+    """Make the managers of legends look for their view's layers, once for all legends of a result."""
+    global _asked
+    if getattr(slicer, "app", None) is None:
+        _end_a_batch()
+    elif not _asked:
+        import qt
+
+        _asked = True
+        qt.QTimer.singleShot(0, _end_a_batch)
+
+
+def _end_a_batch() -> None:
     """Make the managers of legends look for their view's layers.
 
     They do so at the end of a batch only, and a Slicer that has just been started may have had none: legends of volumes
     then stay hidden (seen in 5.13).
     """
+    global _asked
+    _asked = False
     scene = slicer.mrmlScene
+    if scene.IsBatchProcessing() or scene.IsClosing():
+        return  # it comes anyway
     scene.StartState(slicer.vtkMRMLScene.BatchProcessState)
     scene.EndState(slicer.vtkMRMLScene.BatchProcessState)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import qt
 
 from meddl_slicer.i18n import tr as _
 from meddl_slicer.pump import JobPump
+from meddl_slicer.stepwise import Stepwise
 
 if TYPE_CHECKING:
     from meddl.jobs import Job, JobRunner
@@ -40,6 +41,8 @@ class JobPanel:
         self.job: Job | None = None
         self._onFinished: Callable[[Job], None] | None = None
         self._started = 0.0
+        self._applying: Stepwise | None = None
+        self._onApplied: Callable[[Exception | None], None] | None = None
         self._stopping = False
         self._part = (0.0, 1.0)
         self._what = ""
@@ -49,8 +52,8 @@ class JobPanel:
 
     @property
     def isRunning(self) -> bool:
-        """Whether a job is under way, or its outcome has not been told yet."""
-        return self.job is not None
+        """Whether a job is under way, its outcome has not been told yet, or is being brought into the scene."""
+        return self.job is not None or self._applying is not None
 
     @property
     def elapsed(self) -> float:
@@ -91,7 +94,12 @@ class JobPanel:
 
     def cancel(self) -> None:
         """Stop the job; its outcome is told as usual."""
-        if self.job is not None:
+        if self._applying is not None:
+            from meddl.errors import JobCancelled
+
+            self._applying.stop()
+            self._applied(JobCancelled(_("Cancelled.")))
+        elif self.job is not None:
             self._stopping = True
             self.ui.statusLabel.text = _("Stopping…")
             self.ui.cancelButton.enabled = False
@@ -101,10 +109,24 @@ class JobPanel:
     def abandon(self) -> None:
         """Stop the job and tell nobody, since nobody waits for the outcome any more. To be called on cleanup, too."""
         job, self.job, self._onFinished = self.job, None, None
+        applying, self._applying, self._onApplied = self._applying, None, None
+        if applying is not None:
+            applying.stop()
         if job is not None:
             job.cancel()
             self._pump.start()
         self.showIdle("")
+
+    def applyInSteps(self, steps: Iterator[None], onApplied: Callable[[Exception | None], None]) -> None:
+        """Bring a result into the scene step by step; to be called by ``onFinished``.
+
+        Args:
+            steps: changes the scene between its ``yield`` statements.
+            onApplied: called with None at the end, or with the error that ended it, unless it is abandoned.
+        """
+        self._onApplied = onApplied
+        self._show(_("Showing the result…"), 1.0, running=True)
+        self._applying = Stepwise(steps, self._applied)
 
     def showIdle(self, text: str, fraction: float = 0.0) -> None:
         """Show that nothing runs, with ``text`` on what came of it."""
@@ -139,6 +161,12 @@ class JobPanel:
         if job is self.job:
             # Outside of the pump: what follows may open a dialog, whose event loop would pump again.
             qt.QTimer.singleShot(0, lambda: self._tell(job))
+
+    def _applied(self, error: Exception | None) -> None:
+        onApplied, self._applying, self._onApplied = self._onApplied, None, None
+        self.showIdle("", 1.0 if error is None else 0.0)
+        if onApplied is not None:
+            onApplied(error)
 
     def _tell(self, job: Job) -> None:
         if job is not self.job:  # abandoned in between

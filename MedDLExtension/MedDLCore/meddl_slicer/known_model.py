@@ -45,6 +45,25 @@ def write_threshold_bundle(folder: Path, threshold: float, *, window: int | None
     return folder
 
 
+def write_greedy_bundle(folder: Path, threshold: float, most: int) -> Path:
+    """Write the threshold bundle with a network that runs out of memory on windows of more than ``most`` voxels.
+
+    It brings its network as program code, which takes the user's consent.
+    """
+    write_threshold_bundle(folder, threshold, window=32)
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata["meddl"]["windows"] = {"divisible_by": 4, "min": [8, 8, 8]}
+    _write_json(folder / "configs" / "metadata.json", metadata)
+    config = json.loads((folder / "configs" / "inference.json").read_text(encoding="utf-8"))
+    config["network_def"] = {"_target_": "scripts.greedy.Greedy", "most": most}
+    config["inferer"]["overlap"] = 0.25
+    _write_json(folder / "configs" / "inference.json", config)
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "__init__.py").write_text("", encoding="utf-8")
+    (folder / "scripts" / "greedy.py").write_text(_GREEDY, encoding="utf-8")
+    return folder
+
+
 def write_known_bundle(folder: Path, task: str, channels: int = 1, **facts: Any) -> Path:
     """Write a bundle for ``task`` and return its folder. All look at one thing: how bright a voxel is.
 
@@ -119,6 +138,21 @@ _METADATA = {
     },
     "meddl": {"segments": {"1": {"name": "Brain", "color": [0.9, 0.8, 0.7], "terminology": BRAIN}}},
 }
+
+
+_GREEDY = """import torch
+
+
+class Greedy(torch.nn.Conv3d):
+    def __init__(self, most):
+        super().__init__(1, 2, 1)
+        self.most = most
+
+    def forward(self, window):
+        if window[0, 0].numel() > self.most:
+            raise MemoryError("more memory than there is")
+        return super().forward(window)
+"""
 
 
 def _inference(window: int | None, code: bool) -> dict:

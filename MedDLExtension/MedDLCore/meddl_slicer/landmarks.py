@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import slicer
 import slicer.util
 import vtk
 from meddl.inference.prediction import UNSURE_SCORE
 
-from meddl_slicer import provenance, study, table
+from meddl_slicer import nodes, provenance, study, table
 
 _COLUMNS = (
     table.Column("Landmark", str, "Name of the point"),
@@ -56,6 +57,23 @@ def apply_landmarks(
     table_node = table.write_table(_COLUMNS, rows, facts, input_node, "landmarks table", former, _sentence(points))
     points_node.SetNodeReferenceID(table.TABLE_ROLE, table_node.GetID())
     return points_node
+
+
+def detached(
+    prediction: Mapping[str, Any], frame_node: slicer.vtkMRMLVolumeNode, like: slicer.vtkMRMLMarkupsFiducialNode
+) -> slicer.vtkMRMLMarkupsFiducialNode:
+    """Return the points of ``prediction`` as a node outside of the scene, for a sequence that ``like`` will show."""
+    to_local = np.linalg.inv(nodes.parent_to_world(like))
+    node = slicer.vtkMRMLMarkupsFiducialNode()
+    node.SetName(like.GetName())
+    for point in prediction["points"]:
+        place = (to_local @ [*(float(value) for value in point["position"]), 1.0])[:3]
+        index = node.AddControlPoint(vtk.vtkVector3d(*place))
+        node.SetNthControlPointLabel(index, str(point["name"]))
+        node.SetNthControlPointDescription(index, f"score {float(point['score']):.3f}")
+    node.SetLocked(True)
+    provenance.write(node, prediction["provenance"])
+    return node
 
 
 def _sentence(points: list[Mapping[str, Any]]) -> str:

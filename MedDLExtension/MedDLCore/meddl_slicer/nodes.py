@@ -73,7 +73,11 @@ def parent_to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
 
 
 def add_volume_node(
-    volume: Volume, name: str = "", like: slicer.vtkMRMLVolumeNode | None = None, take_over: bool = False
+    volume: Volume,
+    name: str = "",
+    like: slicer.vtkMRMLVolumeNode | None = None,
+    take_over: bool = False,
+    window: tuple[float, float] | None = None,
 ) -> slicer.vtkMRMLVolumeNode:
     """Add ``volume`` to the scene as a new node: a scalar volume, or a vector volume when it has several channels.
 
@@ -83,6 +87,7 @@ def add_volume_node(
         like: a node that the new one belongs to. It comes to lie under the same parent transform and in the same
             study folder.
         take_over: as for :func:`fill_image`.
+        window: the gray values that are black and white; found by Slicer in all of the voxels when ``None``.
     """
     node_class = "vtkMRMLScalarVolumeNode" if volume.channels == 1 else _VECTOR_CLASS
     if like is not None:
@@ -92,6 +97,11 @@ def add_volume_node(
     )
     if like is not None:
         node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
+    if window is not None and volume.channels == 1:
+        # Before there are voxels: else Slicer makes a histogram of them first.
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetWindowLevelMinMax(*window)
     update_node_from_volume(node, volume, take_over)
     node.CreateDefaultDisplayNodes()
     if like is not None:
@@ -99,11 +109,14 @@ def add_volume_node(
     return node
 
 
-def update_node_from_volume(node: slicer.vtkMRMLVolumeNode, volume: Volume, take_over: bool = False) -> None:
+def update_node_from_volume(
+    node: slicer.vtkMRMLVolumeNode, volume: Volume, take_over: bool = False, parent: np.ndarray | None = None
+) -> None:
     """Write the voxels and the place of ``volume`` into ``node``, which keeps its parent transform.
 
     Args:
         take_over: as for :func:`fill_image`.
+        parent: the (4, 4) matrix of the parent transforms that it will lie under, for a node outside of the scene.
 
     Raises:
         VolumeError: the node cannot hold that many channels, or lies under a nonlinear transform.
@@ -112,7 +125,7 @@ def update_node_from_volume(node: slicer.vtkMRMLVolumeNode, volume: Volume, take
         raise VolumeError(
             f'"{node.GetName()}" cannot hold an image of {volume.channels} channels: choose another output volume.'
         )
-    to_parent = np.linalg.inv(parent_to_world(node)) @ volume.affine
+    to_parent = np.linalg.inv(parent_to_world(node) if parent is None else parent) @ volume.affine
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(to_parent))
     image = vtk.vtkImageData()
     fill_image(image, volume.array, take_over)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import slicer
@@ -30,12 +30,28 @@ def apply_reconstruction(
             "provenance": {...}}``.
         volume_node: the node to write into; it keeps how it is shown. A new one when ``None``.
     """
+    steps = in_steps(prediction, input_node, volume_node)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def in_steps(
+    prediction: Mapping[str, Any],
+    input_node: slicer.vtkMRMLVolumeNode,
+    volume_node: slicer.vtkMRMLVolumeNode | None = None,
+) -> Iterator[None]:
+    """Do as :func:`apply_reconstruction`, in steps; the generator's value is the node."""
     facts = prediction["provenance"]
     is_new = volume_node is None
     name = f"{input_node.GetName()} {_what(facts)}"
     volume_node = maps.volume_node(prediction["image"], name, input_node, volume_node, facts)
+    yield
     if is_new:
         maps.window_like(volume_node, input_node)
+    yield
     maps.apply_difference(prediction, input_node, volume_node)
     former, quality = volume_node.GetNodeReference(table.TABLE_ROLE), prediction.get("quality")
     if quality:
@@ -45,6 +61,7 @@ def apply_reconstruction(
         volume_node.SetNodeReferenceID(table.TABLE_ROLE, node.GetID())
     else:
         remove(former)
+        volume_node.RemoveNodeReferenceIDs(table.TABLE_ROLE)
     return volume_node
 
 

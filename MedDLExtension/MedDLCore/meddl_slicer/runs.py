@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +25,7 @@ from meddl_slicer import (
 )
 from meddl_slicer.evaluation_run import EVALUATION_ROLE
 from meddl_slicer.frames_task import RUN_EACH_FRAME
-from meddl_slicer.scene_guard import alive, all_or_nothing
+from meddl_slicer.scene_guard import SceneChange, alive
 
 if TYPE_CHECKING:
     from meddl.volume import Volume
@@ -101,11 +101,34 @@ class InferenceRun:
         Raises:
             VolumeError: the input was removed or changed its size in the meantime; nothing in the scene has changed.
         """
-        self._check_inputs()
-        with all_or_nothing():
-            self.output = self._apply(result)
-            self.output.SetNodeReferenceID(SOURCE_ROLE, self.inputs[0].GetID())
+        for _step in self.steps(result):
+            pass
         return self.output
+
+    def steps(self, result: Mapping[str, Any]) -> Iterator[None]:
+        """Do as :meth:`apply`, but in short steps: the caller may let the application work after each ``yield``.
+
+        Where it ends early (an error, a generator that is closed), the scene is as it was before.
+        """
+        self._check_inputs()
+        change = SceneChange(_belonging(self.output))
+        parts = self._steps(result)
+        try:
+            while True:
+                with change.step():
+                    try:
+                        next(parts)
+                    except StopIteration as end:
+                        output = end.value
+                        output.SetNodeReferenceID(SOURCE_ROLE, self.inputs[0].GetID())
+                        break
+                yield
+                self._check_inputs()
+        except BaseException:
+            change.undo()
+            raise
+        self.output = output
+        change.finish()
 
     @property
     def inputVolume(self) -> slicer.vtkMRMLVolumeNode:
@@ -132,9 +155,10 @@ class InferenceRun:
         else:
             self.params["volumes"] = volumes
 
-    def _apply(self, result: Mapping[str, Any]) -> slicer.vtkMRMLNode:
+    def _steps(self, result: Mapping[str, Any]) -> Iterator[None]:
+        """Change the scene and return the main node."""
         output = usable_output(self.output, str(result["task"]))
-        return _APPLY[str(result["task"])](result, self.inputVolume, output)
+        return (yield from _in_steps(result, self.inputVolume, output))
 
     def _check_inputs(self) -> None:
         for node in self.inputs:
@@ -167,7 +191,7 @@ class EachFrameRun(InferenceRun):
             [_plain(found[position].volume, colors) for found in channels] for position in range(len(self._indices))
         ]
 
-    def _apply(self, result: Mapping[str, Any]) -> slicer.vtkMRMLNode:
+    def _steps(self, result: Mapping[str, Any]) -> Iterator[None]:
         results = result["frames"]
         source = sequences.sequence_of(self.inputs[0])
         if source.GetNumberOfDataNodes() != len(results):
@@ -175,23 +199,29 @@ class EachFrameRun(InferenceRun):
         task = str(results[0]["task"])
         node = usable_output(self.output, task)
         if task not in ("classification", "detection"):
-            node = self._record(results, source, node)
+            node = yield from self._record(results, source, node)
+            yield
         return self._tabulate(results, source, node)
 
     def _record(
         self, results: Sequence[Mapping[str, Any]], source: slicer.vtkMRMLSequenceNode, node: slicer.vtkMRMLNode | None
-    ) -> slicer.vtkMRMLNode:
+    ) -> Iterator[None]:
+        """Show the result of the frame that is shown, record those of all, and return the node that shows them.
+
+        The others are made outside of the scene: no view has to follow them, and nothing is seen of them until all
+        are there.
+        """
         browser = sequences.show(source)
-        shown = browser.GetSelectedItemNumber()
-        recorder = sequences.Recorder(
-            source, node.GetNodeReference(sequences.SEQUENCE_ROLE) if node is not None else None
-        )
+        task = str(results[0]["task"])
+        node = yield from _in_steps(results[sequences.shown_position(browser, source)], self.inputVolume, node)
+        recorder = sequences.Recorder(source, node.GetNodeReference(sequences.SEQUENCE_ROLE))
         for position, (index, one) in enumerate(zip(self._indices, results, strict=True)):
-            browser.SetSelectedItemNumber(position)
-            node = _APPLY[str(one["task"])](one, self.inputVolume, node)
-            recorder.record(node, index)
-        recorder.finish(node)
-        browser.SetSelectedItemNumber(shown)
+            yield
+            if source.GetNumberOfDataNodes() != len(results) or alive(node) is None:
+                raise VolumeError(f'"{source.GetName()}" or its result was changed meanwhile. Run the model again.')
+            recorder.record(_DETACHED[task](one, source.GetNthDataNode(position), node), index)
+        yield
+        yield from recorder.finish(node)
         return node
 
     def _tabulate(
@@ -264,7 +294,7 @@ def usable_output(node: slicer.vtkMRMLNode | None, task: str) -> slicer.vtkMRMLN
     What a run of another task has written is left alone: classes and boxes are both tables, but what belongs to the
     one (text in the views, plots) says nothing of the other.
     """
-    if task not in _APPLY:
+    if task not in OUTPUT_CLASSES:
         raise MedDLError(f"This version of MedDL cannot show results of the task {task[:40]!a}.")
     if alive(node) is None or not node.IsA(OUTPUT_CLASSES[task]):
         return None
@@ -291,26 +321,46 @@ def is_result_of(node: slicer.vtkMRMLNode, task: str, model: str, source: slicer
     return source is not None and node.GetNodeReference(SOURCE_ROLE) is source
 
 
-def _apply_segmentation(
-    result: Mapping[str, Any],
-    input_node: slicer.vtkMRMLVolumeNode,
-    output: slicer.vtkMRMLSegmentationNode | None,
-) -> slicer.vtkMRMLSegmentationNode:
+def _in_steps(
+    result: Mapping[str, Any], input_node: slicer.vtkMRMLVolumeNode, output: slicer.vtkMRMLNode | None
+) -> Iterator[None]:
+    """Show one result and return its main node."""
+    task = str(result["task"])
+    if task == "reconstruction":
+        return (yield from reconstruction.in_steps(result, input_node, output))
+    if task != "segmentation":
+        return _APPLY[task](result, input_node, output)
     former = output.GetNodeReference(table.TABLE_ROLE) if output is not None else None
     output = segmentation.apply_segmentation(result, input_node, output)
+    yield
     written = table.volumes_table(result, input_node, former)
     output.SetNodeReferenceID(table.TABLE_ROLE, written.GetID())
+    yield
     maps.apply_entropy(result, input_node, output)
-    maps.apply_probabilities(result, input_node, output)
+    yield from maps.probabilities_in_steps(result, input_node, output)
     return output
 
 
+def _belonging(node: slicer.vtkMRMLNode | None) -> list[slicer.vtkMRMLNode]:
+    """Return the nodes that a new result is written into."""
+    if alive(node) is None:
+        return []
+    roles = (maps.ENTROPY_ROLE, maps.DIFFERENCE_ROLE, maps.PROBABILITY_ROLE)
+    found = [node, *companions(node), *(one for role in roles for one in maps.references(node, role))]
+    return [one for one in found if not isinstance(one, slicer.vtkMRMLPlotChartNode | slicer.vtkMRMLPlotSeriesNode)]
+
+
+_DETACHED: dict[str, Callable[..., slicer.vtkMRMLNode]] = {
+    "segmentation": segmentation.detached,
+    "landmarks": landmarks.detached,
+    "reconstruction": maps.detached_image,
+}
+"""A result as a node outside of the scene, for the tasks whose results can be played."""
+
 _APPLY: dict[str, Callable[..., slicer.vtkMRMLNode]] = {
-    "segmentation": _apply_segmentation,
     "classification": classification.apply_classification,
     "detection": boxes.apply_detection,
     "landmarks": landmarks.apply_landmarks,
-    "reconstruction": reconstruction.apply_reconstruction,
 }
 
 

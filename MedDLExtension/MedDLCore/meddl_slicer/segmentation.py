@@ -82,6 +82,35 @@ def apply_segmentation(
     return segmentation_node
 
 
+def detached(
+    prediction: Mapping[str, Any],
+    frame_node: slicer.vtkMRMLScalarVolumeNode,
+    like: slicer.vtkMRMLSegmentationNode,
+) -> slicer.vtkMRMLSegmentationNode:
+    """Return ``prediction`` as a segmentation node outside of the scene, for a sequence.
+
+    Args:
+        prediction: as for :func:`apply_segmentation`.
+        frame_node: the frame that was segmented, as its sequence keeps it.
+        like: the node that will show it; structures of the same name have the same identifiers.
+    """
+    check_fit(prediction["labels"], frame_node)
+    _check_labels(prediction["labels"], prediction["segments"])
+    segments = _segments(prediction["labels"], prediction["segments"], nodes.affine_to_parent(frame_node))
+    node = slicer.vtkMRMLSegmentationNode()
+    node.SetName(like.GetName())
+    shown = like.GetSegmentation()
+    identifiers = {shown.GetSegment(one).GetName(): one for one in shown.GetSegmentIDs()}
+    named = [(identifiers.pop(segment.GetName(), ""), segment) for segment in segments]
+    _set_segments(node.GetSegmentation(), named, _labelmap_name())
+    if segments:
+        converter = slicer.vtkSegmentationConverter
+        geometry = converter.SerializeImageGeometry(segments[0].GetRepresentation(_labelmap_name()))
+        node.GetSegmentation().SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
+    provenance.write(node, prediction["provenance"])
+    return node
+
+
 def show_in_3d(segmentation_node: slicer.vtkMRMLSegmentationNode, visible: bool = True) -> None:
     """Show the segments as surfaces in the 3D views, or take the surfaces away."""
     if visible:

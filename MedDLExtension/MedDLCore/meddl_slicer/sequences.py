@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,16 @@ def show(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrowserN
     return browser
 
 
+def shown_position(browser: slicer.vtkMRMLSequenceBrowserNode, sequence: slicer.vtkMRMLSequenceNode) -> int:
+    """Return which frame of ``sequence`` its browser shows, from 0."""
+    leader, item = browser.GetMasterSequenceNode(), max(browser.GetSelectedItemNumber(), 0)
+    if leader is not sequence and item < leader.GetNumberOfDataNodes():
+        item = sequence.GetItemNumberFromIndexValue(leader.GetNthIndexValue(item), False)
+    return min(max(item, 0), sequence.GetNumberOfDataNodes() - 1)
+
+
 class Recorder:
-    """Writes one node, frame by frame, to a sequence that is played together with the input.
+    """Collects one node per frame; at the end they become a sequence that is played together with the input.
 
     Args:
         source: the sequence that the result belongs to.
@@ -100,31 +109,49 @@ class Recorder:
 
     def __init__(self, source: slicer.vtkMRMLSequenceNode, former: slicer.vtkMRMLSequenceNode | None = None) -> None:
         self._source = source
-        self.sequence = former
-        if former is not None:
-            former.RemoveAllDataNodes()
+        self._former = former
+        self._recorded: list[tuple[str, slicer.vtkMRMLNode]] = []
 
     def record(self, node: slicer.vtkMRMLNode, index: str) -> None:
-        """Add ``node`` as it is now for the frame with index value ``index``."""
-        if self.sequence is None:
-            name = slicer.mrmlScene.GenerateUniqueName(f"{node.GetName()} sequence")
-            self.sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
-            study.place_beside(self.sequence, self._source)
-        for what in ("IndexName", "IndexUnit", "IndexType"):
-            getattr(self.sequence, f"Set{what}")(getattr(self._source, f"Get{what}")())
-        self.sequence.SetDataNodeAtValue(node, index)
+        """Keep ``node``, which is not part of the scene, for the frame with index value ``index``."""
+        self._recorded.append((index, node))
 
-    def finish(self, node: slicer.vtkMRMLNode) -> None:
-        """Let ``node`` show the frame that the input's browser shows, from now on."""
-        if self.sequence is None:
-            return
-        browser = show(self._source)
-        if not browser.IsSynchronizedSequenceNodeID(self.sequence.GetID()):
-            # In one step: for a sequence that is played without a node, Slicer would make one of its own.
-            browser.AddProxyNode(node, self.sequence, False)
-        browser.SetOverwriteProxyName(self.sequence, False)
-        node.SetNodeReferenceID(SEQUENCE_ROLE, self.sequence.GetID())
-        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    def finish(self, node: slicer.vtkMRMLNode) -> Iterator[None]:
+        """Write the sequence and let ``node`` show the frame that the input's browser shows, from now on.
+
+        Goes in steps; where it ends early, a former sequence has its frames again.
+        """
+        sequence = self._former
+        if sequence is None:
+            name = slicer.mrmlScene.GenerateUniqueName(f"{node.GetName()} sequence")
+            sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+            study.place_beside(sequence, self._source)
+        count = sequence.GetNumberOfDataNodes()
+        former = [(sequence.GetNthIndexValue(each), sequence.GetNthDataNode(each)) for each in range(count)]
+        try:
+            yield from self._write(sequence)
+            browser = show(self._source)
+            if not browser.IsSynchronizedSequenceNodeID(sequence.GetID()):
+                # In one step: for a sequence that is played without a node, Slicer would make one of its own.
+                browser.AddProxyNode(node, sequence, False)
+            browser.SetOverwriteProxyName(sequence, False)
+            node.SetNodeReferenceID(SEQUENCE_ROLE, sequence.GetID())
+            yield
+            slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        except BaseException:
+            sequence.RemoveAllDataNodes()
+            for index, each in former:
+                sequence.SetDataNodeAtValue(each, index)
+            raise
+
+    def _write(self, sequence: slicer.vtkMRMLSequenceNode) -> Iterator[None]:
+        sequence.RemoveAllDataNodes()
+        for what in ("IndexName", "IndexUnit", "IndexType"):
+            getattr(sequence, f"Set{what}")(getattr(self._source, f"Get{what}")())
+        while self._recorded:
+            index, recorded = self._recorded.pop(0)
+            sequence.SetDataNodeAtValue(recorded, index)
+            yield
 
 
 def _browser_of_proxy(node: slicer.vtkMRMLNode) -> slicer.vtkMRMLSequenceBrowserNode | None:

@@ -24,6 +24,7 @@ class MedDLInferenceLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self._runner = runner
         self._pump = None
+        self._applying = None
 
     @property
     def runner(self):
@@ -90,18 +91,20 @@ class MedDLInferenceLogic(ScriptedLoadableModuleLogic):
             onFinished: called with (main node, None) or (None, error).
         """
         from meddl_slicer.pump import JobPump
+        from meddl_slicer.stepwise import Stepwise
 
         run = self.makeRun(inputs, model, output, options, reference, frames)
 
-        def finish(job):
-            try:
-                if job.error is not None:
-                    raise job.error
-                outcome = run.apply(job.result), None
-            except Exception as error:
-                outcome = None, error
+        def tell(error):
+            self._applying = None
             if onFinished is not None:
-                onFinished(*outcome)
+                onFinished(run.output if error is None else None, error)
+
+        def finish(job):
+            if job.error is not None:
+                tell(job.error)
+            else:
+                self._applying = Stepwise(run.steps(job.result), tell)
 
         job = self.runner.submit(run.task, run.params, on_progress=onProgress, on_done=finish)
         if self._pump is None or self._pump.runner is not self.runner:

@@ -294,3 +294,74 @@ class TaskTests:
         result = widget._parameterNode.outputSegmentation
         self.assertIsNotNone(result, widget.ui.statusLabel.text)
         self.assertEqual(float(widget.ui.resultTable.item(0, 1).text()), round(15 * 24 / 1000, 3))
+
+    def test_lackOfMemoryIsToldStepByStep(self):
+        import numpy as np
+        from meddl.models import ModelBundle, TrustStore
+        from meddl_slicer.known_model import write_greedy_bundle
+
+        widget = self.makeReadyWidget()
+        model = write_greedy_bundle(self.folder / "greedy", 100.0, 8 * 16 * 16)
+        bundle = ModelBundle.open(model)
+        TrustStore().record(bundle, origin="self-test")
+        try:
+            widget._parameterNode.model = str(model)
+            self.apply(widget)
+        finally:
+            TrustStore().revoke(bundle)
+        node = widget._parameterNode.outputSegmentation
+        self.assertIsNotNone(node, widget.ui.statusLabel.text)
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0), self.volume)
+        np.testing.assert_array_equal(found > 0, slicer.util.arrayFromVolume(self.volume) > 100)
+        log = widget.ui.logTextEdit.plainText
+        told = [f"going on with smaller windows ({size} voxels)." for size in _SMALLER]
+        places = [log.find(sentence) for sentence in told]
+        self.assertTrue(all(place >= 0 for place in places), log)
+        self.assertEqual(places, sorted(places))
+        self.assertTrue(all(any(text in line for line in widget.results.result.sentences) for text in told))
+
+    def test_failureWhileShowingLeavesTheSceneAsItWas(self):
+        from unittest import mock
+
+        widget = self.makeReadyWidget()
+        self.apply(widget)
+        node = widget._parameterNode.outputSegmentation
+        names = [one.GetName() for one in slicer.util.getNodesByClass("vtkMRMLNode") if one is not None]
+        volume = float(widget.ui.resultTable.item(0, 1).text())
+        slicer.util.arrayFromVolume(self.volume)[:] += 30
+        self.volume.Modified()
+        widget._parameterNode.options.probabilities = True
+        with mock.patch("meddl_slicer.maps.volume_node", side_effect=RuntimeError("no room")):
+            self.apply(widget)
+        self.assertIn("no room", widget.ui.statusLabel.text)
+        self.assertEqual(
+            names, [one.GetName() for one in slicer.util.getNodesByClass("vtkMRMLNode") if one is not None]
+        )
+        self.assertEqual(float(widget.ui.resultTable.item(0, 1).text()), volume)
+        self.assertEqual(node.GetSegmentation().GetNumberOfSegments(), 1)
+        self.apply(widget)
+        self.assertGreater(float(widget.ui.resultTable.item(0, 1).text()), volume)
+
+    def test_cancelWhileTheResultIsShown(self):
+        from unittest import mock
+
+        _sequence, browser, _arrays = self.makeSequence(5)
+        widget = self.makeWidget()
+        widget.ui.inputSelector.setCurrentNode(browser.GetProxyNode(browser.GetMasterSequenceNode()))
+        self.selectModel(widget)
+        widget.ui.framesComboBox.setCurrentIndex(widget.ui.framesComboBox.findData("each"))
+        before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+        with mock.patch("meddl_slicer.stepwise.STEPS_MS", 0.001):
+            widget.ui.applyButton.click()
+            self.waitFor(lambda: widget.jobPanel._applying is not None)
+            slicer.app.processEvents()
+            widget.ui.cancelButton.click()
+        self.assertFalse(widget.jobPanel.isRunning)
+        self.assertEqual(widget.ui.statusLabel.text, "Cancelled.")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), before)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSequenceNode"), 1)
+        self.apply(widget)
+        self.assertEqual(widget.ui.resultTable.rowCount, 5, widget.ui.statusLabel.text)
+
+
+_SMALLER = ("16 x 32 x 32", "16 x 16 x 32", "16 x 16 x 16", "8 x 16 x 16")

@@ -23,6 +23,7 @@ from meddl.inference.prediction import (
 from meddl.inference.predictor import Predictor
 from meddl.inference.run import Cancelled, Log, Progress, never, silent
 from meddl.inference.strongest import strongest
+from meddl.inference.tasks.input_image import first_axis_fastest
 from meddl.inference.tasks.segmentation import count_voxels
 from meddl.inference.uncertainty import UncertaintyAccumulator, class_sentence, volume_sentence
 
@@ -183,11 +184,11 @@ def _mean_segmentation(
         voxels,
         {name: round(count * first.labels.voxel_volume_ml, 3) for name, count in voxels.items()},
         provenance,
-        first.labels.with_array(mean[0 if overlapping else 1 :].numpy()) if keep_maps else None,
+        first.labels.with_array(first_axis_fastest(mean[0 if overlapping else 1 :].numpy())) if keep_maps else None,
         Uncertainty(
             "ensemble",
             accumulator.passes,
-            first.labels.with_array(accumulator.entropy().numpy()[None]),
+            first.labels.with_array(first_axis_fastest(accumulator.entropy().numpy()[None])),
             _rounded(accumulator, 3),
             sentence,
         ),

@@ -205,7 +205,9 @@ class Predictor:
         domain += [sentence] if sentence else []
         return prediction
 
-    def prepared(self, images: Volume | Sequence[Volume], cancelled: Cancelled | None = None) -> tuple[Volume, Prepared]:
+    def prepared(
+        self, images: Volume | Sequence[Volume], cancelled: Cancelled | None = None
+    ) -> tuple[Volume, Prepared]:
         """Return the one image that the input images make, and how the model's own network gets it.
 
         For those who ask the network themselves. Raises what :meth:`predict` raises.

@@ -42,3 +42,16 @@ def slice_of(image: Volume, index: int) -> Volume:
     affine = np.array(image.affine)
     affine[:3, 3] += affine[:3, 2] * index
     return Volume(image.array[..., index : index + 1], affine, image.name, image.meta)
+
+
+def first_axis_fastest(array: np.ndarray) -> np.ndarray:
+    """Return the same ``(C, I, J, K)`` with each channel stored as Slicer keeps voxels, the first axis fastest.
+
+    Slicer can then take a result's memory over as it is: copying it would keep its main thread busy.
+    """
+    ordered = np.empty((*array.shape[1:], array.shape[0]), array.dtype, order="F")
+    # Channel by channel, plane by plane: a copy that turns the axes around keeps to the processor's cache.
+    for channel in range(array.shape[0]):
+        for plane in range(array.shape[2]):
+            ordered[:, plane, :, channel] = array[channel, :, plane]
+    return np.moveaxis(ordered, -1, 0)

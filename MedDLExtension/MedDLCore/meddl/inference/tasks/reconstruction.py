@@ -10,7 +10,7 @@ from meddl.errors import ModelError
 from meddl.inference.prediction import ReconstructionPrediction
 from meddl.inference.restore import restore_values
 from meddl.inference.run import Run
-from meddl.inference.tasks.input_image import slice_of, straightened
+from meddl.inference.tasks.input_image import first_axis_fastest, slice_of, straightened
 from meddl.models.metadata_values import own_part
 from meddl.volume import Grid, Volume
 
@@ -49,7 +49,7 @@ class ReconstructionTask:
             if before.shape[0] != made.channels:
                 before = before[:1]
             difference = made.with_array(made.array - before)
-        return ReconstructionPrediction(made, {}, difference)
+        return ReconstructionPrediction(_ordered(made), {}, _ordered(difference) if difference is not None else None)
 
     def _make(self, image: Volume, run: Run) -> Volume:
         straight = straightened(image, run)
@@ -136,3 +136,7 @@ def finer_grid(grid: Grid, factors: tuple[int, int, int]) -> Grid:
     """Return ``grid`` divided into ``factors`` parts along each axis."""
     shape = tuple(size * factor for size, factor in zip(grid.shape, factors, strict=True))
     return Grid((shape[0], shape[1], shape[2]), finer_affine(grid.affine, factors))
+
+
+def _ordered(volume: Volume) -> Volume:
+    return volume.with_array(first_axis_fastest(volume.array))

@@ -12,6 +12,7 @@ from meddl.inference.prediction import Uncertainty
 from meddl.inference.restore import restore_values
 from meddl.inference.run import Run
 from meddl.inference.stage import Prepared, Stage
+from meddl.inference.tasks.input_image import first_axis_fastest
 from meddl.inference.uncertainty import (
     AugmentedPass,
     TestTimeAugmentation,
@@ -83,7 +84,7 @@ def repeated_segmentation(
     channels = _channels(segments, accumulator.mean.shape[0], exclusive)
     sentence = volume_sentence(accumulator, how, channels, threshold=stage.post.threshold)
     with run.watch.step("uncertainty"):
-        entropy = restore_values(accumulator.entropy()[None], prepared.affine, image.grid)
+        entropy = first_axis_fastest(restore_values(accumulator.entropy()[None], prepared.affine, image.grid))
     run.note(sentence)
     intervals = {name: (round(low, 3), round(high, 3)) for name, (low, high) in accumulator.intervals().items()}
     told = Uncertainty(_method(run), accumulator.passes, image.with_array(entropy), intervals, sentence)

@@ -12,7 +12,7 @@ from meddl.inference.prediction import SegmentationPrediction, Uncertainty
 from meddl.inference.restore import RestoreLabels, restore_labels, restore_values
 from meddl.inference.run import Run
 from meddl.inference.stage import Locate, Prepared, Stage
-from meddl.inference.tasks.input_image import slice_of, straightened
+from meddl.inference.tasks.input_image import first_axis_fastest, slice_of, straightened
 from meddl.models import unnamed_segment
 from meddl.volume import Grid, Segment, Volume
 
@@ -50,11 +50,8 @@ class SegmentationTask:
         voxels = count_voxels(labels, segments)
         if not any(voxels.values()):
             run.note("The model found nothing in this image.")
-        # As Slicer keeps voxels, the first axis fastest: taking the labels over is then one plain copy.
-        ordered = np.empty((*labels.shape[1:], labels.shape[0]), labels.dtype, order="F")
-        ordered[...] = np.moveaxis(labels, 0, -1)
         return SegmentationPrediction(
-            image.with_array(np.moveaxis(ordered, -1, 0)),
+            image.with_array(first_axis_fastest(labels)),
             segments,
             voxels,
             {name: round(count * image.voxel_volume_ml, 3) for name, count in voxels.items()},
@@ -183,7 +180,7 @@ class SegmentationTask:
         if not self._multilabel and mean.shape[0] > 1:
             channels = range(1, mean.shape[0])  # the first is background
         maps = [restore_values(mean[index : index + 1], prepared.affine, image.grid) for index in channels]
-        return image.with_array(np.concatenate(maps).astype(np.float32))
+        return image.with_array(first_axis_fastest(np.concatenate(maps).astype(np.float32, copy=False)))
 
     def _finished(self, labels: np.ndarray, image: Volume, run: Run) -> np.ndarray:
         with run.watch.step("postprocess"):
