@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -119,6 +120,16 @@ def test_a_tilted_gantry_is_resampled_to_a_straight_grid_and_said_so() -> None:
     expected = resample_to(image, placed.images["CT"].grid, default=float(image.array.min()))
     np.testing.assert_allclose(placed.images["CT"].array, expected.array, rtol=1e-5, atol=1e-3)
     assert placed.facts["straightened"] == "resampled"
+
+
+@pytest.mark.parametrize("crop", [((0, 4), (0, 9), (0, 6)), ((0, 7), (2, 9), (0, 6)), ((0, 7), (0, 9), (5, 6))])
+def test_a_crop_at_any_end_is_a_crop(crop: tuple[tuple[int, int], ...]) -> None:
+    image = numbered(PLACES["straight"], SHAPE)
+    low, high = ([side[n] - n for side in crop] for n in (0, 1))
+    placed = on_one_grid(image, GridOptions(crop="roi", roi=(*low, *high)))
+    part = tuple(slice(*side) for side in crop)
+    np.testing.assert_array_equal(placed.images["CT"].array, image.array[(slice(None), *part)])
+    assert placed.facts["images"]["CT"] == "reordered"
 
 
 @pytest.mark.parametrize("where", PLACES)
@@ -242,3 +253,40 @@ def test_grids_are_made_without_voxels() -> None:
     grid = Grid((5, 6, 7), PLACES["oblique"])
     assert oriented(grid, "").same_as(grid) and straightened(grid) is grid and spaced(grid, ()) is grid
     assert cropped(grid, ((1, 3), (0, 6), (2, 3))).shape == (2, 6, 1)
+
+
+def test_images_and_labels_of_any_places_and_sizes_come_to_one_grid() -> None:
+    rng = np.random.default_rng(0)
+
+    def anywhere(channels: int) -> Volume:
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        if rng.random() < 0.4:
+            turn = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], 3)
+        if rng.random() < 0.2:
+            turn = turn @ (np.eye(3) + np.triu(rng.normal(size=(3, 3)) * 0.2, 1))
+        shape = [int(n) for n in rng.integers(1, 25, 3)]
+        affine = np.eye(4)
+        affine[:3, :3] = turn * rng.uniform(0.3, 5, 3)
+        affine[:3, 3] = rng.uniform(-2, 2, 3) - affine[:3, :3] @ (np.array(shape) / 2)
+        return Volume(rng.integers(0, 3, (channels, *shape)).astype(np.uint8)[:, ::-1], affine)
+
+    done = 0
+    for _ in range(120):
+        image, other, labels = anywhere(int(rng.integers(1, 4))), anywhere(1), anywhere(2)
+        options = GridOptions(
+            orientation=("", "RAS", "LPI", "SAR")[rng.integers(4)],
+            spacing_mm=((), (1.0,), (0.7, 0, 3.0))[rng.integers(3)],
+            crop=("none", "foreground", "label")[rng.integers(3)],
+            margin_mm=float(rng.uniform(0, 5)),
+        )
+        try:
+            placed = to_one_grid({"a": image, "b": other}, labels, other, options)
+        except VolumeError:  # they share no place
+            continue
+        done += 1
+        grid = placed.images["a"].grid
+        assert all(each.grid.same_as(grid) for each in (placed.images["b"], placed.labels, placed.target))
+        assert placed.labels.array.max() <= 2 and placed.images["a"].array.max() <= image.array.max()
+        assert not is_sheared(grid.affine) and options.orientation in ("", grid.orientation)
+        json.dumps(placed.facts)
+    assert done > 60

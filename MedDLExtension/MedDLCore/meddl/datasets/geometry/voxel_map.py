@@ -75,7 +75,8 @@ def reordered(volume: Volume, target: Grid, found: VoxelMap, fill: float = 0) ->
         targets.append(slice(first, last))
     part = turned[(slice(None), *sources)]
     if part.shape[1:] == target.shape:
-        if part.strides == volume.array.strides and np.array_equal(volume.affine, target.affine):
+        in_place = found.axes == (0, 1, 2) and found.signs == (1, 1, 1) and found.starts == (0, 0, 0)
+        if in_place and volume.shape == target.shape and np.array_equal(volume.affine, target.affine):
             return volume
         return Volume(part, target.affine, volume.name, volume.meta)
     array = _filled(volume, target, fill)
