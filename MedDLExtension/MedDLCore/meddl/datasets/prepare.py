@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,17 +56,17 @@ def prepare_case(
         progress(0.1, "Labels")
         labels = apply_scheme(loaded.labels, loaded.segments, plan.scheme)
     _stop(cancelled)
-    progress(0.2, "One grid")
+    target, pictures, how = loaded.target, dict[str, bytes](), options.deidentify.deface
+    if how != "none":
+        progress(0.2, "Removing the face")  # as long as all of the head is there
+        images, target, pictures, defaced = _without_face(images, target, how, progress, cancelled)
+        facts["defaced"] = list(defaced)
+    progress(0.7, "One grid")
     before = images
-    placed = to_one_grid(images, labels, loaded.target, options.grid, scheme=plan.scheme)
+    placed = to_one_grid(images, labels, target, options.grid, scheme=plan.scheme)
     images, target = dict(placed.images), placed.target
     facts["grid"] = placed.facts
     _stop(cancelled)
-    pictures: dict[str, bytes] = {}
-    if options.deidentify.deface != "none":
-        progress(0.4, "Removing the face")
-        images, target, pictures, notes = _without_face(images, target, plan, progress, cancelled)
-        facts["defaced"] = list(notes)
     notes = tuple(placed.notes)
     if notes:
         facts["notes"] = list(notes)
@@ -122,23 +122,26 @@ def _without_text(
 def _without_face(
     images: Mapping[str, Volume],
     target: Volume | None,
-    plan: ExportPlan,
+    how: Literal["template", "brain"],
     progress: Callable[[float, str], None],
     cancelled: Callable[[], bool],
 ) -> tuple[dict[str, Volume], Volume | None, dict[str, bytes], tuple[str, ...]]:
-    """Remove the face found in the first channel from all images: they are on one grid."""
+    """Remove the face found in the first channel from all images, each on its own grid."""
     from meddl.datasets.deidentify.deface import deface, defacing_picture
+    from meddl.volume import resample_to
 
     first = next(iter(images))
     found = deface(
         images[first],
-        plan.options.deidentify.deface,
-        progress=lambda fraction, text: progress(0.4 + 0.5 * fraction, text),
+        how,
+        progress=lambda fraction, text: progress(0.2 + 0.5 * fraction, text),
         cancelled=cancelled,
     )
-    removed = found.mask.array[0] > 0
+    face = found.mask.with_array(found.mask.array.astype(np.float32))
 
     def cut(image: Volume) -> Volume:
+        # Any voxel that touches the face: another grid must not leave its rim.
+        removed = resample_to(face, image.grid).array[0] > 0
         array = image.array.copy()
         array[:, removed] = array.min()
         return image.with_array(array)
