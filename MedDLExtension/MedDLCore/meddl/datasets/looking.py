@@ -23,7 +23,8 @@ def look_at(case: Case) -> CaseFacts:
 
     try:
         loaded = load_case(case)
-        return inspect_case(loaded, identifiers(case))
+        facts = inspect_case(loaded, identifiers(case))
+        return replace(facts, warnings=(*loaded.case.notes, *facts.warnings))
     except OutOfMemory:
         raise
     except MedDLError as error:

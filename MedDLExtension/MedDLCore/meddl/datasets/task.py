@@ -23,12 +23,13 @@ def collect(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
     """Return the cases of a list or folder: ``cases``, each as :meth:`Case.to_dict` tells it.
 
     Args:
-        params: ``source`` (path), and if wanted ``pattern``.
+        params: ``source`` (path), and if wanted ``pattern`` and ``exclude`` (folders to leave out).
     """
     from meddl.datasets.collect import collect_cases
 
     context.progress(0.0, "Looking for cases")
-    cases = collect_cases(Path(params["source"]), pattern=str(params.get("pattern", "")))
+    exclude = [Path(each) for each in params.get("exclude") or ()]
+    cases = collect_cases(Path(params["source"]), pattern=str(params.get("pattern", "")), exclude=exclude)
     return {"cases": [case.to_dict() for case in cases]}
 
 
@@ -103,7 +104,8 @@ def export(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
     if "cases" in params:
         cases = [Case.from_dict(each) for each in params["cases"]]
     else:
-        cases = list(collect_cases(Path(params["source"]), pattern=str(params.get("pattern", ""))))
+        pattern = str(params.get("pattern", ""))
+        cases = list(collect_cases(Path(params["source"]), pattern=pattern, exclude=[Path(params["output"])]))
     summary = export_dataset(
         cases,
         Path(params["output"]),
