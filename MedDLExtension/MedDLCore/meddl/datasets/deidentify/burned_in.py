@@ -165,7 +165,7 @@ def _risk_of_file(path: Path) -> Risk | None:
 
 def _frames(dataset: pydicom.Dataset) -> tuple[np.ndarray, bool]:
     """Return the pixels as (frames, rows, columns, channels), and whether they are colors."""
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels import apply_color_lut, pixel_array
 
     try:
         pixels = pixel_array(dataset)
@@ -174,6 +174,9 @@ def _frames(dataset: pydicom.Dataset) -> tuple[np.ndarray, bool]:
                           "searched. Export it uncompressed, or leave it out.",
                           details=type(error).__name__) from error  # fmt: skip
     colors = int(dataset.get("SamplesPerPixel") or 1) > 1
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":  # numbers of colors look like anything
+        pixels, colors = apply_color_lut(pixels, dataset)[..., :3], True
+        pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype.itemsize > 1 else pixels
     if not colors:
         pixels = pixels[..., np.newaxis]
     return (pixels if pixels.ndim == 4 else pixels[np.newaxis]), colors
@@ -189,17 +192,26 @@ def _store(dataset: pydicom.Dataset, frames: np.ndarray, colors: bool) -> None:
         dataset.PixelData += b"\0"
     dataset["PixelData"].VR = "OB" if frames.dtype.itemsize == 1 else "OW"
     if colors:
-        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration, dataset.SamplesPerPixel = "RGB", 0, 3
+        bits = 8 * frames.dtype.itemsize
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = (
+            bits,
+            bits,
+            bits - 1,
+            0,
+        )
+        for element in [each for each in dataset if "PaletteColorLookupTable" in each.keyword]:
+            del dataset[element.tag]
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         if keyword in dataset:
             del dataset[keyword]
 
 
-def _boxes_of(frames: np.ndarray) -> tuple[Box, ...]:
+def _boxes_of(frames: np.ndarray, around: bool = False) -> tuple[Box, ...]:
     """Return where text is in any of the frames that are looked at; text in a clip stays where it is."""
     found: set[Box] = set()
     for picture in _looked_at(frames):
-        found |= set(text_boxes(picture))
+        found |= set(text_boxes(picture, around=around))
     return tuple(sorted(found))
 
 
@@ -224,12 +236,13 @@ def _blanked(frames: np.ndarray, boxes: Sequence[Box], risk: Risk) -> np.ndarray
         for top, left, bottom, right in risk.regions:
             inside[max(top, 0) : bottom, max(left, 0) : right] = True
         cleaned[:, ~inside] = blank
+    boxes = _boxes_of(frames, around=True) if boxes else ()
     rounds = 0
     while boxes and rounds < _ROUNDS:
         for top, left, bottom, right in boxes:
             margin = max(3, (bottom - top) // 2)
             cleaned[:, max(top - margin, 0) : bottom + margin, max(left - 2 * margin, 0) : right + 2 * margin] = blank
-        boxes, rounds = _boxes_of(cleaned), rounds + 1
+        boxes, rounds = _boxes_of(cleaned, around=True), rounds + 1
     if boxes:
         raise VolumeError("The text in an image could not be blanked for certain. Leave the image out, or blank it by "
                           "hand.")  # fmt: skip

@@ -21,6 +21,7 @@ _SHARPER = 1.4
 _SMALLEST = 5
 _EVEN = 0.35
 _SCALES = (1, 3)
+_SMALL_PICTURE = 400
 _REACH = 25  # pixels of the (reduced) picture: larger shapes are no letters
 
 
@@ -42,11 +43,12 @@ class _Piece:
         return self.right - self.left
 
 
-def text_boxes(picture: np.ndarray) -> tuple[Box, ...]:
+def text_boxes(picture: np.ndarray, *, around: bool = False) -> tuple[Box, ...]:
     """Return boxes round what looks like text, sorted; () where nothing does.
 
     Args:
         picture: ``(rows, columns)`` gray values, or ``(rows, columns, 3)`` colors.
+        around: take in what looks like single letters or pairs near the text, for blanking.
 
     Example:
         >>> text_boxes(np.zeros((64, 64)))
@@ -54,50 +56,58 @@ def text_boxes(picture: np.ndarray) -> tuple[Box, ...]:
     """
     gray = _gray(picture)
     low, high = np.percentile(gray, [0.1, 99.9]) if gray.size else (0.0, 0.0)
-    if gray.max() > high and gray.max() - low > 3 * (high - low):
+    if gray.size and gray.max() - low > 3 * (high - low):
         high = float(gray.max())  # little but text
     if not high > low or min(gray.shape) < 2 * _SMALLEST:
         return ()
     scaled = np.clip((gray - low) / (high - low), 0, 1).astype(np.float32)
     found: list[Box] = []
-    letters: list[Box] = []
-    for scale in _SCALES:
+    for scale in _SCALES if max(gray.shape) > _SMALL_PICTURE else (0.5, *_SCALES):
         reduced = _reduced(scaled, scale)
         for outstanding in _outstanding(reduced):
+            pieces: list[_Piece] = []
+            rows: list[list[_Piece]] = []
             for level in _LEVELS:
-                pieces = _letters(reduced, outstanding, level)
-                letters += [_around([each], scale) for each in pieces]
-                found += [_around(row, scale) for row in _rows(pieces)]
-    rows, columns = gray.shape
-    grown = _merged(_grown(found, letters))
-    return tuple(sorted((a, b, min(c, rows), min(d, columns)) for a, b, c, d in grown))
+                letters = _letters(reduced, outstanding, level)
+                rows += _rows(letters)
+                pieces += letters
+            found += [_scaled(box, scale) for box in _grown(rows, pieces, around)]
+    height, width = gray.shape
+    return tuple(sorted((a, b, min(c, height), min(d, width)) for a, b, c, d in _merged(found)))
 
 
-def _around(pieces: list[_Piece], scale: int) -> Box:
-    top, left = min(each.top for each in pieces), min(each.left for each in pieces)
-    bottom, right = max(each.bottom for each in pieces), max(each.right for each in pieces)
-    return top * scale, left * scale, bottom * scale, right * scale
+def _scaled(box: Box, scale: float) -> Box:
+    top, left, bottom, right = box
+    return int(top * scale), int(left * scale), int(np.ceil(bottom * scale)), int(np.ceil(right * scale))
 
 
-def _grown(rows: list[Box], letters: list[Box]) -> list[Box]:
-    """Return rows with the letters before and after them that were too few, too pale or too close for a row."""
+def _grown(rows: list[list[_Piece]], pieces: list[_Piece], around: bool) -> list[Box]:
+    """Return boxes of rows, with the letters beside them of like brightness that were too few or too far for a row."""
     if not rows:
         return []
-    others = np.array(sorted(set(letters)))
+    others = np.array([(each.top, each.left, each.bottom, each.right) for each in pieces])
+    contrasts = np.array([each.contrast for each in pieces])
+    across, along = (4.0, 2.5) if around else (1.2, 0.0)
     grown = []
-    for box in sorted(set(rows)):
-        top, left, bottom, right = box
+    for row in rows:
+        top, left = min(each.top for each in row), min(each.left for each in row)
+        bottom, right = max(each.bottom for each in row), max(each.right for each in row)
         height = bottom - top
-        inside = np.minimum(others[:, 2], bottom) - np.maximum(others[:, 0], top)
         tall = others[:, 2] - others[:, 0]
-        beside = (inside > 0.5 * tall) & (tall < 1.6 * height) & (tall > 0.2 * height)
+        alike = np.abs(np.log(contrasts / np.median([each.contrast for each in row]))) < np.log(1.5)
+        alike &= (tall < 1.6 * height) & (tall > 0.2 * height)
+        inside = np.minimum(others[:, 2], bottom) - np.maximum(others[:, 0], top)
+        beside = alike & (inside > (0.5 * tall - along * height))
         again = True
         while again:
-            near = beside & (others[:, 3] > left - 1.2 * height) & (others[:, 1] < right + 1.2 * height)
-            first, last = (
-                min(left, int(others[near, 1].min(initial=left))),
-                max(right, int(others[near, 3].max(initial=right))),
-            )
+            near = beside & (others[:, 3] > left - across * height) & (others[:, 1] < right + across * height)
+            first, last = left, right
+            if near.any():
+                first, last = min(left, int(others[near, 1].min())), max(right, int(others[near, 3].max()))
+                if around:
+                    for each in others[near]:
+                        grown.append((int(each[0]), int(each[1]), int(each[2]), int(each[3])))
+                    break
             again = (first, last) != (left, right)
             left, right = first, last
         grown.append((top, left, bottom, right))
@@ -109,9 +119,15 @@ def _gray(picture: np.ndarray) -> np.ndarray:
     return values @ np.array([0.3, 0.6, 0.1]) if values.ndim == 3 else values
 
 
-def _reduced(picture: np.ndarray, scale: int) -> np.ndarray:
+def _reduced(picture: np.ndarray, scale: float) -> np.ndarray:
+    """Return the picture with pixels ``scale`` times as large: letters of all sizes come into reach."""
+    from scipy import ndimage
+
     if scale == 1:
         return picture
+    if scale < 1:
+        return np.asarray(ndimage.zoom(picture, round(1 / scale), order=1, grid_mode=True, mode="nearest"))
+    scale = int(scale)
     rows, columns = (n // scale * scale for n in picture.shape)
     blocks = picture[:rows, :columns].reshape(rows // scale, scale, columns // scale, scale)
     return np.asarray(blocks.mean(axis=(1, 3)))
