@@ -35,6 +35,7 @@ from meddl.datasets.scheme_editing import (
     recolored,
     renamed,
     restored,
+    same_labels,
     separated,
     unmapped,
     with_combinations,
@@ -108,6 +109,16 @@ def test_a_scheme_made_for_other_cases_is_completed_without_changing_values() ->
     assert names_of(full) == ["Liver", "Spleen"] and full.structures[0].sources == ("[SCT:10200004]", "liver")
     assert full.dropped == ("heart",) and unmapped(full, facts) == () and full.ignore_value == 3
     assert completed(full, facts) == full
+
+
+def test_a_file_of_labels_fits_the_dataset_that_was_made_by_it() -> None:
+    scheme = parse_scheme('{"structures": ["Liver", "Spleen"], "ignore": ["unsure"]}')
+    facts = facts_of(case_of("a", {segment("Liver", terminology=entry(LIVER)): LOW, segment("Heart"): HIGH}))
+    there = completed(scheme, facts)
+    assert there != scheme and same_labels(scheme, there) and same_labels(there, there)
+    assert not same_labels(moved(scheme, 0, 1), there) and not same_labels(dropped(scheme, 1), there)
+    assert not same_labels(renamed(scheme, 0, "Hepar"), there)
+    assert not same_labels(replace(scheme, ignore=()), there)
 
 
 def test_new_combinations_come_behind_those_there_are() -> None:

@@ -83,7 +83,10 @@ def plan_export(
     kept = [(case, fact) for case, fact in kept if case.id not in left_out]
     notes: list[str] = []
     if task == "segmentation":
+        from meddl.datasets.scheme_table import scheme_notes
+
         scheme = _scheme(scheme, overlaps, kept, before)
+        notes += scheme_notes(scheme, [fact for _, fact in kept])
     else:
         scheme = None
     classes = _classes(kept, before, task)
@@ -167,12 +170,12 @@ def _channels(kept: Kept, left_out: dict[str, str], before: Manifest | None) -> 
 
 
 def _scheme(scheme: LabelScheme | None, overlaps: Overlaps, kept: Kept, before: Manifest | None) -> LabelScheme:
-    from meddl.datasets.scheme_editing import completed
+    from meddl.datasets.scheme_editing import completed, same_labels
     from meddl.datasets.scheme_proposal import propose_scheme
 
     facts = [fact for _, fact in kept]
     if before is not None and (there := before.plan.scheme) is not None:
-        if scheme is not None and (scheme.structures, scheme.ignore) != (there.structures, there.ignore):
+        if scheme is not None and not same_labels(scheme, there):
             raise UsageError(
                 "The dataset in this folder has other labels. Cases that are added get the same ones; for other labels "
                 "choose an empty folder."

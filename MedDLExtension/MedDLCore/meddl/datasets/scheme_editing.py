@@ -29,6 +29,7 @@ __all__ = [
     "recolored",
     "renamed",
     "restored",
+    "same_labels",
     "scheme_text",
     "separated",
     "unmapped",
@@ -148,6 +149,21 @@ def completed(scheme: LabelScheme, facts: Sequence[CaseFacts]) -> LabelScheme:
     ignore, left_out = grown(scheme.ignore), grown(scheme.dropped)
     known = replace(scheme, structures=structures, ignore=ignore, dropped=tuple(sorted({*left_out, *names})))
     return check_scheme(with_combinations(known, facts))
+
+
+def same_labels(scheme: LabelScheme, there: LabelScheme) -> bool:
+    """Say whether cases can be added by a scheme to a dataset that has the scheme ``there``.
+
+    The names, their order and what becomes of overlaps must be the same, and what the scheme says of a segment must be
+    what the dataset says; :func:`completed` may have taught the dataset more.
+    """
+
+    def named(each: LabelScheme) -> tuple[object, ...]:
+        return tuple(structure.name for structure in each.structures), each.overlaps, bool(each.ignore)
+
+    pairs = zip(scheme.structures, there.structures, strict=False)
+    known = all(set(mine.sources) <= set(theirs.sources) for mine, theirs in pairs)
+    return named(scheme) == named(there) and known and set(scheme.ignore) <= set(there.ignore)
 
 
 def _new_structures(

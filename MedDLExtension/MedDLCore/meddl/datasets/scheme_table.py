@@ -13,6 +13,8 @@ from meddl.datasets.scheme_editing import unmapped
 from meddl.datasets.structure_keys import code_in
 from meddl.datasets.structure_sources import StructureSource, segmented, structure_sources
 
+_MAX_LISTED = 12
+
 
 @dataclass(frozen=True)
 class SchemeRow:
@@ -78,7 +80,9 @@ def scheme_notes(scheme: LabelScheme, facts: Sequence[CaseFacts]) -> tuple[str, 
     kept = [row for row in rows if row.kind == "structure"]
 
     def listed(title: str, entries: Sequence[str]) -> list[str]:
-        return [f"{title}: {', '.join(entries)}."] if entries else []
+        rest = len(entries) - _MAX_LISTED
+        told = [*entries[:_MAX_LISTED], *([f"and {rest} more"] if rest > 0 else [])]
+        return [f"{title}: {', '.join(told)}."] if entries else []
 
     notes = listed("Not in every case", [f"'{r.name}' ({len(r.missing_in)} of {total} lack it)" for r in kept
                                          if r.missing_in])  # fmt: skip
@@ -91,8 +95,10 @@ def scheme_notes(scheme: LabelScheme, facts: Sequence[CaseFacts]) -> tuple[str, 
         notes += listed(title, [f"'{name}' ({count} of {total} cases)" for name, count in cases if count])
     for kind, title in (("dropped", "Left out"), ("unmapped", "Left out, for the labels say nothing of it")):
         notes += listed(title, [f"'{row.name}'" for row in rows if row.kind == kind and row.names])
-    told = (f"'{row.name}': {note}" for row in kept for note in row.notes)
-    return (*notes, *told)
+    told = [f"'{row.name}': {note}" for row in kept for note in row.notes]
+    rest = len(told) - _MAX_LISTED
+    more = [f"There are {rest} more such notes in the table of labels."] if rest > 0 else []
+    return (*notes, *told[:_MAX_LISTED], *more)
 
 
 class _Table:
