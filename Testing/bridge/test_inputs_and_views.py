@@ -8,7 +8,7 @@ import slicer
 import slicer.util
 from bridge.predictions import named, uncertainty_for
 from meddl.errors import VolumeError
-from meddl.jobs import InlineRunner
+from meddl.jobs import InlineRunner, WorkerRunner
 from meddl.models import Channel
 from meddl_slicer import input_channels, nodes, results, sequences, study
 from meddl_slicer.evaluation_run import EVALUATION_ROLE, EvaluationRun, labels_of
@@ -100,6 +100,45 @@ def test_volume_that_is_no_frame_is_refused_for_each_frame(head):
 def test_all_frames_go_to_a_model_that_takes_them_together(beating):
     run = InferenceRun(beating[1], "any", frames="whole")
     assert len(run.params["frames"]) == 3 and "volume" not in run.params
+
+
+def test_a_real_head_that_brightens_is_read_as_a_whole_in_a_worker(scene, make_volume, tmp_path, monkeypatch):
+    """A 4-D image out of a real one: contrast agent that arrives, frame by frame, in its middle."""
+    import realdata
+    from core.known_bundles import write
+    from meddl.volume import read_volume
+
+    monkeypatch.setenv("MEDDL_CACHE", str(tmp_path / "cache"))
+    whole = read_volume(realdata.head())
+    affine = whole.affine.copy()
+    affine[:3, :3] *= 4
+    array = whole.array[0, ::4, ::4, ::4].astype(np.float32)
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Perfusion")
+    frames = []
+    for index in range(5):
+        frame = array.copy()
+        frame[20:44, 20:44, 10:30] *= 1 + 0.05 * index
+        node = make_volume(frame, affine, "frame")
+        sequence.SetDataNodeAtValue(node, str(index))
+        scene.RemoveNode(node)
+        frames.append(frame)
+    sequences.show(sequence)
+    linear = {"_target_": "torch.nn.Linear", "in_features": 5, "out_features": 1}
+    weights = {"weight": np.array([[-2.0, 0, 0, 0, 2.0]], np.float32), "bias": np.zeros(1, np.float32)}
+    sigmoid = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
+    model = write(
+        tmp_path / "model", "classification", linear, weights, classes=["Enhances"], outputs=1,
+        postprocessing=[sigmoid], meddl={"sequence": {"axis": "frames"}},
+    )  # fmt: skip
+    expected = 1 / (1 + np.exp(-2.0 * float(np.mean(frames[-1] - frames[0], dtype=np.float64))))
+    assert 0.5 < expected < 0.999
+    run = make_run(sequence, str(model.path), frames="whole", options={"device": "cpu"})
+    with WorkerRunner() as runner:
+        node = run.apply(runner.submit(run.task, run.params).wait(300))
+    headings, rows = values(node)
+    assert rows[0][headings.index("Class")] == "Enhances"
+    assert rows[0][headings.index("Probability")] == pytest.approx(expected, abs=1e-3)
+    assert results.result_of(node).viewText.startswith("Enhances")
 
 
 @pytest.mark.parametrize("task", ["segmentation", "landmarks", "reconstruction", "classification", "detection"])

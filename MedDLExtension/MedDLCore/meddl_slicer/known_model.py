@@ -64,6 +64,33 @@ def write_greedy_bundle(folder: Path, threshold: float, most: int) -> Path:
     return folder
 
 
+def write_frames_bundle(folder: Path, count: int) -> Path:
+    """Write a classifier of ``count`` time frames and return its folder.
+
+    "Brighter" has the probability 1 / (1 + exp(-d)), where d is the mean of the last frame minus that of the first, in
+    tenths.
+    """
+    config = _inference(None, False)
+    config["network_def"] = {"_target_": "torch.nn.Linear", "in_features": count, "out_features": 1}
+    config["postprocessing"]["transforms"] = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]
+    weights = np.zeros((1, count), np.float32)
+    weights[0, 0], weights[0, -1] = -0.1, 0.1
+    metadata = {
+        **_METADATA,
+        "name": "Brighter (self-test)",
+        "task": "classification",
+        "changelog": {"0.1.0": f"made for a self-test ({uuid.uuid4()})"},
+        "network_data_format": _formats("classification", ["Brighter"]),
+        "meddl": {"task": "classification", "classes": [{"name": "Brighter"}], "sequence": {"axis": "frames"}},
+    }
+    for name in ("configs", "models"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "configs" / "metadata.json", metadata)
+    _write_json(folder / "configs" / "inference.json", config)
+    _write_safetensors(folder / "models" / "model.safetensors", {"weight": weights, "bias": np.zeros(1, np.float32)})
+    return folder
+
+
 def write_known_bundle(folder: Path, task: str, channels: int = 1, **facts: Any) -> Path:
     """Write a bundle for ``task`` and return its folder. All look at one thing: how bright a voxel is.
 

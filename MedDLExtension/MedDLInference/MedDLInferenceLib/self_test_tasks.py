@@ -13,6 +13,9 @@ class TaskTests:
         widget._parameterNode.model = self.makeKnownModel(task, channels)
         return widget
 
+    def nodeNames(self):
+        return [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLNode")]
+
     def cells(self, table):
         return [
             [table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)
@@ -282,6 +285,29 @@ class TaskTests:
         self.assertEqual(widget.ui.resultTable.rowCount, 3, widget.ui.statusLabel.text)
         self.assertEqual(widget.ui.resultTable.item(0, 1).text(), "Dark")
 
+    def test_allFramesAsOneInput(self):
+        import numpy as np
+        from meddl_slicer.known_model import write_frames_bundle
+
+        sequence, browser, arrays = self.makeSequence(4)
+        widget = self.makeWidget()
+        widget.ui.inputSelector.setCurrentNode(sequence)
+        self.selectModel(widget)
+        widget.ui.framesComboBox.setCurrentIndex(widget.ui.framesComboBox.findData("whole"))
+        self.assertEqual(widget.inputs.frames, "one")  # a model of single images
+        widget._parameterNode.model = str(write_frames_bundle(self.folder / "frames", 4))
+        widget.ui.framesComboBox.setCurrentIndex(widget.ui.framesComboBox.findData("whole"))
+        self.assertEqual(widget.inputs.frames, "whole")
+        self.apply(widget)
+        expected = 1 / (1 + np.exp(-0.1 * (arrays[-1].mean() - arrays[0].mean())))
+        cells = self.cells(widget.ui.resultTable)
+        self.assertEqual(cells[0][0], "Brighter", widget.ui.statusLabel.text)
+        self.assertAlmostEqual(float(cells[0][1]), expected, delta=1e-3)
+        for index in range(len(arrays)):  # the other way round
+            slicer.util.arrayFromVolume(sequence.GetNthDataNode(index))[:] = arrays[-1 - index]
+        self.apply(widget)
+        self.assertEqual(self.cells(widget.ui.resultTable)[0][0], "no Brighter", widget.ui.statusLabel.text)
+
     def test_picture(self):
         import numpy as np
 
@@ -326,7 +352,7 @@ class TaskTests:
         widget = self.makeReadyWidget()
         self.apply(widget)
         node = widget._parameterNode.outputSegmentation
-        names = [one.GetName() for one in slicer.util.getNodesByClass("vtkMRMLNode") if one is not None]
+        names = self.nodeNames()
         volume = float(widget.ui.resultTable.item(0, 1).text())
         slicer.util.arrayFromVolume(self.volume)[:] += 30
         self.volume.Modified()
