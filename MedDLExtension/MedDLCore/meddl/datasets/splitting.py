@@ -206,7 +206,7 @@ def split_notes(
     patients = [{item.patient or item.id for item in group.items} for group in groups]
     if joined := sum(len(each) > 1 for each in patients):
         notes.append(
-            f"Images of {joined} patient{'s were' if joined > 1 else ' was'} found under another patient's name, too; "
+            f"Images of {joined} patient{'s' if joined > 1 else ''} were found under another patient's name, too; "
             "all cases of both stay on one side."
         )
     wanted: tuple[tuple[Split, float], ...] = (("validation", options.validation), ("test", options.test))
