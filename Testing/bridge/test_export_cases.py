@@ -297,3 +297,11 @@ def test_label_of_a_part_of_the_image_comes_on_the_image_grid(make_volume, make_
     assert label.source.shape == shape
     np.testing.assert_allclose(label.source.affine, affine)
     np.testing.assert_array_equal(label.source.array[0] > 0, block(shape, (3, 4, 2), (6, 6, 3)))
+
+
+def test_one_image_is_called_by_the_modality_that_all_have(make_volume):
+    for name in ("A", "B"):
+        make_volume(np.zeros((4, 4, 4), np.int16), name=name).SetAttribute("DICOM.Modality", "CT")
+    assert [list(row.images) for row in export_suggestions.suggest("segmentation")] == [["CT"], ["CT"]]
+    make_volume(np.zeros((4, 4, 4), np.int16), name="C").SetAttribute("DICOM.Modality", "MR")
+    assert [list(row.images) for row in export_suggestions.suggest("segmentation")] == [["image"]] * 3

@@ -12,7 +12,7 @@ import slicer
 import slicer.util
 from meddl.errors import VolumeError
 
-from meddl_slicer import export_labels, nodes
+from meddl_slicer import export_labels, nodes, study
 from meddl_slicer.export_cases import CaseRow, SceneLabel, unique_names
 from meddl_slicer.i18n import tr as _
 
@@ -84,10 +84,12 @@ def suggest(task: str, together: bool = False) -> list[CaseRow]:
     if task == "reconstruction" and not together:
         groups = [[node] for node in volumes if labels.get(node.GetID())]
     names = _channel_names(groups) if together else {}
+    usual = _usual_channel(volumes)
     rows: list[CaseRow] = []
     for group in groups:
         found = [choice for node in group for choice in labels.get(node.GetID(), ())]
-        rows += _rows_of(group, found, homes[group[0].GetID()], task, names)
+        images = {names.get(node.GetID(), usual): node for node in group}
+        rows += _rows_of(images, found, homes[group[0].GetID()], task)
     return unique_names(rows)
 
 
@@ -98,14 +100,12 @@ def is_known(row: CaseRow, rows: Iterable[CaseRow]) -> bool:
 
 
 def _rows_of(
-    group: Sequence[slicer.vtkMRMLVolumeNode],
+    images: dict[str, slicer.vtkMRMLVolumeNode],
     labels: Sequence[tuple[slicer.vtkMRMLNode, ...]],
     home: Home,
     task: str,
-    names: dict[str, str],
 ) -> list[CaseRow]:
-    images = {names.get(node.GetID(), "image"): node for node in group}
-    name = _common_name([node.GetName() or "" for node in group])
+    name = _common_name([node.GetName() or "" for node in images.values()])
     if not labels:
         return [CaseRow(name, images, None, home.patient, home.study)]
     rows = []
@@ -211,6 +211,12 @@ def _channel_names(groups: Sequence[Sequence[slicer.vtkMRMLVolumeNode]]) -> dict
             taken[own] += 1
             names[node.GetID()] = own if taken[own] == 1 else f"{own}_{taken[own]}"
     return names
+
+
+def _usual_channel(volumes: Sequence[slicer.vtkMRMLVolumeNode]) -> str:
+    """Return how the one image of a case is called: by its modality where all have the same."""
+    modalities = {study.image_facts(node).get("modality", "") for node in volumes}
+    return modalities.pop() if len(modalities) == 1 and all(modalities) else "image"
 
 
 def _sequence(name: str) -> str:

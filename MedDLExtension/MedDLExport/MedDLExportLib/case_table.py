@@ -74,6 +74,17 @@ class CaseTable:
             self._filling = False
         self._layoutTimer.start()
 
+    def showPicture(self, key, picture):
+        """Show the thumbnail of a row that is shown already."""
+        line = next((line for line, row in enumerate(self._rows) if row.key == key), None)
+        if line is not None:
+            self._filling = True
+            try:
+                self.table.item(line, _CASE).setIcon(self._icon(self._rows[line], {key: picture}))
+            finally:
+                self._filling = False
+            self._layoutTimer.start()
+
     def selectedKeys(self):
         """Return the keys of the rows that are selected."""
         return [self._rows[line].key for line in tables.selectedRows(self.table) if line < len(self._rows)]

@@ -149,7 +149,7 @@ class CasesSection:
                 self._undrawable.add(row.key)
                 continue
             session.known.pictures[row.key] = picture
-            self.table.show(session.rows, session.channels(), session.known.pictures, session.problems())
+            self.table.showPicture(row.key, picture)
             self._drawTimer.start()
             return
 

@@ -70,8 +70,7 @@ class MedDLExportTest(PanelTests, ExportTests, ScriptedLoadableModuleTest):
     def makeSegmentation(self, volume, masks, name="Segmentation"):
         """Return a segmentation node of (K, J, I) masks by name, on the grid of a volume."""
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)  # and not shown: drawing fifty takes a minute
         for title, mask in masks.items():
             identifier = node.GetSegmentation().AddEmptySegment(title, title)
             slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype("uint8"), node, identifier, volume)

@@ -143,6 +143,60 @@ class ExportTests:
         self.assertIn("2 cases were written", widget.ui.resultLabel.text, widget.ui.statusLabel.text)
         self.assertEqual(len(widget.session.known.pictures), 2)
 
+    def test_boxesPointsClassesAndTargets(self):
+        from MedDLExportLib.parameters import Task
+
+        volumes = self.makeCases(2)
+        for volume in volumes:
+            bounds = [0.0] * 6
+            volume.GetRASBounds(bounds)
+            center = [sum(bounds[2 * axis : 2 * axis + 2]) / 2 for axis in range(3)]
+            roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Nodule")
+            roi.SetCenter(*center)
+            roi.SetSize(5, 6, 7)
+            points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Points")
+            points.AddControlPoint(*center, "Middle")
+            twin = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, volume, f"{volume.GetName()} better")
+            for node in (roi, points, twin):
+                self.fileUnder(node, "", volume.GetName()[-1])
+        widget = self.makeWidget()
+        widget.ui.folderPathLineEdit.currentPath = str(self.folder / "dataset")
+        for task, form in (
+            (Task.DETECTION, "coco"),
+            (Task.LANDMARKS, "monai"),
+            (Task.CLASSIFICATION, "classification"),
+            (Task.RECONSTRUCTION, "monai"),
+        ):
+            widget.session.remove([row.key for row in widget.session.rows])
+            widget._parameterNode.task = task
+            self.chooseFormat(widget, form)
+            widget.ui.folderPathLineEdit.currentPath = str(self.folder / task.value)
+            widget.cases.addFromScene()
+            better = [row.key for row in widget.session.rows if row.name.endswith("better")]
+            widget.session.remove(better)
+            if task is Task.CLASSIFICATION:
+                for line in range(2):
+                    widget.ui.casesTable.item(line, 5).setText(f"Kind {line}")
+            self.press(widget, widget.ui.exportButton)
+            self.assertIn("2 cases were written", widget.ui.resultLabel.text, f"{task}: {widget.ui.statusLabel.text}")
+            self.assertIn("It is complete", widget.ui.resultLabel.text, widget.ui.resultTextEdit.plainText)
+
+    def test_everyFormatOfSegmentations(self):
+        from meddl.datasets.formats.known import FORMATS, make_format
+
+        widget = self.makeReadyWidget(2)
+        widget.ui.channelsLineEdit.text = "T1w"  # BIDS knows images by their contrast
+        widget.cases._onChannels()
+        for form in FORMATS:
+            if "segmentation" in make_format(form).tasks:
+                self.chooseFormat(widget, form)
+                widget.ui.folderPathLineEdit.currentPath = str(self.folder / form)
+                self.press(widget, widget.ui.exportButton)
+                self.assertIn(
+                    "2 cases were written", widget.ui.resultLabel.text, f"{form}: {widget.ui.statusLabel.text}"
+                )
+                self.assertIn("It is complete", widget.ui.resultLabel.text, widget.ui.resultTextEdit.plainText)
+
     def test_logicWithoutAPanel(self):
         from meddl.datasets import ExportOptions
         from MedDLExport import MedDLExportLogic
