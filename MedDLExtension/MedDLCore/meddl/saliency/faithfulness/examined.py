@@ -1,0 +1,56 @@
+"""What every measure of faithfulness gets: a map, and what it takes to ask network and method again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from meddl.saliency.methods.method import Method, RawAttribution, Work
+
+if TYPE_CHECKING:
+    import torch
+
+    from meddl.saliency.scorer import Scorer
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A map whose faithfulness is to be measured.
+
+    Attributes:
+        scorer: the network and the number of its answer that the map explains.
+        image: ``(1, C, i, j, k)`` what the network saw.
+        raw: the map of it.
+        method: that made the map.
+        work: as the method got it.
+        truth: ``(i, j, k)`` bool: where the evidence should lie, or None where nobody knows.
+    """
+
+    scorer: Scorer
+    image: torch.Tensor
+    raw: RawAttribution
+    method: Method
+    work: Work
+    truth: torch.Tensor | None = None
+
+    def total(self) -> torch.Tensor:
+        """Return the map ``(i, j, k)`` with its channels added up, float32 on the CPU."""
+        return self.raw.values.detach().float().cpu().sum(dim=0)
+
+    def score(self, image: torch.Tensor) -> float:
+        """Return the number for another image ``(1, C, i, j, k)``; it may be cancelled."""
+        import torch
+
+        with torch.no_grad():
+            return float(self.scorer(image)[0])
+
+    def again(
+        self, image: torch.Tensor | None = None, scorer: Scorer | None = None, work: Work | None = None
+    ) -> torch.Tensor:
+        """Return what the method says ``(C, i, j, k)`` of another image, of another network, or both."""
+        import torch
+
+        quiet = replace(work or self.work, progress=lambda fraction, text: None)
+        with torch.enable_grad():
+            raw = self.method.attribute(scorer or self.scorer, self.image if image is None else image, quiet)
+        return raw.values.detach().float().cpu()

@@ -1,0 +1,15 @@
+"""Measures that are being written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meddl.saliency.attribution import Measure
+
+if TYPE_CHECKING:
+    from meddl.saliency.faithfulness.examined import Examined
+
+
+def randomization(examined: Examined) -> Measure:
+    """Return nothing yet."""
+    return Measure("randomization", 0.0, None, "", "This measure is not there yet.")
