@@ -59,11 +59,11 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        from meddl_slicer.input_section import InputSection
         from meddl_slicer.job_panel import JobPanel
+        from meddl_slicer.model_section import ModelSection
         from MedDLInferenceLib.batch_section import BatchSection
         from MedDLInferenceLib.ensemble_section import EnsembleSection
-        from MedDLInferenceLib.input_section import InputSection
-        from MedDLInferenceLib.model_section import ModelSection
         from MedDLInferenceLib.result_section import ResultSection
 
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDLInference.ui"))
@@ -331,21 +331,10 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.util.errorDisplay(message, windowTitle=_("MedDL Inference"))
 
     def askForTrust(self, error):
-        """Ask whether a model may run the code it brings; the reasons are shown. Tests answer for the user."""
-        text = _(
-            "This model brings program code of its own, which could do anything on this computer that you can do.\n\n"
-            "Run it only if you trust where it comes from. Your consent is stored with the model's fingerprint and "
-            "asked for again when the model changes; it can be revoked in MedDL Setup.\n\n"
-            "What needs your consent:\n{reasons}"
-        )
-        shown = [f"\N{BULLET} {reason}" for reason in error.reasons[:5]]
-        if len(error.reasons) > len(shown):
-            shown.append(_("and {count} more").format(count=len(error.reasons) - len(shown)))
-        return slicer.util.confirmOkCancelDisplay(
-            text.format(reasons="\n".join(shown)),
-            windowTitle=_("Trust this model?"),
-            detailedText="\n".join(error.reasons),
-        )
+        """Ask whether a model may run the code it brings. Tests answer for the user."""
+        from meddl_slicer import consent
+
+        return consent.ask(error)
 
     # What the panel shows
 

@@ -125,16 +125,10 @@ class MedDLInferenceLogic(ScriptedLoadableModuleLogic):
         return ADD_MODEL, {"model": model}
 
     def trust(self, model):
-        """Store the user's consent to a model as it is now; of several, to the first one that still needs it.
+        """Store the user's consent to a model, or to the next one of several, as it is now."""
+        from meddl_slicer import consent
 
-        That is the one whose reasons were shown: each is asked for by itself.
-        """
-        from meddl.models import TrustStore, resolve_model
-
-        store = TrustStore()
-        bundles = [resolve_model(one) for one in ([model] if isinstance(model, str) else model)]
-        asked = [bundle for bundle in bundles if bundle.check().needs_trust and not store.is_trusted(bundle)]
-        store.record((asked or bundles)[0], origin="MedDL Inference panel")
+        consent.record(model, origin="MedDL Inference panel")
 
     def install(self, names):
         """Install optional packages that a model takes; the worker starts afresh with them."""

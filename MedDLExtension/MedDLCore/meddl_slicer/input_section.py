@@ -4,7 +4,8 @@ import html
 
 import qt
 import slicer
-from slicer.i18n import tr as _
+
+from meddl_slicer.i18n import tr as _
 
 _YELLOW = "color: #8a6d00"
 _RED = "color: #b00020"
@@ -184,6 +185,7 @@ class InputSection:
 
     def _showOverlap(self):
         from meddl.errors import MedDLError
+
         from meddl_slicer import input_channels
 
         self.refusal = ""

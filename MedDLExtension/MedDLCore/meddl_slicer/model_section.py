@@ -4,7 +4,8 @@ from pathlib import Path
 
 import qt
 import slicer
-from slicer.i18n import tr as _
+
+from meddl_slicer.i18n import tr as _
 
 
 class ModelSection:
@@ -104,6 +105,7 @@ class ModelSection:
 
     def _fillDevices(self):
         from meddl import computer
+
         from meddl_slicer.health import size_text
 
         self.ui.deviceComboBox.addItem(_("Automatic"), "auto")
