@@ -69,6 +69,13 @@ def plan_export(
     Raises:
         UsageError: the cases do not make a dataset of this format, or do not fit the one that is there.
     """
+    from meddl.datasets.one_grid import check_grid_options
+
+    check_grid_options(options.grid)
+    if options.deidentify.deface == "template":
+        from meddl.datasets.deidentify.deface_template import template_files
+
+        template_files()
     form = make_format(options.format)
     root = Path(output) / form.folder(options)
     check_folder(root)

@@ -63,7 +63,9 @@ def verify_dataset(
         raise UsageError(f"There is no folder {root.name!r}. Give the folder of a dataset.")
     manifest = read_manifest(root)
     if manifest is None:
-        raise UsageError(f"{root.name} holds no {MANIFEST}. Give the folder of a dataset that MedDL has made.")
+        inner = [entry.name for entry in sorted(root.iterdir()) if (entry / MANIFEST).is_file()][:1]
+        hint = f"Did you mean {root.name}/{inner[0]}?" if inner else "Give the folder of a dataset that MedDL has made."
+        raise UsageError(f"{root.name} holds no {MANIFEST}. {hint}")
     done = manifest.done()
     problems: list[str] = []
     for number, record in enumerate(done):

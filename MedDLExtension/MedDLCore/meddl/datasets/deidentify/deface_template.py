@@ -27,7 +27,7 @@ MEMBERS = {
         "8cba52c32c02e0cc28dd47606f6ef581b9c9804f1ae9d412da5a4addc57f0068",
     ),
 }
-_COMMAND = 'python -c "from meddl.datasets.deidentify.deface_template import fetch_template; fetch_template()"'
+_COMMAND = "meddl dataset fetch-face-template."
 
 
 def template_files() -> tuple[Path, Path]:
