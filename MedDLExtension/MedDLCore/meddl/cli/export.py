@@ -166,7 +166,7 @@ def _print(summary: ExportSummary) -> None:
     from meddl.models.metadata_values import printable
 
     there = f", {len(summary.skipped)} were there already" if summary.skipped else ""
-    print(f"{len(summary.done)} cases written{there}")
+    print(f"{len(summary.done)} case{'s' if len(summary.done) != 1 else ''} written{there}")
     for what, cases in (("Left out", summary.left_out), ("Failed", summary.failed)):
         for name, reason in cases.items():
             print(printable(f"  {what}: {name}: {reason}"))
