@@ -93,6 +93,7 @@ class CaseEditor:
         selector = slicer.qMRMLNodeComboBox()
         selector.nodeTypes = ["vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode"]
         selector.showChildNodeTypes = False
+        selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # a long name makes no panel wide
         selector.addEnabled = selector.removeEnabled = False
         selector.noneEnabled = True
         selector.noneDisplay = _("Select a volume")

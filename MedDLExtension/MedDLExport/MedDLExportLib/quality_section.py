@@ -53,7 +53,7 @@ class QualitySection:
 
     def fit(self):
         """Bring the table to the width of the panel."""
-        tables.fit(self.ui.qualityTable, _ROW_HEIGHT, _MOST_ROWS, max(self.ui.qualityTable.columnCount - 1, 0), 320)
+        tables.fit(self.ui.qualityTable, _ROW_HEIGHT, _MOST_ROWS, max(self.ui.qualityTable.columnCount - 1, 0), 200)
 
     def check(self, *_args):
         """Look at the cases that have not been looked at yet."""
