@@ -14,7 +14,7 @@ from meddl.datasets.deidentify.deface import deface, defacing_picture
 from meddl.errors import JobCancelled, UsageError, VolumeError
 from meddl.models.package_source import extract_members
 from meddl.volume import Volume, read_volume
-from phantoms import reordered
+from core.phantoms import reordered
 from PIL import Image
 
 

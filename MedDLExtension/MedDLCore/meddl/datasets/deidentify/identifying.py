@@ -25,9 +25,8 @@ def plain(text: str) -> str:
 
 def words_of(text: str) -> set[str]:
     """Return the words of a text (letters only); "DoeJane" has three: both of its parts, and itself."""
-    return {plain(word) for word in _WORD.findall(text)} | {
-        plain(part) for part in _WORD.findall(_CAMEL.sub(" ", text))
-    }
+    text = unicodedata.normalize("NFC", text)
+    return {plain(word) for each in (text, _CAMEL.sub(" ", text)) for word in _WORD.findall(each)}
 
 
 @dataclass(frozen=True)
