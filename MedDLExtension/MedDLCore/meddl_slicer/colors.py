@@ -27,23 +27,31 @@ def label_color(index: int) -> tuple[float, float, float]:
 
 
 def growing() -> slicer.vtkMRMLColorTableNode:
-    """Return the scene's color table from black over purple and orange to pale yellow.
-
-    Lightness (CIE L*) grows in equal steps, so that equal differences look equal and it reads in gray, too.
-    """
-    share = np.linspace(0.0, 1.0, _COUNT)
-    hue = np.deg2rad(300.0 + 165.0 * share)  # purple, red, orange, yellow
-    chroma = 62.0 * np.sin(np.pi * share**0.85) ** 0.8
-    return _node("MedDL growing", _rgb(4.0 + 91.0 * share, chroma * np.cos(hue), chroma * np.sin(hue)))
+    """Return the scene's color table from black over purple and orange to pale yellow."""
+    return _node("MedDL growing", growing_colors(np.linspace(0.0, 1.0, _COUNT)))
 
 
 def diverging() -> slicer.vtkMRMLColorTableNode:
     """Return the scene's color table from blue (less) over near-white (the same) to red (more)."""
-    share = np.linspace(-1.0, 1.0, _COUNT)
+    return _node("MedDL difference", diverging_colors(np.linspace(-1.0, 1.0, _COUNT)))
+
+
+def growing_colors(share: np.ndarray) -> np.ndarray:
+    """Return colors ``(n, 3)``, 0..1, from black over purple and orange to pale yellow, for shares 0..1.
+
+    Lightness (CIE L*) grows in equal steps, so that equal differences look equal and it reads in gray, too.
+    """
+    hue = np.deg2rad(300.0 + 165.0 * share)  # purple, red, orange, yellow
+    chroma = 62.0 * np.sin(np.pi * share**0.85) ** 0.8
+    return _rgb(4.0 + 91.0 * share, chroma * np.cos(hue), chroma * np.sin(hue))
+
+
+def diverging_colors(share: np.ndarray) -> np.ndarray:
+    """Return colors ``(n, 3)``, 0..1, from blue over near-white to red, for shares -1..1."""
     strength = np.abs(share)
     hue = np.deg2rad(np.where(share < 0, 275.0, 35.0))
     chroma = 62.0 * strength
-    return _node("MedDL difference", _rgb(95.0 - 52.0 * strength, chroma * np.cos(hue), chroma * np.sin(hue)))
+    return _rgb(95.0 - 52.0 * strength, chroma * np.cos(hue), chroma * np.sin(hue))
 
 
 def show_map(

@@ -4,8 +4,6 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-_ROW_HEIGHT = 24
-_MOST_ROWS = 12
 _LAYOUT_MS = 50
 _MARGIN = 8
 
@@ -42,8 +40,10 @@ class ResultSection:
 
     def fit(self):
         """Give the tables the room they need, now that they know their width."""
+        from meddl_slicer import table_widget
+
         for table in (self.ui.resultTable, self.ui.evaluationTable):
-            _fit(table)
+            table_widget.fit(table)
 
     def _scroll(self):
         area = self.ui.resultsCollapsibleButton
@@ -54,18 +54,20 @@ class ResultSection:
 
     def show(self, node):
         """Show the result whose main node this is; None, or a node that no run has written, for nothing."""
-        from meddl_slicer import results, table
+        from meddl_slicer import results, table, table_widget
 
         self.result = result = results.result_of(node)
         self.ui.resultsCollapsibleButton.visible = result is not None
         rows = result.rows if result is not None else ()
         headings = result.headings if result is not None else ()
-        _fill(self.ui.resultTable, headings, rows)
+        table_widget.fill(self.ui.resultTable, headings, rows)
         evaluation = result.evaluation if result is not None else None
         self.ui.evaluationLabel.visible = self.ui.evaluationTable.visible = evaluation is not None
         if evaluation is not None:
             titles, cells = table.values(evaluation)
-            _fill(self.ui.evaluationTable, titles, [[results.text_of(value) for value in row] for row in cells])
+            table_widget.fill(
+                self.ui.evaluationTable, titles, [[results.text_of(value) for value in row] for row in cells]
+            )
         self.ui.resultModelLabel.text = result.title if result is not None else ""
         self.ui.resultSentenceLabel.text = "\n".join(result.sentences) if result is not None else ""
         self.ui.resultSentenceLabel.visible = bool(self.ui.resultSentenceLabel.text)
@@ -141,51 +143,8 @@ class ResultSection:
         results.show_map(slicer.mrmlScene.GetNodeByID(identifier) if identifier else None)
 
 
-def _fill(table, headings, rows):
-    """Write headings and rows into a table widget, as high as it needs to be, up to a dozen rows."""
-    table.visible = bool(headings)
-    if table.columnCount != len(headings):
-        table.setColumnCount(len(headings))
-    table.setHorizontalHeaderLabels(list(headings))
-    table.setRowCount(len(rows))
-    for line, row in enumerate(rows):
-        for column, text in enumerate(row):
-            item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
-            if column and _isNumber(text):
-                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-            table.setItem(line, column, item)
-    _setHeight(table, withBar=table.horizontalScrollBar().visible)
-
-
-def _fit(table):
-    """Fill the table's width; where it is too narrow for all columns, have a bar to scroll with, below the rows."""
-    header = table.horizontalHeader()
-    if not table.columnCount:
-        return
-    header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-    isWide = header.length() > table.viewport().width
-    if not isWide:
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-    _setHeight(table, withBar=isWide)
-
-
-def _setHeight(table, withBar):
-    shown = min(max(table.rowCount, 1), _MOST_ROWS)
-    bar = table.horizontalScrollBar().sizeHint.height() if withBar else 0
-    table.setFixedHeight(table.horizontalHeader().height + _ROW_HEIGHT * shown + bar + 2 * table.frameWidth)
-
-
 def _timer(onTimeout):
     timer = qt.QTimer()
     timer.setSingleShot(True)
     timer.connect("timeout()", onTimeout)
     return timer
-
-
-def _isNumber(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
