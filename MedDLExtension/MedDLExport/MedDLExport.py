@@ -233,14 +233,17 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showError(self, error):
         """Tell the user in one sentence what happened and keep the details in the log."""
-        from meddl.errors import JobCancelled
+        from meddl.errors import JobCancelled, UsageError
 
         if isinstance(error, JobCancelled):
-            said = _("Cancelled. What was written stays.")
+            said = _("Cancelled. What is finished stays.")
         else:
             said = getattr(error, "message", "") or str(error)
         self.jobPanel.showIdle(said)
-        self.jobPanel.addLog(said)
+        # A refusal may name what identifies somebody, which is not for the log.
+        self.jobPanel.addLog(
+            _("Not possible so; the line below the buttons says why.") if isinstance(error, UsageError) else said
+        )
         self.jobPanel.addLog(getattr(error, "details", "") or "")
 
     def _lookForPackages(self):

@@ -93,6 +93,24 @@ def suggest(task: str, together: bool = False) -> list[CaseRow]:
     return unique_names(rows)
 
 
+def relabeled(rows: Sequence[CaseRow], task: str) -> list[CaseRow]:
+    """Return rows of another task with the labels that the scene suggests for this one; cases from files stay."""
+    volumes = volumes_in_scene()
+    homes = {node.GetID(): home_of(node) for node in volumes}
+    labels = {key: list(choices) for key, choices in _labels_by_volume(task, volumes, homes).items()}
+    found = []
+    for row in rows:
+        isOther = row.task not in ("", task) and isinstance(row.label, SceneLabel)
+        images = [image for image in row.images.values() if isinstance(image, slicer.vtkMRMLNode)]
+        if not images or not (isOther or row.label is None):
+            found.append(row)
+            continue
+        choices = next((labels[one.GetID()] for one in images if labels.get(one.GetID())), [])
+        chosen = SceneLabel(task, tuple(choices.pop(0))) if choices else None
+        found.append(row if chosen is None and row.label is None else row.changed(label=chosen))
+    return found
+
+
 def is_known(row: CaseRow, rows: Iterable[CaseRow]) -> bool:
     """Tell whether the same images with the same label are among ``rows`` already."""
     mine = {node.GetID() for node in row.nodes}

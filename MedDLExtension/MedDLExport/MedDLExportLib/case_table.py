@@ -38,13 +38,14 @@ class CaseTable:
         """Stop what would come later."""
         self._layoutTimer.stop()
 
-    def show(self, rows, channels, pictures, problems):
+    def show(self, rows, channels, pictures, problems, task):
         """Show these rows.
 
         Args:
             channels: names of the channels, one column each.
             pictures: thumbnails (H, W, 3) by key of the row.
             problems: what is wrong with a row, in words, by its key.
+            task: what a model shall learn; classes are typed into the table.
         """
         from meddl_slicer.export_cases import label_name
 
@@ -69,7 +70,7 @@ class CaseTable:
             ]
             tables.setCells(self.table, headings, cells, [self._icon(row, pictures) for row in rows])
             for line, row in enumerate(rows):
-                self._dress(line, row, bool(problems.get(row.key)), _FIRST_CHANNEL + len(channels))
+                self._dress(line, row, bool(problems.get(row.key)), _FIRST_CHANNEL + len(channels), task)
         finally:
             self._filling = False
         self._layoutTimer.start()
@@ -93,13 +94,13 @@ class CaseTable:
         """Bring the table to the width of the panel."""
         tables.fit(self.table, _ROW_HEIGHT, _MOST_ROWS, stretched=max(self.table.columnCount - 1, 0), widest=210)
 
-    def _dress(self, line, row, isWrong, labelColumn):
+    def _dress(self, line, row, isWrong, labelColumn, task):
         first = self.table.item(line, _CASE)
         first.setFlags(first.flags() | qt.Qt.ItemIsUserCheckable)
         state = qt.Qt.Checked if row.included else qt.Qt.Unchecked
         if first.checkState() != state:
             first.setCheckState(state)
-        isClass = row.task in ("", "classification")
+        isClass = task == "classification"
         for column in range(self.table.columnCount):
             item = self.table.item(line, column)
             tables.setEditable(item, column in (_CASE, _PATIENT, _SITE) or (column == labelColumn and isClass))

@@ -33,6 +33,7 @@ class CasesSection:
         self._drawTimer = tables.oneShot(self._drawNext, _DRAW_MS)
         self._undrawable = set()
         self._makeMenus()
+        ui.taskComboBox.connect("activated(int)", lambda index: self.relabel())
         ui.removeCasesButton.connect("clicked(bool)", self.removeSelected)
         ui.channelsLineEdit.connect("editingFinished()", self._onChannels)
 
@@ -46,7 +47,7 @@ class CasesSection:
         """Bring the widgets in line with the cases."""
         session = self._session
         channels = session.channels()
-        self.table.show(session.rows, channels, session.known.pictures, session.problems())
+        self.table.show(session.rows, channels, session.known.pictures, session.problems(), session.task)
         self.ui.channelsLineEdit.text = ", ".join(channels)
         self._visible(bool(channels), self.ui.channelsLabel, self.ui.channelsLineEdit)
         self.ui.casesSummaryLabel.text = self._summary()
@@ -88,6 +89,15 @@ class CasesSection:
         params = {"source": Path(source), "pattern": self.ui.patternLineEdit.text.strip()}
         self._jobPanel.run(COLLECT, params, onFinished=self._onCollected)
         self._session.changed()
+
+    def relabel(self):
+        """Give the cases of the scene labels for the task that is chosen, as the scene suggests them."""
+        from meddl_slicer import export_suggestions
+
+        with slicer.util.tryWithErrorDisplay(_("The scene could not be looked through."), waitCursor=True):
+            found = export_suggestions.relabeled(self._session.rows, self._session.task)
+            if found != self._session.rows:
+                self._session.replace(found)
 
     def removeSelected(self, *_args):
         """Take the selected cases out of the table."""

@@ -100,11 +100,11 @@ class ExportSession:
         from meddl_slicer.export_cases import unique_names
 
         rows = unique_names(rows, [row.name for row in self.rows])
-        self._replace([*self.rows, *(row.changed(key=next(self._keys)) for row in rows)])
+        self.replace([*self.rows, *(row.changed(key=next(self._keys)) for row in rows)])
 
     def remove(self, keys):
         """Take rows out."""
-        self._replace([row for row in self.rows if row.key not in keys])
+        self.replace([row for row in self.rows if row.key not in keys])
 
     def edit(self, keys, **values):
         """Change rows; a name that another row has, or none, is not taken."""
@@ -118,7 +118,7 @@ class ExportSession:
         if "images" in values or "label" in values:
             for key in keys:
                 self.known.pictures.pop(key, None)
-        self._replace([row.changed(**values) if row.key in keys else row for row in self.rows])
+        self.replace([row.changed(**values) if row.key in keys else row for row in self.rows])
 
     def renameChannels(self, names):
         """Call the channels so, in this order; a new name gives all cases one image more to choose."""
@@ -133,13 +133,14 @@ class ExportSession:
                 elif name not in before and index >= len(before):
                     images[name] = None
             rows.append(row.changed(images=images or dict(row.images)))
-        self._replace(rows)
+        self.replace(rows)
 
     def uses(self, node):
         """Tell whether a node is part of a case."""
         return any(row.uses(node) for row in self.rows)
 
-    def _replace(self, rows):
+    def replace(self, rows):
+        """Have these rows in the place of all."""
         self.rows = rows
         self.known.forget(rows)
         self._store()

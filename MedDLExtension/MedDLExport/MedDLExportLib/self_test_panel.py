@@ -98,8 +98,12 @@ class PanelTests:
         volumes[1].GetRASBounds(bounds)
         roi.SetCenter(*(sum(bounds[2 * axis : 2 * axis + 2]) / 2 for axis in range(3)))
         roi.SetSize(5, 5, 5)
-        parameters.task = type(parameters.task).DETECTION
+        parameters.task = type(parameters.task).SEGMENTATION
         widget.cases.addFromScene()
+        self.assertEqual([row.task for row in widget.session.rows], ["segmentation"] * 2)
+        parameters.task = type(parameters.task).DETECTION
+        self.assertIn("cases whose labels are for the task", widget.ui.exportButton.toolTip)
+        widget.cases.relabel()  # what choosing by hand does
         self.assertIn("Nodule", [table.item(row, 5).text() for row in range(table.rowCount)])
 
     def test_parametersArePartOfTheSceneWithoutNames(self):
