@@ -305,3 +305,33 @@ def test_one_image_is_called_by_the_modality_that_all_have(make_volume):
     assert [list(row.images) for row in export_suggestions.suggest("segmentation")] == [["CT"], ["CT"]]
     make_volume(np.zeros((4, 4, 4), np.int16), name="C").SetAttribute("DICOM.Modality", "MR")
     assert [list(row.images) for row in export_suggestions.suggest("segmentation")] == [["image"]] * 3
+
+
+def test_dicom_references_tell_series_of_one_study_apart(scene, make_volume, make_segmentation):
+    shape = (6, 6, 6)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    first, second = (make_volume(np.zeros(shape, np.int16), name=name) for name in ("one", "two"))
+    node = make_segmentation({"a": block(shape, (1, 1, 1), (3, 3, 3))}, np.eye(4))
+    for number, each in enumerate((first, second, node)):
+        file_in(scene, each, "Doe^Jane", "study", "77")
+        item = hierarchy.GetItemByDataNode(each)
+        hierarchy.SetItemUID(item, "DICOMInstanceUID", f"1.{number}.1 1.{number}.2")
+    hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(node), "DICOM.ReferencedInstanceUIDs", "1.1.1 1.1.2")
+
+    rows = export_suggestions.suggest("segmentation")
+
+    assert [row.label is not None for row in rows] == [False, True]
+
+
+def test_other_task_takes_other_labels(scene, make_volume, make_segmentation):
+    shape = (6, 6, 6)
+    volume = make_volume(np.zeros(shape, np.int16))
+    make_segmentation({"a": block(shape, (1, 1, 1), (3, 3, 3))}, np.eye(4), volume)
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "F")
+    points.AddControlPoint(vtk.vtkVector3d(2, 2, 2), "AC")
+    rows = export_suggestions.suggest("segmentation")
+
+    rows = export_suggestions.relabeled(rows, "landmarks")
+    assert rows[0].label.nodes == (points,)
+    assert export_suggestions.relabeled(rows, "classification")[0].label is None
+    assert export_suggestions.relabeled(rows, "segmentation")[0].task == "segmentation"

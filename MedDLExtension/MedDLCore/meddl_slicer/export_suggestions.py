@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 import slicer.util
+import vtk
 from meddl.errors import VolumeError
 
 from meddl_slicer import export_labels, nodes, study
@@ -69,9 +70,9 @@ def volumes_in_scene() -> list[slicer.vtkMRMLVolumeNode]:
 def suggest(task: str, together: bool = False) -> list[CaseRow]:
     """Return the cases that the scene seems to hold.
 
-    A segmentation goes with the volume that it names as its reference geometry; without such a reference, with a
-    volume of the same grid, else the only one of its study or folder, else the one it lies in. Boxes and points go
-    with the volume of their study or folder that they lie in.
+    A segmentation goes with the volume that it names as its reference geometry, or whose DICOM images it was drawn on;
+    else with the only volume of its study or folder, else the one it lies in; a label map with one of the same grid.
+    Boxes and points go with the volume of their study or folder that they lie in.
 
     Args:
         task: what a model shall learn, see :data:`meddl_slicer.export_labels.LABEL_CLASSES`.
@@ -183,6 +184,9 @@ def volume_of(
         named = label.GetNodeReference(role)
         if any(named is node for node in volumes):
             return named
+    referenced = _referenced(label, volumes)
+    if referenced is not None:
+        return referenced
     home = home_of(label)
     near = [node for node in volumes if _belong_together(home, homes[node.GetID()])]
     if label.IsA("vtkMRMLVolumeNode"):
@@ -193,6 +197,20 @@ def volume_of(
         return near[0]
     around = [node for node in near or volumes if _inside(label, node)]
     return around[0] if around else None
+
+
+def _referenced(
+    label: slicer.vtkMRMLNode, volumes: Sequence[slicer.vtkMRMLVolumeNode]
+) -> slicer.vtkMRMLVolumeNode | None:
+    """Return the volume whose DICOM images the label was drawn on, by what its DICOM object said."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(label) if hierarchy is not None else 0
+    if not item:
+        return None
+    items = vtk.vtkIdList()
+    hierarchy.GetItemsReferencedFromItemByDICOM(item, items)
+    found = [hierarchy.GetItemDataNode(items.GetId(index)) for index in range(items.GetNumberOfIds())]
+    return next((node for node in volumes if any(node is one for one in found)), None)
 
 
 def _belong_together(one: Home, other: Home) -> bool:
