@@ -236,3 +236,17 @@ def test_a_file_is_judged_by_its_header(tmp_path: Path) -> None:
         with pytest.raises(VolumeError, match="ultrasound or a capture"):
             without_burned_in_text(image, path, BASIC)
         assert without_burned_in_text(image, path, BLANK)[0].shape == image.shape
+
+
+def test_another_series_in_the_folder_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    path = get_testdata_file("CT_small.dcm", download=False)
+    assert isinstance(path, str)
+    slices_ = pydicom.dcmread(path)
+    slices_.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    report = picture_file(SecondaryCaptureImageStorage, np.zeros((64, 64), np.uint8), SeriesInstanceUID="1.2.3.4")
+    report.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    image = Volume(np.zeros((1, 8, 8, 4), np.int16), np.eye(4))
+
+    assert without_burned_in_text(image, tmp_path, BASIC, slices_.SeriesInstanceUID) == (image, ())
+    with pytest.raises(VolumeError, match="capture"):
+        without_burned_in_text(image, tmp_path, BASIC, "1.2.3.4")

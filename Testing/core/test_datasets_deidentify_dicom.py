@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from datetime import date, timedelta
 
 import numpy as np
@@ -315,3 +316,45 @@ def test_a_file_keeps_nothing_of_where_it_came_from() -> None:
 
     assert b"zzyzxname" not in written(result).lower()
     assert "CT_small" not in str(getattr(result, "filename", "")) and "PrivateInformation" not in result.file_meta
+
+
+def test_what_follows_the_last_pixel_is_cut_off() -> None:
+    dataset = ct()
+    before = dataset.pixel_array.copy()
+    dataset.PixelData += b"Zzyzxname Jane"
+
+    result = cleaned(dataset)
+
+    assert b"Zzyzx" not in result.PixelData and np.array_equal(result.pixel_array, before)
+
+
+def test_contacts_and_the_makers_own_codes_are_searched() -> None:
+    dataset = ct()
+    dataset.PatientName = "Zzyzxname^Jane"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "ZZYZXNAME"]
+    dataset.ManufacturerModelName = "ask jane.d@hospital.example"
+
+    result = cleaned(dataset)
+
+    assert list(result.ImageType) == ["ORIGINAL", "PRIMARY"] and "@" not in result.ManufacturerModelName
+
+
+def test_a_series_of_many_frames_takes_seconds_at_most() -> None:
+    dataset = ct()
+    frames = []
+    for number in range(400):
+        frame, place, content = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        place.ImagePositionPatient = [0, 0, number]
+        content.FrameAcquisitionDateTime, content.FrameComments = "20240229235959.5", "of Zzyzxname"
+        frame.PlanePositionSequence, frame.FrameContentSequence = Sequence([place]), Sequence([content])
+        frames.append(frame)
+    dataset.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    started = time.monotonic()
+
+    result = cleaned(dataset)
+
+    assert time.monotonic() - started < 10
+    items = [each.FrameContentSequence[0] for each in result.PerFrameFunctionalGroupsSequence]
+    assert {item.get("FrameComments") for item in items} == {None} and items[0].FrameAcquisitionDateTime[
+        8:
+    ] == "235959.5"

@@ -103,18 +103,19 @@ def without_burned_in(dataset: pydicom.Dataset, options: DeidentifyOptions) -> b
 
 
 def without_burned_in_text(
-    image: Volume, path: Path | None, options: DeidentifyOptions
+    image: Volume, path: Path | None, options: DeidentifyOptions, series_uid: str | None = None
 ) -> tuple[Volume, tuple[str, ...]]:
     """Refuse an image that may hold text, or return it with the text blanked, and sentences on what was done.
 
     Args:
         image: ``(C, I, J, K)`` on the grid it was read with.
         path: the file or folder it was read from, whose DICOM header says more; None for an image in memory.
+        series_uid: which series of a folder it was read from, where there are several.
 
     Raises:
         VolumeError: it may hold text and ``options.clean_pixels`` is off; or text that it says it has is not found.
     """
-    risk = _risk_of_file(path) if path is not None else None
+    risk = _risk_of_file(path, series_uid) if path is not None else None
     axis = next((axis for axis in (2, 1, 0) if image.shape[axis] == 1), None)
     if risk is None:
         likely = str(image.meta.get("modality", "")).upper() in _AT_RISK
@@ -141,8 +142,8 @@ def without_burned_in_text(
     return replace(image, array=np.ascontiguousarray(array)), tuple(note for note in (places, outside) if note)
 
 
-def _risk_of_file(path: Path) -> Risk | None:
-    """Return the risk of a DICOM file or folder (the highest of its first files), None for any other file."""
+def _risk_of_file(path: Path, series_uid: str | None) -> Risk | None:
+    """Return the risk of a DICOM file or folder (the highest of its files), None for any other file."""
     import pydicom
 
     files: Sequence[Path] = [path]
@@ -151,7 +152,9 @@ def _risk_of_file(path: Path) -> Risk | None:
     risks = []
     for file in files:
         try:
-            risks.append(risk_of(pydicom.dcmread(file, stop_before_pixels=True)))
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+            if series_uid in (None, str(header.get("SeriesInstanceUID"))):
+                risks.append(risk_of(header))
         except Exception:  # no DICOM
             continue
     if not risks:

@@ -124,14 +124,16 @@ def _fill_uids(dataset: pydicom.Dataset, patient: str, case: str) -> None:
 def _without_hidden_words(dataset: pydicom.Dataset) -> None:
     from pydicom.encaps import encapsulate, generate_frames
 
-    from .pixel_bytes import without_comments, without_unused_bits
+    from .pixel_bytes import without_comments, without_rest, without_unused_bits
 
     pixels = dataset.get("PixelData")
     if not pixels:
         return
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        pixels = without_rest(dataset, pixels)
         if dataset.file_meta.TransferSyntaxUID != "1.2.840.10008.1.2.2":
-            dataset.PixelData = without_unused_bits(dataset, pixels)
+            pixels = without_unused_bits(dataset, pixels)
+        dataset.PixelData = pixels
         return
     try:
         count = int(dataset.get("NumberOfFrames") or 1)

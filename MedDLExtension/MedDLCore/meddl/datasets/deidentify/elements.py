@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _NUMBERS = ("AT", "FD", "FL", "OD", "OF", "OL", "OV", "SL", "SS", "SV", "UL", "US", "UV")
+_CONTACT = re.compile(r"\S@\S+\.\w|\+\d[\d\s/()-]{7,}")
 _BYTES = {
     "PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
@@ -163,6 +165,9 @@ def _keeps_unlisted(element: DataElement, context: Pass) -> bool:
         return _are_numbers(element)
     if vr in _NUMBERS:
         return True
+    if keyword in ("ImageType", "FrameType") and _is_telling(element, context):
+        element.value = list(element.value)[:2] if element.VM > 2 else None  # the others are the maker's own
+        return not element.is_empty
     if vr == "CS":
         if keyword not in _STRUCTURAL and _is_telling(element, context):
             element.value = None
@@ -188,7 +193,8 @@ def _are_numbers(element: DataElement) -> bool:
 def _is_telling(element: DataElement, context: Pass) -> bool:
     value = element.value
     values = value if hasattr(value, "append") else [value]
-    return any(context.seen.identifiers.found_in(str(each)) for each in values if each)
+    texts = [str(each) for each in values if each]
+    return any(_CONTACT.search(text) or context.seen.identifiers.found_in(text) for text in texts)
 
 
 def _each_item(element: DataElement, context: Pass) -> None:

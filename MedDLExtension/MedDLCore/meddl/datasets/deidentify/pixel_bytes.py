@@ -15,6 +15,17 @@ _KEPT_APPLICATIONS = {0xEE: b"Adobe", 0xE8: b"mrfx"}
 """Segments of JPEG (APP14) and JPEG-LS (APP8) that tell the colors."""
 
 
+def without_rest(dataset: pydicom.Dataset, pixels: bytes) -> bytes:
+    """Return uncompressed pixels without what follows the last of them, where the header tells how many there are."""
+    if dataset.get("PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"):
+        return pixels
+    count = int(dataset.get("NumberOfFrames") or 1)
+    for keyword in ("Rows", "Columns", "SamplesPerPixel"):
+        count *= int(dataset.get(keyword) or 1)
+    needed = (count * int(dataset.get("BitsAllocated") or 8) + 7) // 8
+    return pixels if len(pixels) <= needed else pixels[:needed] + bytes(needed % 2)
+
+
 def without_unused_bits(dataset: pydicom.Dataset, pixels: bytes) -> bytes:
     """Return uncompressed pixels with the bits above the highest used one as the standard wants them today.
 
@@ -43,10 +54,16 @@ def without_comments(frame: bytes) -> bytes:
     if frame.startswith(_JP2_BOX):
         return _without_boxes(frame)
     if frame.startswith(_SOC):
-        return _blank_codestream(frame)
+        return _blank_codestream(_without_tail(frame))
     if frame.startswith(_SOI):
-        return _blank_jpeg(frame)
+        return _blank_jpeg(_without_tail(frame))
     return frame
+
+
+def _without_tail(frame: bytes) -> bytes:
+    """Return a stream with zeros after its end mark."""
+    end = frame.rfind(b"\xff\xd9")
+    return frame if end < 0 else frame[: end + 2] + bytes(len(frame) - end - 2)
 
 
 def _blank_jpeg(frame: bytes) -> bytes:
