@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -140,13 +141,11 @@ def _content(kind: str, facts: Sequence[CaseFacts]) -> tuple[dict[str, list[Any]
 def _volumes(facts: Sequence[CaseFacts]) -> tuple[dict[str, list[Any]], list[Series]]:
     found: dict[str, dict[int, float]] = {}
     names: dict[str, str] = {}
-    colors: dict[str, tuple[float, float, float]] = {}
     for index, fact in enumerate(facts, 1):
         for each in fact.structures:
             if each.voxels:
                 found.setdefault(each.key, {})[index] = each.volume_ml
                 names.setdefault(each.key, each.name)
-                colors.setdefault(each.key, each.color)
     most = sorted(found, key=lambda key: (-len(found[key]), names[key]))[:_MOST_STRUCTURES]
     columns: dict[str, list[Any]] = {}
     series: list[Series] = []
@@ -154,7 +153,9 @@ def _volumes(facts: Sequence[CaseFacts]) -> tuple[dict[str, list[Any]], list[Ser
         x, y, text = f"case {number}", f"ml {number}", f"label {number}"
         columns[x], columns[y] = [float(index) for index in found[key]], list(found[key].values())
         columns[text] = [f"{facts[index - 1].id}: {names[key]}" for index in found[key]]
-        series.append((names[key], x, y, text, colors[key]))
+        # Not the segments' own colors, which are often all alike.
+        color = colorsys.hsv_to_rgb(number * 0.618034 % 1.0, 0.75, 0.8)
+        series.append((names[key], x, y, text, color))
     return columns, series
 
 

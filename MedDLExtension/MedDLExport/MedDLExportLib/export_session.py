@@ -27,6 +27,7 @@ class ExportSession:
         self._stored = None
         self._existing = None
         self._seen = None
+        self._scheme = None
         self._failed = {}
         self.chain = JobChain(jobPanel)
         self.known = KnownCases()
@@ -201,7 +202,10 @@ class ExportSession:
         scheme = self.existingScheme() or self.scheme
         if self.task != "segmentation" or (not facts and scheme is None):
             return None
-        return completed(scheme, facts) if scheme is not None else propose_scheme(facts)
+        if self._scheme is None or self._scheme[0] != (scheme, facts):
+            made = completed(scheme, facts) if scheme is not None else propose_scheme(facts)
+            self._scheme = ((scheme, facts), made)
+        return self._scheme[1]
 
     def existingScheme(self):
         """Return the labels of the dataset that is in the folder already: cases that are added get the same ones."""

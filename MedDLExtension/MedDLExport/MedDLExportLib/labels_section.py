@@ -27,6 +27,7 @@ class LabelsSection:
         self._session = session
         self._showError = showError
         self._rows = ()
+        self._shown = None
         self._scheme = None
         self._filling = False
         self._fixed = False
@@ -73,7 +74,9 @@ class LabelsSection:
         except MedDLError as error:
             self._scheme, note = None, error.message
         facts = [one for one in self._session.facts() if one.structures]
-        self._rows = scheme_rows(self._scheme, facts) if self._scheme is not None else ()
+        if self._shown != (self._scheme, facts):
+            self._rows = scheme_rows(self._scheme, facts) if self._scheme is not None else ()
+            self._shown = (self._scheme, facts)
         self._show(facts)
         self.ui.labelsNoteLabel.text = note or self._note(facts)
         self.ui.labelsNoteLabel.visible = bool(self.ui.labelsNoteLabel.text)
