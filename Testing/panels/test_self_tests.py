@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXTENSION = REPOSITORY / "MedDLExtension"
 RUNNER = Path(__file__).with_name("run_self_tests.py")
 LONGEST_S = 900
+MODULES = ("MedDLCore", "MedDLInference", "MedDLExport", "MedDLSaliency")
 
 
 def application() -> tuple[list[str], dict[str, str]]:
@@ -33,9 +34,9 @@ def run_self_tests(folders: list[Path], modules: list[str]) -> subprocess.Comple
 
 
 @pytest.mark.timeout(LONGEST_S)
-@pytest.mark.parametrize("module", ["MedDLCore", "MedDLInference", "MedDLExport"])
+@pytest.mark.parametrize("module", MODULES)
 def test_module_passes_its_self_test(module: str) -> None:
-    done = run_self_tests([EXTENSION / name for name in ("MedDLCore", "MedDLInference", "MedDLExport")], [module])
+    done = run_self_tests([EXTENSION / name for name in MODULES], [module])
 
     assert "1 passed, 0 failed" in done.stdout, f"{done.stdout}\n{done.stderr}"
     assert done.returncode == 0

@@ -18,17 +18,20 @@ logger = logging.getLogger(__name__)
 
 
 def before_run(
-    bundles: Sequence[ModelBundle], inputs: Sequence[slicer.vtkMRMLVolumeNode], options: Mapping[str, Any]
+    bundles: Sequence[ModelBundle],
+    inputs: Sequence[slicer.vtkMRMLVolumeNode],
+    options: Mapping[str, Any] | None,
 ) -> tuple[str, list[str]]:
     """Return a line on what a run takes, and sentences on how the images differ from what the models were made for.
 
-    Advice must never keep anyone from running a model: what cannot be found out is left out, and logged.
+    Without options, nothing is said of what it takes. Advice must never keep anyone from running a model: what cannot
+    be found out is left out, and logged.
     """
     try:
         volumes = [nodes.volume_from_node(node) for node in inputs]
     except MedDLError as error:
         return "", [error.message]
-    return _estimate(bundles, volumes, options), _domain(bundles, volumes)
+    return _estimate(bundles, volumes, options) if options is not None else "", _domain(bundles, volumes)
 
 
 def _estimate(bundles: Sequence[ModelBundle], volumes: Sequence[Any], options: Mapping[str, Any]) -> str:

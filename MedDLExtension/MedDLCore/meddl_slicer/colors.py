@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+from meddl.saliency.colors import diverging_colors, growing_colors
 
 #: For labels that bring no color: Okabe and Ito's, told apart by color-blind people, too.
 _LABELS = (
@@ -34,24 +35,6 @@ def growing() -> slicer.vtkMRMLColorTableNode:
 def diverging() -> slicer.vtkMRMLColorTableNode:
     """Return the scene's color table from blue (less) over near-white (the same) to red (more)."""
     return _node("MedDL difference", diverging_colors(np.linspace(-1.0, 1.0, _COUNT)))
-
-
-def growing_colors(share: np.ndarray) -> np.ndarray:
-    """Return colors ``(n, 3)``, 0..1, from black over purple and orange to pale yellow, for shares 0..1.
-
-    Lightness (CIE L*) grows in equal steps, so that equal differences look equal and it reads in gray, too.
-    """
-    hue = np.deg2rad(300.0 + 165.0 * share)  # purple, red, orange, yellow
-    chroma = 62.0 * np.sin(np.pi * share**0.85) ** 0.8
-    return _rgb(4.0 + 91.0 * share, chroma * np.cos(hue), chroma * np.sin(hue))
-
-
-def diverging_colors(share: np.ndarray) -> np.ndarray:
-    """Return colors ``(n, 3)``, 0..1, from blue over near-white to red, for shares -1..1."""
-    strength = np.abs(share)
-    hue = np.deg2rad(np.where(share < 0, 275.0, 35.0))
-    chroma = 62.0 * strength
-    return _rgb(95.0 - 52.0 * strength, chroma * np.cos(hue), chroma * np.sin(hue))
 
 
 def show_map(
@@ -119,16 +102,6 @@ def _end_a_batch() -> None:
         return  # it comes anyway
     scene.StartState(slicer.vtkMRMLScene.BatchProcessState)
     scene.EndState(slicer.vtkMRMLScene.BatchProcessState)
-
-
-def _rgb(lightness: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Convert CIE L*a*b* (white point D65) to sRGB ``(n, 3)``, 0..1."""
-    y = (lightness + 16.0) / 116.0
-    xyz = np.stack([y + a / 500.0, y, y - b / 200.0], axis=-1)
-    xyz = np.where(xyz > 6 / 29, xyz**3, 3 * (6 / 29) ** 2 * (xyz - 4 / 29)) * (0.9505, 1.0, 1.089)
-    linear = xyz @ np.array([[3.2406, -0.9689, 0.0557], [-1.5372, 1.8758, -0.2040], [-0.4986, 0.0415, 1.0570]])
-    linear = np.clip(linear, 0.0, 1.0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def _node(name: str, colors: np.ndarray) -> slicer.vtkMRMLColorTableNode:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import slicer.util
+from meddl.saliency.colors import DEFAULT_THRESHOLD, map_colors, scale_of
 
 from meddl_slicer import colors, maps, provenance
 from meddl_slicer.scene_guard import alive, remove
@@ -27,10 +28,7 @@ THRESHOLD = provenance.PREFIX + "Threshold"
 COLORS_ROLE = provenance.PREFIX + "colors"
 SOURCE_ROLE = provenance.PREFIX + "source"
 
-DEFAULT_THRESHOLD = 0.1
 _COUNT = 256
-_OUTERMOST = 99.9  # percent of the values that are not 0; a single voxel beyond would make the rest pale
-_MOST_SORTED = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,15 +116,6 @@ def apply_map(
     return node
 
 
-def scale_of(array: np.ndarray) -> float:
-    """Return where the color scale of a map ends: nearly all of its values, but for 0, lie within."""
-    values = np.abs(array[array != 0])
-    if not values.size:
-        return 1.0
-    values = values[:: max(1, values.size // _MOST_SORTED)]
-    return float(np.percentile(values, _OUTERMOST))
-
-
 def threshold_of(node: slicer.vtkMRMLNode) -> float:
     """Return how much of a map's scale is transparent, 0 to 1."""
     text = node.GetAttribute(THRESHOLD)
@@ -140,12 +129,11 @@ def set_threshold(node: slicer.vtkMRMLScalarVolumeNode, share: float) -> None:
     if view is None or table is None:
         return
     place = np.linspace(-1.0 if view.signed else 0.0, 1.0, _COUNT)
-    hidden = np.abs(place) < max(share, 1.5 / _COUNT)
-    shown = colors.diverging_colors(place) if view.signed else colors.growing_colors(place)
+    # Slices know colors that are there or not, nothing between: how much of the image is seen is the layer's opacity.
     with slicer.util.NodeModify(table):
-        for index, (red, green, blue) in enumerate(shown):
-            value = place[index] * view.greatest
-            table.SetColor(index, f"{value:.3g}", float(red), float(green), float(blue), float(not hidden[index]))
+        for index, (red, green, blue, opacity) in enumerate(map_colors(place, view.signed, max(share, 1.5 / _COUNT))):
+            value = f"{place[index] * view.greatest:.3g}"
+            table.SetColor(index, value, float(red), float(green), float(blue), float(opacity > 0))
 
 
 def companions(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLNode]:

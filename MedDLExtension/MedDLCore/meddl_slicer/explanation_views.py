@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 import slicer.util
 import vtk
+from meddl.saliency.colors import map_colors
 
 from meddl_slicer import colors, nodes, results
 from meddl_slicer.explanation_maps import COLORS_ROLE, SOURCE_ROLE, MapView
@@ -122,7 +123,6 @@ def show_in_3d(view: MapView, percent: float) -> slicer.vtkMRMLVolumeRenderingDi
         _set_property(prop.GetVolumeProperty(), view, limit)
         prop.Modified()
     display.SetVisibility(True)
-    view.node.GetDisplayNode()  # the slices keep their own look
     return display
 
 
@@ -196,8 +196,7 @@ def _set_property(prop: vtk.vtkVolumeProperty, view: MapView, limit: float) -> N
         if view.signed:
             opacity.AddPoint(-value, amount)
     places = np.linspace(-1.0 if view.signed else 0.0, 1.0, 33)
-    shown = colors.diverging_colors(places) if view.signed else colors.growing_colors(places)
-    for share, (red, green, blue) in zip(places, shown, strict=True):
+    for share, (red, green, blue, _opacity) in zip(places, map_colors(places, view.signed), strict=True):
         color.AddRGBPoint(float(share) * view.greatest, float(red), float(green), float(blue))
     prop.SetScalarOpacity(opacity)
     prop.SetColor(color)

@@ -18,7 +18,7 @@ class InputSection:
     Args:
         ui: the panel's widgets.
         models: the ModelSelector.
-        options: returns the options of a run as plain data.
+        options: returns the options of a run as plain data; None to say nothing of what a run takes.
         chosen: returns the models of a run.
         onChanged: called when what can be run may have changed, from the event loop.
     """
@@ -235,11 +235,11 @@ class InputSection:
         models = self._chosen()
         chosen = [shown_volume(node) for node in self.inputs()] if not self.missing() else []
         volumes = [node for node in chosen if node is not None]
-        options = self._options()
+        options = self._options() if self._options is not None else None
         key = (
             tuple(model.id for model in models),
             tuple((node.GetID(), _dataTime(node), node.GetTransformNodeID()) for node in volumes),
-            tuple(options.items()),
+            tuple(options.items()) if options is not None else None,
         )
         if key == self._advisedOn:
             return
