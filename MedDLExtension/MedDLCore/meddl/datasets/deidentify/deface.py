@@ -1,8 +1,8 @@
 """Taking the face off a head, so that nobody can be known by a rendering of it.
 
 Two ways. "template": a mean head is registered onto the image, and what its face mask covers (pydeface's: nose, mouth,
-chin; and the eyes, of which that leaves the upper half) is removed; forehead and ears stay. "brain": the brain is found by the brain model, and all that lies
-further than 15 mm from it is removed: the face, but neck, ears and lower jaw too.
+chin; and the eyes, of which that leaves the upper half) is removed; forehead and ears stay. "brain": the brain is found
+by the brain model, and all that lies further than 15 mm from it is removed: the face, and neck, ears and lower jaw too.
 """
 
 from __future__ import annotations
