@@ -124,6 +124,21 @@ def test_key_in_the_dataset_is_refused_before_anything_is_written(make_case, tmp
     assert not root.exists()
 
 
+def test_what_the_hierarchy_says_of_a_person_is_not_written(make_case, scene, tmp_path):
+    volume, node, _mask = make_case("A")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "One")
+    hierarchy.SetItemAttribute(patient, "DICOM.PatientName", "Mustermann^Erika")
+    hierarchy.SetItemUID(patient, "DICOM", "PID-4711")
+    hierarchy.CreateItem(patient, volume)
+    node.GetSegmentation().GetNthSegment(0).SetName("Liver of Mustermann")
+    rows = suggested()
+    known = known_cases(rows)
+    assert {"Mustermann^Erika", "PID-4711"} <= set(known.facts(rows[0]).seen)
+    with pytest.raises(UsageError, match="who its patients are"):
+        ExportWork(rows, known, ExportOptions(), tmp_path / "out").plan()
+
+
 def test_segmentation_without_voxels_is_told_at_the_case(make_case, scene, tmp_path):
     make_case("A")
     volume, node, _mask = make_case("B", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from meddl.datasets.facts import CaseFacts
 from meddl.errors import MedDLError, UnwritableDataset, UsageError, VolumeError
 
+from meddl_slicer import study
 from meddl_slicer.export_cases import CaseRow, case_of, missing, planned_case, signature
 from meddl_slicer.export_run import Step
 from meddl_slicer.export_task import LOOK
@@ -34,8 +36,6 @@ class KnownCases:
 
     def facts(self, row: CaseRow) -> CaseFacts | None:
         """Return what is known of a row as it is now, under its present name; None if it must be looked at."""
-        from dataclasses import replace
-
         told, facts = self._facts.get(row.key, ((), None))
         if facts is None or told != signature(row):
             return None
@@ -59,7 +59,9 @@ class KnownCases:
             return LOOK, {"case": case_of(row).to_dict(), "picture": row.key not in self.pictures}
 
         def done(result: Mapping[str, Any]) -> None:
-            self._facts[row.key] = (before, CaseFacts.from_dict(result["facts"]))
+            facts = CaseFacts.from_dict(result["facts"])
+            of_scene = {text for node in row.nodes for text in study.identifying_texts(node)}
+            self._facts[row.key] = (before, replace(facts, seen=tuple(sorted({*facts.seen, *of_scene}))))
             if result.get("picture") is not None:
                 self.pictures[row.key] = np.array(result["picture"])
 

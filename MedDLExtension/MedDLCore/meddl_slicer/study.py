@@ -6,6 +6,11 @@ import slicer
 
 #: DICOM facts of an image that say nothing about the person.
 _FACTS = {"modality": "DICOM.Modality"}
+#: DICOM facts that folders of the hierarchy hold, by their level, and that say who it is.
+_PERSONAL = {
+    "Patient": ("PatientName", "PatientID", "PatientBirthDate"),
+    "Study": ("StudyID", "StudyDate", "StudyInstanceUID"),
+}
 
 
 def place_beside(node: slicer.vtkMRMLNode, reference: slicer.vtkMRMLNode) -> None:
@@ -61,6 +66,21 @@ def image_facts(node: slicer.vtkMRMLNode) -> dict[str, str]:
         if value:
             facts[name] = value
     return facts
+
+
+def identifying_texts(node: slicer.vtkMRMLNode) -> tuple[str, ...]:
+    """Return what the folders of patient and study say of the person: names, numbers, dates. Never to be written."""
+    hierarchy = _hierarchy()
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    if not item:
+        return ()
+    found: dict[str, None] = {}
+    for level, attributes in _PERSONAL.items():
+        folder = hierarchy.GetItemAncestorAtLevel(item, level)
+        if folder:
+            found[hierarchy.GetItemUID(folder, "DICOM")] = None
+            found.update(dict.fromkeys(hierarchy.GetItemAttribute(folder, f"DICOM.{name}") for name in attributes))
+    return tuple(sorted(text for text in found if text.strip()))
 
 
 def _hierarchy() -> slicer.vtkMRMLSubjectHierarchyNode | None:
