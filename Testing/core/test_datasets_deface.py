@@ -105,7 +105,7 @@ def test_the_template_is_fetched_only_on_consent(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MEDDL_CACHE", str(tmp_path))
     monkeypatch.delenv("MEDDL_PACKAGE_DIR", raising=False)
 
-    with pytest.raises(UsageError, match="fetch_template"):
+    with pytest.raises(UsageError, match="Fetch it with: meddl dataset fetch-face-template"):
         deface(read_volume(realdata.itk_subject()[0]), "template")
 
     assert not list(tmp_path.rglob("*.gz")) and not deface_template.is_here()
