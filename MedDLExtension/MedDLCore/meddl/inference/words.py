@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from meddl.inference.prediction import (
     ClassificationPrediction,
@@ -51,7 +51,7 @@ def in_words(prediction: Prediction) -> list[str]:
     return lines
 
 
-def place_in_words(position: Sequence[float]) -> str:
+def place_in_words(position: Iterable[float]) -> str:
     """Return a point (RAS mm) in words."""
     return "(" + ", ".join(f"{float(each):.1f}" for each in position) + ") mm RAS"
 

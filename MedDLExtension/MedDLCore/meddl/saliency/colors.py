@@ -12,7 +12,7 @@ DEFAULT_THRESHOLD = 0.1
 
 _OUTERMOST = 99.9
 _MOST_SORTED = 4_000_000
-_FAINTEST, _STRONGEST = 0.45, 0.85
+_STRONGEST = 0.85
 
 
 def growing_colors(share: np.ndarray) -> np.ndarray:
@@ -27,8 +27,8 @@ def diverging_colors(share: np.ndarray) -> np.ndarray:
     """Return colors ``(n, 3)``, 0 to 1, from blue (less) over near-white to red (more), for shares -1 to 1."""
     share = np.clip(np.asarray(share, dtype=np.float64), -1.0, 1.0)
     strength = np.abs(share)
-    hue = np.deg2rad(np.where(share < 0, 275.0, 35.0))
-    chroma = 62.0 * strength
+    hue = np.deg2rad(np.where(share < 0, 285.0, 35.0))
+    chroma = 60.0 * strength  # more of this blue no screen can show: it would be cut off, a step in the scale
     return _rgb(95.0 - 52.0 * strength, chroma * np.cos(hue), chroma * np.sin(hue))
 
 
@@ -45,7 +45,7 @@ def map_colors(share: np.ndarray, signed: bool, threshold: float = DEFAULT_THRES
     share = np.nan_to_num(np.asarray(share, dtype=np.float64), nan=0.0)
     strength = np.abs(share) if signed else share
     colors = (diverging_colors if signed else growing_colors)(share.ravel()).reshape(*share.shape, 3)
-    opacity = _FAINTEST + (_STRONGEST - _FAINTEST) * np.clip(strength, 0.0, 1.0)
+    opacity = _STRONGEST * np.clip(strength, 0.0, 1.0) ** 0.7
     opacity = np.where((strength > 0) & (strength >= threshold), opacity, 0.0)
     return np.concatenate([colors, opacity[..., None]], axis=-1)
 

@@ -1,0 +1,135 @@
+"""What figures of an explanation mean, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meddl.saliency.attribution import Attribution, Measure
+
+RESEARCH_ONLY = (
+    "For research only. Not for diagnosis: a map tells what a network answered to, not whether its answer is right."
+)
+CAUTION = (
+    "Maps of attribution mislead easily. Some stay the same when the network's weights are random (Adebayo et al. "
+    "2018, arXiv:1810.03292); of eight methods tried on radiographs each failed at least one of four tests (Arun et "
+    "al. 2021, 10.1148/ryai.2021200267), and all located findings worse than radiologists (Saporta et al. 2022, "
+    "10.1038/s42256-022-00536-x). Believe a map as far as its checks carry, and look at the image itself."
+)
+UNCHECKED = "How far to believe this map was not looked at. Ask for the checks of faithfulness before drawing on it."
+
+_FACTS = {
+    "layer": "Layer", "grid": "The layer's grid", "layer_grid": "The layer's grid", "steps": "Steps",
+    "samples": "Noisy copies", "noise": "Noise (standard deviation)", "baseline": "Baseline", "score": "Score",
+    "baseline_score": "Score of the baseline", "completeness_gap": "Left unexplained (completeness gap)",
+    "at_once": "Images at once", "windows": "Windows", "share": "Share of the target that they hold", "seed": "Seed",
+    "seconds": "Time (s)", "runs": "Runs of the network", "block_mm": "First blocks (mm)",
+    "finest_mm": "Finest blocks (mm)", "regions": "Regions",
+}  # fmt: skip
+_SHARES = ("completeness_gap", "share")
+
+
+def verdict_in_words(measures: Sequence[Measure]) -> str:
+    """Return what all measures of a map come to, in a sentence; "" without verdicts.
+
+    Example:
+        >>> verdict_in_words([Measure("deletion", 0.1, verdict="good"), Measure("stability", 0.2, verdict="bad")])
+        'Of 2 checks with a verdict 1 speaks for the map; stability is bad.'
+    """
+    judged = [each for each in measures if each.verdict]
+    if not judged:
+        return ""
+    good = sum(each.verdict == "good" for each in judged)
+    if good == len(judged):
+        return f"All {good} checks with a verdict speak for the map." if good > 1 else "The check speaks for the map."
+    parts = []
+    for verdict in ("doubtful", "bad"):
+        names = [measure_title(each.name).lower() for each in judged if each.verdict == verdict]
+        if names:
+            listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+            parts.append(f"{listed} {'is' if len(names) == 1 else 'are'} {verdict}")
+    speak = "speaks" if good == 1 else "speak"
+    return f"Of {len(judged)} checks with a verdict {good or 'none'} {speak} for the map; {', '.join(parts)}."
+
+
+def method_title(id: str) -> str:
+    """Return what a method is called."""
+    from meddl.saliency.methods.known import METHODS
+
+    return METHODS[id].title if id in METHODS else id.replace("_", " ")
+
+
+def method_source(id: str) -> str:
+    """Return the paper of a method, or ""."""
+    from meddl.saliency.methods.known import METHODS
+
+    return METHODS[id].source if id in METHODS else ""
+
+
+def measure_title(name: str) -> str:
+    """Return what a measure is called."""
+    from meddl.saliency.faithfulness.known import ABOUT
+
+    return ABOUT[name].title if name in ABOUT else name.replace("_", " ").capitalize()
+
+
+def measure_question(name: str) -> str:
+    """Return what a measure asks of a map, or ""."""
+    from meddl.saliency.faithfulness.known import ABOUT
+
+    return ABOUT[name].question if name in ABOUT else ""
+
+
+def measure_source(name: str) -> str:
+    """Return the paper of a measure, or ""."""
+    from meddl.saliency.faithfulness.known import ABOUT
+
+    return ABOUT[name].source if name in ABOUT else ""
+
+
+def facts_in_words(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return names and values of facts of any kind."""
+    return tuple(
+        (_FACTS.get(key, key.replace("_", " ").capitalize()), f"{value:.1%}" if _is_share(key, value) else plain(value))
+        for key, value in facts.items()
+        if value is not None
+    )
+
+
+def channel_shares(attribution: Attribution) -> tuple[float, ...]:
+    """Return how much of the evidence, for or against, lies in each channel of the input; () with one channel."""
+    import numpy as np
+
+    if attribution.channels is None:
+        return ()
+    sums = np.abs(attribution.channels.array.astype(np.float64)).sum(axis=(1, 2, 3))
+    return tuple(float(each) for each in sums / sums.sum()) if sums.sum() > 0 else (0.0,) * len(sums)
+
+
+def plain(value: Any) -> str:
+    """Return a JSON value in words.
+
+    Example:
+        >>> plain([6, 8, 6]), plain(0.123456), plain(True), plain({"a": 1})
+        ('6 x 8 x 6', '0.1235', 'yes', 'a: 1')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return figure(value)
+    if isinstance(value, list | tuple):
+        whole = value and all(isinstance(each, int) and not isinstance(each, bool) for each in value)
+        return (" x " if whole else ", ").join(plain(each) for each in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {plain(each)}" for key, each in value.items() if each is not None)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def figure(value: float) -> str:
+    """Return a number with four digits."""
+    return f"{value:.4g}"
+
+
+def _is_share(key: str, value: Any) -> bool:
+    return key in _SHARES and isinstance(value, float | int)
