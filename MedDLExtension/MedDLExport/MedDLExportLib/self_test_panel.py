@@ -137,12 +137,16 @@ class PanelTests:
 
         self.makeCases(50)
         widget = self.makeWidget()
-        before = time.monotonic()
+        before = time.process_time()  # of this process: the machine may have other things to do
         widget.cases.addFromScene()
-        self.assertLess(time.monotonic() - before, 10)
+        self.assertLess(time.process_time() - before, 10)
         self.assertEqual(widget.ui.casesTable.rowCount, 50)
-        gap = self.waitFor(lambda: len(widget.session.known.pictures) == 50, 60)
-        self.assertLess(gap, 1.0)
+        longest = 0.0
+        while len(widget.session.known.pictures) < 50:
+            before = time.process_time()
+            widget.cases._drawNext()  # what the timer does
+            longest = max(longest, time.process_time() - before)
+        self.assertLess(longest, 0.5)
 
     def test_optionsShowWhatGoesWithThem(self):
         from MedDLExportLib.parameters import Crop, Deface
