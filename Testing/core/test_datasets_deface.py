@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import brain_model
 import numpy as np
 import pytest
 import realdata
+from core.phantoms import reordered
+from meddl.datasets import (
+    Case,
+    DeidentifyOptions,
+    ExportOptions,
+    SegmentationLabel,
+    export_dataset,
+    verify_dataset,
+)
 from meddl.datasets.deidentify import deface_template
 from meddl.datasets.deidentify.deface import deface, defacing_picture
 from meddl.errors import JobCancelled, UsageError, VolumeError
 from meddl.models.package_source import extract_members
-from meddl.volume import Volume, read_volume
-from core.phantoms import reordered
+from meddl.volume import Segment, Volume, read_volume
 from PIL import Image
 
 
@@ -137,3 +146,22 @@ def test_the_picture_shows_the_face_before_and_none_after() -> None:
     half = picture.shape[0] // 2
     assert picture[:half].sum() > picture[half:].sum() > 0.8 * picture[:half].sum()
     assert data == defacing_picture(head, result.volume) and not Image.open(io.BytesIO(data)).info
+
+
+def test_labels_and_other_channels_of_an_exported_head_lose_the_face_too(tmp_path: Path) -> None:
+    head = read_volume(realdata.colin27()[0])
+    skin = head.with_array((head.array > 0).astype(np.uint8))
+    half = Volume(head.array[:, ::2, ::2, ::2], head.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    label = SegmentationLabel(skin, (Segment(1, "Skin", (1, 0, 0)),))
+    options = ExportOptions("monai", deidentify=DeidentifyOptions(deface="template"))
+
+    root = export_dataset([Case("a", {"T1": head, "T2": half}, label)], tmp_path, options).root
+
+    nose = at(head, 0, 85, -50)
+    written = [read_volume(next(root.glob(f"{place}/*{end}"))) for place, end in
+               (("images", "T1.nii.gz"), ("images", "T2.nii.gz"), ("labels", ".nii.gz"))]  # fmt: skip
+    assert [int(each.array[0][nose]) for each in written] == [int(head.array.min())] * 2 + [0]
+    removed = (skin.array > 0) & (written[2].array == 0)
+    record = json.loads((root / "dataset.meddl.json").read_text())["cases"][0]
+    assert f"{np.count_nonzero(removed)} labeled voxels" in record["facts"]["defaced"][-1]
+    assert not verify_dataset(root).problems

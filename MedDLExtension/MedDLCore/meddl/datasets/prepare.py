@@ -59,7 +59,7 @@ def prepare_case(
     target, pictures, how = loaded.target, dict[str, bytes](), options.deidentify.deface
     if how != "none":
         progress(0.2, "Removing the face")  # as long as all of the head is there
-        images, target, pictures, defaced = _without_face(images, target, how, progress, cancelled)
+        images, labels, target, pictures, defaced = _without_face(images, labels, target, how, progress, cancelled)
         facts["defaced"] = list(defaced)
     progress(0.7, "One grid")
     before = images
@@ -113,20 +113,21 @@ def _without_text(
     cleaned, blanked = {}, []
     for name, image in images.items():
         source = loaded.case.images[name]
-        path = source.path if isinstance(source, ImageFile) else None
-        cleaned[name], notes = without_burned_in_text(image, path, plan.options.deidentify)
+        path, series = (source.path, source.series_uid) if isinstance(source, ImageFile) else (None, None)
+        cleaned[name], notes = without_burned_in_text(image, path, plan.options.deidentify, series)
         blanked += [f"{name}: {note}" for note in notes]
     return cleaned, blanked
 
 
 def _without_face(
     images: Mapping[str, Volume],
+    labels: Volume | None,
     target: Volume | None,
     how: Literal["template", "brain"],
     progress: Callable[[float, str], None],
     cancelled: Callable[[], bool],
-) -> tuple[dict[str, Volume], Volume | None, dict[str, bytes], tuple[str, ...]]:
-    """Remove the face found in the first channel from all images, each on its own grid."""
+) -> tuple[dict[str, Volume], Volume | None, Volume | None, dict[str, bytes], tuple[str, ...]]:
+    """Remove the face found in the first channel from all images and labels (of skin, say), each on its own grid."""
     from meddl.datasets.deidentify.deface import deface, defacing_picture
     from meddl.volume import resample_to
 
@@ -139,16 +140,22 @@ def _without_face(
     )
     face = found.mask.with_array(found.mask.array.astype(np.float32))
 
-    def cut(image: Volume) -> Volume:
+    def cut(image: Volume, value: float | None = None) -> Volume:
         # Any voxel that touches the face: another grid must not leave its rim.
         removed = resample_to(face, image.grid).array[0] > 0
         array = image.array.copy()
-        array[:, removed] = array.min()
+        array[:, removed] = array.min() if value is None else value
         return image.with_array(array)
 
+    notes = list(found.notes)
+    if labels is not None:
+        whole, labels = labels, cut(labels, 0)
+        if lost := int(np.count_nonzero(whole.array) - np.count_nonzero(labels.array)):
+            notes.append(f"{lost} labeled voxels lay in the face and are background now.")
     defaced = {name: found.volume if name == first else cut(image) for name, image in images.items()}
     picture = defacing_picture(images[first], found.volume)
-    return defaced, cut(target) if target is not None else None, {DEFACING_PICTURES: picture}, found.notes
+    target = cut(target) if target is not None else None
+    return defaced, labels, target, {DEFACING_PICTURES: picture}, tuple(notes)
 
 
 def _stop(cancelled: Callable[[], bool]) -> None:
