@@ -115,8 +115,8 @@ def _run_on_one(options: argparse.Namespace, models: list[str]) -> int:
         check_writable(options.report, (".json",))
     bundles = [resolve_model(model) for model in models]
     groups = [list(range(len(models)))] if options.ensemble else [[index] for index in range(len(models))]
-    named = _named_inputs(options.input)
-    sources = [_paths(bundles[group[0]], named, in_channel_order) for group in groups]
+    named = named_inputs(options.input)
+    sources = [channel_paths(bundles[group[0]], named, in_channel_order) for group in groups]
     outputs = _outputs(options, [bundles[group[0]] for group in groups])
     for group, output, paths in zip(groups, outputs, sources, strict=True):
         check_output(output, bundles[group[0]].task, source=paths[0], series_uid=options.series)
@@ -170,7 +170,7 @@ def _split(model: str) -> list[str]:
     return [model] if Path(model).expanduser().exists() else model.split(",")
 
 
-def _named_inputs(inputs: Sequence[str]) -> list[tuple[str, Path]]:
+def named_inputs(inputs: Sequence[str]) -> list[tuple[str, Path]]:
     """Return the images with their channels' names, "" where none is given."""
     named = []
     for each in inputs:
@@ -180,7 +180,7 @@ def _named_inputs(inputs: Sequence[str]) -> list[tuple[str, Path]]:
     return named
 
 
-def _paths(bundle: ModelBundle, named: Sequence[tuple[str, Path]], order: Any) -> tuple[Path, ...]:
+def channel_paths(bundle: ModelBundle, named: Sequence[tuple[str, Path]], order: Any) -> tuple[Path, ...]:
     """Return the images in the order of the model's channels."""
     names = [name for name, _ in named]
     if not any(names):

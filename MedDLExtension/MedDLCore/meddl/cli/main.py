@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 
 import meddl
-from meddl.cli import dataset, doctor, evaluate, export, infer, models
+from meddl.cli import dataset, doctor, evaluate, explain, export, infer, models
 from meddl.errors import JobCancelled, MedDLError, UntrustedModelError, UsageError, to_dict
 
 OK, FAILED, WRONG_USE = 0, 1, 2
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_parser(commands, common)
     models.add_parser(commands, common)
     evaluate.add_parser(commands, common)
+    explain.add_parser(commands, common)
     export.add_parser(commands, common)
     dataset.add_parser(commands, common)
     doctor.add_parser(commands, common)

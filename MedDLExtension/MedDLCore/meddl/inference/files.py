@@ -43,7 +43,7 @@ _SCHEMA = (
     "markups-schema-v1.0.3.json#"
 )
 _LPS = np.array([-1.0, -1.0, 1.0])
-_LASTING = ("task", "model", "options", "parameters", "input", "inputs", "software", "notes", "domain")
+LASTING = ("task", "model", "options", "parameters", "input", "inputs", "software", "notes", "domain")
 """What of the provenance is the same whenever the same is done again on this computer."""
 
 DicomKind = Literal["BINARY", "LABELMAP"]
@@ -214,7 +214,7 @@ def _named(prediction: Prediction) -> dict[str, str]:
 def _plain(prediction: Prediction) -> dict[str, Any]:
     """Return a prediction without voxels as JSON, its provenance without times."""
     data = prediction.to_dict()
-    data["provenance"] = {key: prediction.provenance[key] for key in _LASTING if key in prediction.provenance}
+    data["provenance"] = {key: prediction.provenance[key] for key in LASTING if key in prediction.provenance}
     if data.get("uncertainty"):
         data["uncertainty"].pop("entropy", None)
     if prediction.task in ("detection", "landmarks"):

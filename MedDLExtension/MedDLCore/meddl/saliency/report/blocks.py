@@ -11,10 +11,15 @@ _LONGEST = 2000
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading: 1 is the report's title, 2 that of a part, 3 of a part of that."""
+    """A heading: 1 is the report's title, 2 that of a part, 3 of a part of that.
+
+    Attributes:
+        with_picture: a picture follows soon, which is to be on the same page.
+    """
 
     text: str
     level: int = 2
+    with_picture: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meddl.inference.prediction import ClassificationPrediction, Prediction
 from meddl.inference.words import in_words, place_in_words
 from meddl.saliency.anatomy import anatomy_sentence
 from meddl.saliency.attribution import AnatomyShare, Attribution, Measure
@@ -59,8 +60,7 @@ def contents(
         Heading("Why did the model say so?", 1),
         Text(f"{name}, asked about {_targets(explanation)}.", "lead"),
         Text(RESEARCH_ONLY, "warning"),
-        Heading("The answer", 3),
-        _answer(explanation),
+        *_answer(explanation.prediction),
     ]
     warnings = [str(each) for each in provenance.get("domain") or ()]
     blocks += [Text(each, "warning") for each in warnings]
@@ -83,10 +83,12 @@ def _targets(explanation: Explanation) -> str:
     return " and ".join(dict.fromkeys(each.target for each in explanation.attributions)) or "nothing"
 
 
-def _answer(explanation: Explanation) -> Items:
-    lines = in_words(explanation.prediction)
+def _answer(prediction: Prediction) -> list[Block]:
+    if isinstance(prediction, ClassificationPrediction) and not prediction.classes:
+        return []  # it was not kept
+    lines = in_words(prediction)
     more = (f"and {len(lines) - _MOST_LINES} more",) if len(lines) > _MOST_LINES else ()
-    return Items((*lines[:_MOST_LINES], *more))
+    return [Heading("The answer", 3), Items((*lines[:_MOST_LINES], *more))]
 
 
 def _one_map(
@@ -95,7 +97,7 @@ def _one_map(
     title, source = method_title(attribution.method), method_source(attribution.method)
     said = anatomy_sentence(attribution.anatomy) if attribution.anatomy else ""
     verdict = verdict_in_words(attribution.measures)
-    blocks: list[Block] = [Heading(f"{title}: {attribution.target}")]
+    blocks: list[Block] = [Heading(f"{title}: {attribution.target}", with_picture=True)]
     if said:
         blocks.append(Text(said, "lead"))
     bad = [each.sentence for each in attribution.measures if each.verdict == "bad" and each.sentence]
@@ -111,6 +113,8 @@ def _one_map(
         blocks += [Heading("Which channel it lies in", 3), Table(("Channel", "Share of the evidence"), rows, (1,))]
     if attribution.measures:
         blocks += [Heading("How far to believe it", 3), _measures(attribution.measures)]
+        if sources := [source for each in attribution.measures if (source := measure_source(each.name))]:
+            blocks.append(Text(f"Checks after: {'; '.join(dict.fromkeys(sources))}.", "small"))
         if any(each.curve for each in attribution.measures):
             words = "Curves of " + ", ".join(measure_title(e.name).lower() for e in attribution.measures if e.curve)
             blocks.append(Picture(curves_picture(attribution.measures), f"{words}.", 0.85))
@@ -170,8 +174,7 @@ def _measures(measures: Sequence[Measure], with_question: bool = True) -> Table:
     for each in measures:
         random = "" if each.random is None else figure(each.random)
         asked = measure_question(each.name) if with_question else ""
-        source = measure_source(each.name)
-        said = " ".join(part for part in (asked, each.sentence, f"({source})" if source else "") if part)
+        said = " ".join(part for part in (asked, each.sentence) if part)
         rows.append((measure_title(each.name), each.verdict, figure(each.value), random, said))
     return Table(("Check", "Verdict", "Value", "Random map", "What it means"), tuple(rows), (2, 3), 1)
 

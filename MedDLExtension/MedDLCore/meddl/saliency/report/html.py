@@ -14,7 +14,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-ur
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #222;
-  background: #fff; max-width: 58rem; margin: 1.5rem auto; padding: 0 1.2rem; overflow-wrap: anywhere; }
+  background: #fff; max-width: 58rem; margin: 1.5rem auto; padding: 0 1.2rem; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; margin: 0 0 .4rem; }
 h2 { font-size: 1.2rem; margin: 1.8rem 0 .4rem; padding-top: .8rem; border-top: 2px solid #3b6ea5; }
 h3 { font-size: 1rem; margin: 1.1rem 0 .3rem; }
@@ -26,11 +26,13 @@ img { display: block; max-width: 100%; height: auto; margin: .6rem 0; }
 table { border-collapse: collapse; margin: .4rem 0; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #ddd; }
 th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td:last-child, td:first-child { overflow-wrap: anywhere; }
+td:first-child { min-width: 7.5rem; }
 td.verdict { white-space: nowrap; font-weight: 600; }
 td.good { color: #1c6b3a; } td.doubtful { color: #8a5a00; } td.bad { color: #b3261e; }
 @page { size: A4; margin: 14mm; }
 @media print { body { font-size: 9.5pt; margin: 0; max-width: none; padding: 0; }
-  img, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
+  img { max-height: 125mm; width: auto; } img, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
 
 

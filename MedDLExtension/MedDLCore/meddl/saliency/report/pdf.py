@@ -19,11 +19,14 @@ _WIDTH, _HEIGHT, _MARGIN = 8.27, 11.69, 0.55
 
 _LINE = 1.32
 _SIZES = {1: 15.0, 2: 11.0, 3: 9.0}
-_TEXT, _SMALL = 7.6, 6.6
-_PICTURE = 0.86
-"""Of the width between the margins: so that one method with its tables stays on a page or two."""
+_TEXT, _SMALL = 7.4, 6.4
+_PICTURE = 0.76
+"""Of the width between the margins: so that one method with its tables stays on one page."""
 
 _GAP = 0.16
+_HINTING = 1.02
+"""Letters are up to this much wider on paper than on the pixels that they are measured with."""
+
 _VERDICT_COLORS = {"good": "#1c6b3a", "doubtful": "#8a5a00", "bad": "#b3261e"}
 
 
@@ -89,8 +92,8 @@ class _Writer:
     def _heading(self, block: Heading) -> None:
         size = _SIZES[block.level]
         # A heading stays with what follows it.
-        self._need(size / 72 * _LINE + (2.5 if block.level == 2 else 0.5))
-        self._top += 0.0 if self._top == _MARGIN else 0.1
+        self._need(size / 72 * _LINE + (5.5 if block.level == 2 and block.with_picture else 0.5))
+        self._top += 0.0 if self._top == _MARGIN else 0.06
         if block.level == 2:
             self._rule("#3b6ea5", 1.2)
             self._top += 0.06
@@ -162,11 +165,16 @@ class _Writer:
         self._top += height + 0.05
 
     def _table(self, table: Table) -> None:
+        if not table.columns:  # names and values: in a row, they take a third of the room
+            self._lines(
+                "   \N{MIDDLE DOT}   ".join(f"{one_line(name)}: {one_line(value)}" for name, value in table.rows),
+                _SMALL,
+            )
+            return
         rows = [tuple(one_line(VERDICTS.get(t, t) if n == table.verdicts else t) for n, t in enumerate(row))
                 for row in table.rows]  # fmt: skip
         widths = self._widths(table, rows)
-        if table.columns:
-            self._row(table, tuple(one_line(name) for name in table.columns), widths, heading=True)
+        self._row(table, tuple(one_line(name) for name in table.columns), widths, heading=True)
         for number, row in enumerate(rows):
             self._row(table, row, widths, verdict=table.rows[number][table.verdicts] if table.verdicts else "")
         self._top += 0.06
@@ -183,8 +191,6 @@ class _Writer:
         for column, cell in enumerate(cells):
             self._top = start
             color = _VERDICT_COLORS.get(verdict, INK) if column == table.verdicts else INK
-            if not table.columns and column == 0:
-                color = "#555555"
             is_number = column in table.numbers
             for line in cell:
                 place = left + widths[column] if is_number else left
@@ -196,8 +202,7 @@ class _Writer:
 
     def _widths(self, table: Table, rows: Sequence[Sequence[str]]) -> list[float]:
         """Return what columns need; if that is too much, the widest give way."""
-        count = len(table.columns) or max((len(row) for row in rows), default=1)
-        lines = [*([table.columns] if table.columns else []), *rows]
+        count, lines = len(table.columns), [table.columns, *rows]
         wanted = [max(self._width(line[n], _TEXT, "bold") for line in lines) for n in range(count)]
         room = _WIDTH - 2 * _MARGIN - _GAP * (count - 1)
         if sum(wanted) <= room:
@@ -229,7 +234,7 @@ class _Writer:
         renderer = self._pages[0].canvas.get_renderer()  # type: ignore[attr-defined]
         how = FontProperties(family="DejaVu Sans", weight=weight, size=10.0)  # measured large, for rounding
         width, _, _ = renderer.get_text_width_height_descent(text, how, False)
-        return float(width) * size / 10.0 / 72
+        return float(width) * size / 10.0 / 72 * _HINTING
 
 
 def _common_limit(wanted: Sequence[float], room: float) -> float:

@@ -84,7 +84,7 @@ def curves_picture(measures: Sequence[Measure]) -> bytes:
     """Return the curves of measures that have one."""
     drawn = [each for each in measures if each.curve]
     with own_settings():
-        figure = new_figure(3.7 * max(1, min(len(drawn), 2)), 2.5 * ((len(drawn) + 1) // 2 or 1), 150)
+        figure = new_figure(3.7 * max(1, min(len(drawn), 2)), 2.1 * ((len(drawn) + 1) // 2 or 1), 150)
         figure.set_layout_engine("constrained")
         grid = figure.subplots((len(drawn) + 1) // 2 or 1, max(1, min(len(drawn), 2)), squeeze=False).ravel()
         for axes, measure, color in zip(grid, drawn, _LINE_COLORS * len(drawn), strict=False):

@@ -71,7 +71,10 @@ def measure_title(name: str) -> str:
     """Return what a measure is called."""
     from meddl.saliency.faithfulness.known import ABOUT
 
-    return ABOUT[name].title if name in ABOUT else name.replace("_", " ").capitalize()
+    if name in ABOUT:
+        return ABOUT[name].title
+    title = name.replace("_", " ")
+    return title[:1].upper() + title[1:]
 
 
 def measure_question(name: str) -> str:

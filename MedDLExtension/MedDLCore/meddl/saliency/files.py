@@ -1,0 +1,191 @@
+"""An explanation as files: maps as images, all that is known of them as JSON and as tables.
+
+The files hold no times: the same explanation gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddl.errors import UsageError
+from meddl.inference.files import LASTING, SUFFIXES, VOLUME_SUFFIXES, write_prediction
+from meddl.inference.prediction import Prediction
+from meddl.saliency.anatomy import anatomy_sentence
+from meddl.saliency.attribution import Attribution
+from meddl.saliency.colors import scale_of
+from meddl.saliency.explain import Explanation
+from meddl.spreadsheet import safe_cell
+from meddl.volume import whole_file, write_volume
+
+INDEX = "explanation.json"
+"""Written last: where it is, the other files are whole."""
+
+_VOXELS = ("labels", "probabilities", "image", "difference", "segments", "provenance")
+_PASSING = ("seconds",)
+
+
+def write_explanation(explanation: Explanation, folder: Path, *, suffix: str = ".nrrd") -> tuple[Path, ...]:
+    """Write an explanation into a folder; files of an earlier one of the same names are replaced.
+
+    - ``METHOD.nrrd``: each map, on the grid of the image; ``METHOD_channels.nrrd`` by input channel where there are
+      several.
+    - ``answer.*``: what the model answered, as ``meddl infer`` writes it.
+    - ``anatomy.csv`` and ``measures.csv``: shares of structures, and how far to believe the maps, where they are known.
+    - ``explanation.json``: all of it but the voxels.
+
+    Args:
+        folder: is made where it is missing; its parent has to be there.
+        suffix: of the maps, one of :data:`meddl.inference.files.VOLUME_SUFFIXES`.
+
+    Returns:
+        The files, the maps first.
+
+    Raises:
+        UsageError: another suffix.
+        VolumeError: a file cannot be written.
+    """
+    check_suffix(suffix)
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    written: list[Path] = []
+    maps: dict[str, str] = {}
+    for attribution in explanation.attributions:
+        maps[attribution.method] = f"{attribution.method}{suffix}"
+        written.append(folder / maps[attribution.method])
+        write_volume(attribution.map, written[-1], facts=_header(attribution))
+        if attribution.channels is not None:
+            written.append(folder / f"{attribution.method}_channels{suffix}")
+            write_volume(attribution.channels, written[-1], facts=_header(attribution), channels=_kind(suffix))
+    answer = folder / f"answer{SUFFIXES[explanation.prediction.task][0]}"
+    written += write_prediction(explanation.prediction, answer)
+    for name, table in (("anatomy.csv", _anatomy(explanation)), ("measures.csv", _measures(explanation))):
+        if len(table) > 1:
+            written.append(folder / name)
+            _write(written[-1], _csv(table))
+        else:
+            (folder / name).unlink(missing_ok=True)  # of an earlier explanation
+    written.append(folder / INDEX)
+    facts = {**facts_of(explanation), "files": {"maps": maps, "answer": answer.name}}
+    _write(written[-1], json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n")
+    return tuple(written)
+
+
+def check_suffix(suffix: str) -> None:
+    """Find out, before long work, whether maps can be written with a suffix.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if suffix not in VOLUME_SUFFIXES:
+        raise UsageError(f"Maps cannot be written as {suffix!r}. Choose one of {', '.join(VOLUME_SUFFIXES)}.")
+
+
+def facts_of(explanation: Explanation, *, times: bool = False) -> dict[str, Any]:
+    """Return all of an explanation but the voxels, as JSON data.
+
+    Args:
+        times: with the times that it took, and when it was made.
+    """
+    prediction = explanation.prediction
+    provenance = prediction.provenance
+    return {
+        "prediction": _answer(prediction),
+        "attributions": [attribution_facts(each, times=times) for each in explanation.attributions],
+        "agreement": [asdict(each) for each in explanation.agreement],
+        "provenance": {key: provenance[key] for key in provenance if times or key in LASTING},
+    }
+
+
+def attribution_facts(attribution: Attribution, *, times: bool = False) -> dict[str, Any]:
+    """Return all of a map but the voxels: what was explained, how, where it lies and how far to believe it."""
+    from meddl.saliency.report.planes import peak_of
+
+    values = attribution.map.array[0]
+    index = peak_of(values)
+    place = attribution.map.affine[:3, :3] @ index + attribution.map.affine[:3, 3]
+    how = attribution.provenance.get("explanation")
+    return {
+        "method": attribution.method,
+        "target": attribution.target,
+        "score": float(attribution.score),
+        "signed": attribution.signed,
+        "peak": {"ras_mm": [round(float(each), 4) for each in place], "value": float(values[index])},
+        "scale_end": scale_of(values),
+        "positive": float(values.clip(min=0).sum(dtype=np.float64)),
+        "negative": float(values.clip(max=0).sum(dtype=np.float64)),
+        "facts": {key: value for key, value in attribution.facts.items() if times or key not in _PASSING},
+        "notes": list(attribution.notes),
+        "measures": [asdict(each) for each in attribution.measures],
+        "anatomy": [asdict(each) for each in attribution.anatomy],
+        "anatomy_sentence": anatomy_sentence(attribution.anatomy) if attribution.anatomy else "",
+        "options": dict(how) if isinstance(how, Mapping) else {},
+    }
+
+
+def _answer(prediction: Prediction) -> dict[str, Any]:
+    data = {key: value for key, value in prediction.to_dict().items() if key not in _VOXELS and value is not None}
+    if data.get("uncertainty"):
+        data["uncertainty"].pop("entropy", None)
+    return data
+
+
+def _header(attribution: Attribution) -> dict[str, str]:
+    model = attribution.provenance.get("model")
+    model = model if isinstance(model, Mapping) else {}
+    software = attribution.provenance.get("software")
+    facts = {
+        "MedDL.Explanation": attribution.method,
+        "MedDL.Target": attribution.target,
+        "MedDL.Score": repr(float(attribution.score)),
+        "MedDL.Model": model.get("name"),
+        "MedDL.ModelVersion": model.get("version"),
+        "MedDL.ModelSha256": model.get("sha256"),
+        "MedDL.Version": software.get("meddl") if isinstance(software, Mapping) else None,
+    }
+    return {key: str(value) for key, value in facts.items() if value}
+
+
+def _kind(suffix: str) -> Any:
+    return "vector" if suffix == ".mha" else "list"
+
+
+def _anatomy(explanation: Explanation) -> list[Sequence[Any]]:
+    rows: list[Sequence[Any]] = [("method", "structure", "positive", "negative", "density", "volume (ml)")]
+    for attribution in explanation.attributions:
+        for each in attribution.anatomy:
+            numbers = (each.positive, each.negative, each.density, each.volume_ml)
+            rows.append((attribution.method, each.name, *(_rounded(number) for number in numbers)))
+    return rows
+
+
+def _measures(explanation: Explanation) -> list[Sequence[Any]]:
+    rows: list[Sequence[Any]] = [("method", "measure", "value", "random map", "verdict", "in words")]
+    listed = [(each.method, measure) for each in explanation.attributions for measure in each.measures]
+    listed += [("", measure) for measure in explanation.agreement]
+    for method, each in listed:
+        random = "" if each.random is None else _rounded(each.random)
+        rows.append((method, each.name, _rounded(each.value), random, each.verdict, each.sentence))
+    return rows
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([[safe_cell(cell) for cell in row] for row in rows])
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8"))
