@@ -22,7 +22,7 @@ from meddl.datasets.case import (
     SegmentationLabel,
     TargetLabel,
 )
-from meddl.errors import MedDLError, VolumeError
+from meddl.errors import VolumeError
 
 from meddl_slicer import export_labels, nodes
 from meddl_slicer.i18n import tr as _
@@ -258,8 +258,3 @@ _EMPTY_LABELS: dict[str, Callable[[ImageFile], Label]] = {
     "landmarks": lambda _nothing: LandmarksLabel(()),
     "reconstruction": TargetLabel,
 }
-
-
-def message_of(error: Exception) -> str:
-    """Return what to tell the user of an error."""
-    return error.message if isinstance(error, MedDLError) else str(error)

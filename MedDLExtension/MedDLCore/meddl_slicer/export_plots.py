@@ -12,7 +12,7 @@ import vtk
 
 from meddl_slicer.colors import label_color
 from meddl_slicer.i18n import tr as _
-from meddl_slicer.scene_guard import alive, remove
+from meddl_slicer.scene_guard import remove
 
 if TYPE_CHECKING:
     from meddl.datasets.facts import CaseFacts
@@ -38,11 +38,6 @@ class QualityPlot:
         self._before: int | None = None
         self._shown: int | None = None
         self._charts: dict[str, str | None] = {}
-
-    @property
-    def isShown(self) -> bool:
-        """Whether the chart is in the scene."""
-        return any(alive(node) is not None for node in self._nodes)
 
     def show(self, kind: str, facts: Sequence[CaseFacts]) -> slicer.vtkMRMLPlotChartNode:
         """Show a plot of a kind, see :data:`KINDS`."""

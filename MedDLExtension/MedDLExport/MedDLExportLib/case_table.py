@@ -1,7 +1,6 @@
 """The table of cases: thumbnails, check marks, and what can be changed in place."""
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from MedDLExportLib import tables
@@ -155,8 +154,3 @@ def _iconOf(picture):
     pixmap = qt.QPixmap()
     pixmap.loadFromData(qt.QByteArray(png(picture)))
     return qt.QIcon(pixmap)
-
-
-def imageNodes(row):
-    """Return the volume nodes of a row by channel."""
-    return {channel: image for channel, image in row.images.items() if isinstance(image, slicer.vtkMRMLNode)}

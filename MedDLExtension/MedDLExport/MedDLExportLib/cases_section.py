@@ -105,11 +105,6 @@ class CasesSection:
         self.ui.casesTable.clearSelection()
         self._session.remove(keys)
 
-    def selectedRow(self):
-        """Return the row that is selected, None for none or several."""
-        keys = self.table.selectedKeys()
-        return self._session.row(keys[0]) if len(keys) == 1 else None
-
     def _onCollected(self, job):
         from meddl.datasets.case import Case
         from meddl_slicer.export_cases import row_of

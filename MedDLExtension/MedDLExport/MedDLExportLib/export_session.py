@@ -173,10 +173,6 @@ class ExportSession:
         found = [self.known.facts(row) for row in self.chosen()]
         return [facts for facts in found if facts is not None]
 
-    def isChecked(self):
-        """Tell whether all rows to be exported were looked at as they are now."""
-        return len(self.facts()) == len(self.chosen())
-
     def problems(self):
         """Return what keeps rows from being exported, by their key."""
         from meddl_slicer.export_cases import missing
