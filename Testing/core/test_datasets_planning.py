@@ -14,6 +14,7 @@ from meddl.datasets import (
     DeidentifyOptions,
     ExportOptions,
     GridOptions,
+    ImageFile,
     SegmentationLabel,
     SplitOptions,
     plan_export,
@@ -21,7 +22,8 @@ from meddl.datasets import (
 from meddl.datasets.deidentify.key_file import Key, KeyRow
 from meddl.datasets.facts import CaseFacts, ChannelFacts, StructureFacts
 from meddl.datasets.manifest import MANIFEST, Manifest
-from meddl.datasets.planning import made_from
+from meddl.datasets.plan import CaseRecord
+from meddl.datasets.planning import Planning, made_from
 from meddl.errors import UsageError
 from meddl.volume import Segment, Volume
 
@@ -52,6 +54,17 @@ def plan(tmp_path: Path, cases: list[Case], digests: list[str], options: ExportO
     return plan_export(cases, [facts(*pair) for pair in zip(cases, digests, strict=True)], options, tmp_path, **more)
 
 
+def keep(made: Planning, *, but: str = "", labels: dict[str, str] | None = None) -> None:
+    """Write the manifest of a dataset with all planned cases in it, ``but`` the one of an id."""
+    records = {
+        each.name: CaseRecord(each, "", {}, {"quality": {"label_digest": (labels or {}).get(each.id, "")}})
+        for each in made.plan.cases
+        if each.id != but
+    }
+    made.root.mkdir(exist_ok=True)
+    (made.root / MANIFEST).write_bytes(Manifest(made.plan, records).to_bytes())
+
+
 def test_numbers_do_not_follow_names_nor_the_order_of_the_list(tmp_path):
     cases, digests = [case("adam"), case("berta"), case("zoe")], ["c" * 64, "a" * 64, "b" * 64]
     there = plan(tmp_path, cases, digests).plan.cases
@@ -73,8 +86,7 @@ def test_a_patient_keeps_to_one_part(tmp_path):
 
 def test_cases_added_later_change_nothing_for_those_that_are_there(tmp_path):
     first = plan(tmp_path, [case(f"scan {n}", f"p{n}") for n in range(6)], [digest(n) for n in range(1, 7)])
-    first.root.mkdir(exist_ok=True)
-    (first.root / MANIFEST).write_bytes(Manifest(first.plan).to_bytes())
+    keep(first)
     cases = [case("new", "p2"), case("scan 2", "p2"), case("quite new")]
     second = plan(tmp_path, cases, [digest(0), digest(3), digest(99)]).plan
     before = {each.digest: (each.name, each.patient, each.split, each.fold) for each in first.plan.cases}
@@ -87,7 +99,7 @@ def test_cases_added_later_change_nothing_for_those_that_are_there(tmp_path):
 
 def test_a_key_knows_a_patient_again_whose_old_cases_are_not_at_hand(tmp_path):
     first = plan(tmp_path, [case(f"scan {n}", f"p{n}") for n in range(6)], [digest(n) for n in range(6)])
-    (tmp_path / MANIFEST).write_bytes(Manifest(first.plan).to_bytes())
+    keep(first)
     old = next(each for each in first.plan.cases if each.id == "scan 4")
     key = Key(bytes(32), tuple(KeyRow(e.name, e.patient, e.id, f"p{e.id[-1]}") for e in first.plan.cases))
     again = plan(tmp_path, [case("follow-up", "p4")], ["f" * 64], key=key)
@@ -96,6 +108,59 @@ def test_a_key_knows_a_patient_again_whose_old_cases_are_not_at_hand(tmp_path):
     assert not any("key file" in note for note in again.notes)
     unknown = plan(tmp_path, [case("follow-up", "p4")], ["f" * 64])
     assert any("key file" in note for note in unknown.notes)
+
+
+def test_new_patients_are_compared_with_those_at_hand_only_which_is_said(tmp_path):
+    keep(plan(tmp_path, [case("a", "p1"), case("b", "p2")], ["a" * 64, "b" * 64]))
+    some = plan(tmp_path, [case("a", "p1"), case("c", "p2")], ["a" * 64, "c" * 64])
+    assert any("1 cases in the dataset that are not among these" in note for note in some.notes)
+    everyone = [case("a", "p1"), case("b", "p2"), case("c", "p2")]
+    assert not any("key file" in note for note in plan(tmp_path, everyone, ["a" * 64, "b" * 64, "c" * 64]).notes)
+
+
+def test_of_one_image_with_two_labels_each_keeps_its_number_when_the_other_is_not_there(tmp_path):
+    both, same = [case("reader 1", "p"), case("reader 2", "p")], ["a" * 64] * 2
+    first = plan(tmp_path, both, same)
+    keep(first, labels={"reader 1": "one", "reader 2": "two"})
+    two = replace(facts(both[1], "a" * 64), label_digest="two")
+    second = plan_export(both[1:], [two], OPTIONS, tmp_path)
+    names = {each.id: each.name for each in first.plan.cases}
+    assert [each.name for each in second.plan.cases if each.id == "reader 2"] == [names["reader 2"]]
+    corrected = replace(two, label_digest="three")
+    key = Key(bytes(32), tuple(KeyRow(each.name, each.patient, each.id, "p") for each in first.plan.cases))
+    by_key = plan_export(both[1:], [corrected], OPTIONS, tmp_path, key=key)
+    assert [each.name for each in by_key.plan.cases if each.id == "reader 2"] == [names["reader 2"]]
+
+
+def test_a_case_that_was_never_written_and_is_gone_is_no_longer_waited_for(tmp_path):
+    cases, digests = [case("a"), case("b"), case("c")], ["a" * 64, "b" * 64, "c" * 64]
+    keep(plan(tmp_path, cases, digests), but="b")
+    again = plan(tmp_path, cases[::2], digests[::2])
+    assert {each.id for each in again.plan.cases} == {"a", "c"}
+    assert any("1 case that an earlier run planned but did not write" in note for note in again.notes)
+    assert {each.name for each in plan(tmp_path, cases, digests).plan.cases} == {"case_0001", "case_0002", "case_0003"}
+
+
+def test_with_a_key_a_case_whose_file_has_changed_takes_the_place_of_its_older_self(tmp_path):
+    cases = [Case("a", {"T1": ImageFile(Path("/x/a.nii"))}, case("a").label)]
+    first = plan(tmp_path, cases, ["a" * 64])
+    keep(first)
+    rows = tuple(KeyRow(each.name, each.patient, each.id, "", "", ("/x/a.nii",)) for each in first.plan.cases)
+    second = plan(tmp_path, cases, ["f" * 64], key=Key(bytes(32), rows)).plan.cases
+    assert [(each.id, each.name) for each in second] == [("a", "case_0001")]
+    other = [Case("a", {"T1": ImageFile(Path("/elsewhere/a.nii"))}, case("a").label)]
+    assert len(plan(tmp_path, other, ["f" * 64], key=Key(bytes(32), rows)).plan.cases) == 2
+
+
+def test_other_parts_are_for_new_cases_only_which_is_said(tmp_path):
+    cases, digests = [case(f"scan {n}") for n in range(8)], [digest(n) for n in range(8)]
+    first = plan(tmp_path, cases, digests, replace(OPTIONS, split=SplitOptions(folds=2)))
+    keep(first)
+    asked = plan(tmp_path, [replace(each, split="test") for each in cases], digests)
+    assert asked.plan.cases == first.plan.cases and asked.plan.options.split == SplitOptions(folds=2)
+    told = " ".join(asked.notes)
+    assert "keep their parts" in told and "8 cases that are in the dataset already stay" in told
+    assert "too few" not in told
 
 
 def test_equal_images_under_two_names_stay_together(tmp_path):
@@ -149,7 +214,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
 
 def test_other_options_for_the_same_folder_are_refused(tmp_path):
     made = plan(tmp_path, [case("a")], ["a" * 64])
-    (tmp_path / MANIFEST).write_bytes(Manifest(made.plan).to_bytes())
+    keep(made)
     with pytest.raises(UsageError, match="another grid"):
         plan(tmp_path, [case("a")], ["a" * 64], replace(OPTIONS, grid=GridOptions(orientation="RAS")))
 

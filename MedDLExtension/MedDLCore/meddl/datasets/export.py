@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meddl.datasets.case import Case, ImageFile
+from meddl.datasets.case import Case
 from meddl.datasets.deidentify.key_file import Key, KeyRow, new_key, read_key, write_key
 from meddl.datasets.facts import CaseFacts
 from meddl.datasets.finishing import whole_dataset_files
 from meddl.datasets.label_scheme import LabelScheme, Overlaps
 from meddl.datasets.looking import look_at, public_facts
+from meddl.datasets.numbering import files_of
 from meddl.datasets.options import ExportOptions, key_outside
 from meddl.datasets.plan import ExportPlan, PlannedCase
 from meddl.datasets.planning import Planning, made_from, plan_export
@@ -126,7 +127,13 @@ def export_dataset(
         True
     """
     facts, planning = plan_cases(
-        cases, output, options, scheme=scheme, overlaps=overlaps, key=key, progress=_part(progress, 0.0, 0.3),
+        cases,
+        output,
+        options,
+        scheme=scheme,
+        overlaps=overlaps,
+        key=key,
+        progress=_part(progress, 0.0, 0.3),
         cancelled=cancelled,
     )
     key_outside(review, planning.root)
@@ -135,7 +142,7 @@ def export_dataset(
     wanted = [case for case in plan.cases if case.id]
     done, skipped, failed = [], [], {}
     with DatasetWriter(planning.root, plan) as writer:
-        secret = keep_key(key, known, plan, [case for case in cases if case.id in by_id], planning.root, writer)
+        secret = keep_key(key, known, plan, cases, planning.root, writer)
         for number, planned in enumerate(wanted):
             text = f"{planned.name}, {number + 1} of {len(wanted)}"
             step = _part(progress, 0.3 + 0.68 * number / len(wanted), 0.3 + 0.68 * (number + 1) / len(wanted))
@@ -205,8 +212,7 @@ def keep_key(
     rows = []
     for planned in plan.cases:
         if case := by_id.get(planned.id):
-            files = tuple(str(each.path) for each in case.images.values() if isinstance(each, ImageFile))
-            rows.append(KeyRow(planned.name, planned.patient, case.id, case.patient, case.study, files))
+            rows.append(KeyRow(planned.name, planned.patient, case.id, case.patient, case.study, files_of(case)))
     key = (known or new_key()).with_rows(rows)
     write_key(key, path, root)
     return key.secret

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from meddl.batch.naming import safe_names
-from meddl.datasets.case import Case, Split
+from meddl.datasets.case import Case, ImageFile, Split
 from meddl.datasets.facts import CaseFacts
 from meddl.datasets.label_scheme import LabelScheme
 from meddl.datasets.manifest import Manifest
 from meddl.datasets.options import ExportOptions
-from meddl.datasets.plan import PlannedCase
+from meddl.datasets.plan import CaseRecord, PlannedCase
 
 if TYPE_CHECKING:
     from meddl.datasets.deidentify.key_file import Key
@@ -39,34 +39,88 @@ def numbered(
     """
     # In the order of the images' digests: it says nothing of names, and is the same on every run.
     kept = sorted(kept, key=lambda pair: (pair[1].digest, pair[0].id))
-    there: dict[str, list[PlannedCase]] = defaultdict(list)
-    for each in before.plan.cases if before else ():
-        there[each.digest].append(each)
-    known = {case.id: there[fact.digest].pop(0) for case, fact in kept if there.get(fact.digest)}
-    if before is not None and before.plan.cases and not known and key is None:
+    known = _known(kept, before, key)
+    old = before.plan.cases if before else ()
+    found = {each.name for each in known.values()}
+    left = [each for each in old if each.name not in found]
+    # What was planned once, never written and is not here now (a damaged case, say) would never come.
+    planned = [each for each in left if each.name in _records(before)]
+    if gone := len(left) - len(planned):
+        notes.append(f"{gone} case{'s' * (gone > 1)} that an earlier run planned but did not write "
+                     f"{'are' if gone > 1 else 'is'} not among these: the dataset is made without.")  # fmt: skip
+    if planned and len(known) < len(kept) and key is None:
         notes.append(
-            "None of the patients can be compared with those in the dataset, since there is no key file. "
-            "Make sure that no patient is in both."
+            "Without a key file the patients of new cases cannot be compared with those of "
+            f"{len(planned)} cases in the dataset that are not among these. Make sure that no patient is in both."
         )
     is_public = options.deidentify.profile == "basic"
     patients = {case.patient or case.id: known[case.id].patient for case, _ in kept if case.id in known}
     sites = {case.site: known[case.id].site for case, _ in kept if case.id in known and case.site}
     if key is not None:
         patients |= {row.patient or row.case: row.dataset_patient for row in key.rows}
-    old = _there(before) if before else {}
     names = _names(
         [case.id for case, _ in kept if case.id not in known], "case", is_public, [each.name for each in old]
     )
     _add_names(patients, (patient_of(case) for case, _ in kept), "patient", is_public, [each.patient for each in old])
     _add_names(sites, (case.site for case, _ in kept if case.site), "site", is_public, [each.site for each in old])
-    parts = _splits(kept, options, old, known, patients, sites, task, scheme, notes)
-    planned = [each for left in there.values() for each in left]
+    parts = _splits(kept, options, before, known, patients, sites, task, scheme, notes)
+    notes += _kept_parts(kept, known)
     for case, fact in kept:
         split, fold = parts[case.id]
         name = known[case.id].name if case.id in known else names[case.id]
         site = sites.get(case.site, "")
         planned.append(PlannedCase(case.id, name, patients[patient_of(case)], site, split, fold, fact.digest))
     return tuple(sorted(planned, key=lambda each: each.name))
+
+
+def _known(kept: Kept, before: Manifest | None, key: Key | None) -> dict[str, PlannedCase]:
+    """Return the cases that are in the dataset already, by the ids they have now: known by their images.
+
+    Where several have the same images (one image, labeled by two people), the key tells which is which, else the label.
+    With a key a case is known, too, whose files have changed.
+    """
+    there: dict[str, list[PlannedCase]] = defaultdict(list)
+    for each in before.plan.cases if before else ():
+        there[each.digest].append(each)
+    labels = {name: record.facts.get("quality", {}).get("label_digest") for name, record in _records(before).items()}
+    rows = {row.case: row for row in key.rows} if key is not None else {}
+    known: dict[str, PlannedCase] = {}
+    for is_same in (
+        lambda case, fact, each: case.id in rows and rows[case.id].name == each.name,
+        lambda case, fact, each: labels.get(each.name) == fact.label_digest,
+        lambda case, fact, each: True,
+    ):
+        for case, fact in kept:
+            same = (each for each in there.get(fact.digest, ()) if is_same(case, fact, each))
+            if case.id not in known and (one := next(same, None)) is not None:
+                known[case.id] = one
+                there[fact.digest].remove(one)
+    left = {each.name: each for same in there.values() for each in same}
+    for case, _ in kept:
+        row = rows.get(case.id)
+        # The name alone is not enough: another list may have given it to somebody else.
+        if row is not None and case.id not in known and row.name in left and row.files == files_of(case) != ():
+            known[case.id] = left.pop(row.name)
+    return known
+
+
+def files_of(case: Case) -> tuple[str, ...]:
+    """Return the files that a case's images come from."""
+    return tuple(str(each.path) for each in case.images.values() if isinstance(each, ImageFile))
+
+
+def _records(before: Manifest | None) -> Mapping[str, CaseRecord]:
+    return before.records if before is not None else {}
+
+
+def _kept_parts(kept: Kept, known: Mapping[str, PlannedCase]) -> list[str]:
+    """Return what is to be said where cases have other parts in the dataset than the user wants them in now."""
+    torn = sum(case.id in known and bool(case.split) and case.split != known[case.id].split for case, _ in kept)
+    if not torn:
+        return []
+    return [f"{torn} case{'s' * (torn > 1)} that {'are' if torn > 1 else 'is'} in the dataset already "
+            "stay in the part they have there, not the one asked for. For other parts choose an empty "
+            "folder."]  # fmt: skip
 
 
 def _names(ids: Sequence[str], word: str, is_public: bool, taken: Sequence[str]) -> dict[str, str]:
@@ -90,7 +144,7 @@ def patient_of(case: Case) -> str:
 def _splits(
     kept: Kept,
     options: ExportOptions,
-    old: Mapping[PlannedCase, tuple[str, ...]],
+    before: Manifest | None,
     known: Mapping[str, PlannedCase],
     patients: Mapping[str, str],
     sites: Mapping[str, str],
@@ -112,21 +166,30 @@ def _splits(
         elif not case.task:
             fixed[case.id] = ("test", None)
     numbers = {each.name for each in known.values()}
-    for each, labels in old.items():  # cases that were not collected again hold their patients where they are
+    for each, labels in _there(
+        before
+    ).items():  # cases that were not collected again hold their patients where they are
         if each.name not in numbers:
             items.append(SplitItem(f"\0{each.name}", each.patient, each.site, labels, each.digest))
             fixed[f"\0{each.name}"] = (each.split, each.fold)
     parts = assign_splits(items, options.split, fixed)
-    notes += split_notes(items, options.split, parts)
+    if before is not None and before.plan.options.split != options.split:
+        notes.append(
+            "The cases that are in the dataset already keep their parts; only new ones are divided as is asked for "
+            "now. To divide all of them anew choose an empty folder."
+        )
+    if before is None or len(known) < len(kept):
+        notes += split_notes(items, options.split, parts)
     return parts
 
 
-def _there(before: Manifest) -> dict[PlannedCase, tuple[str, ...]]:
-    """Return the cases of a dataset, each with what is labeled in it."""
+def _there(before: Manifest | None) -> dict[PlannedCase, tuple[str, ...]]:
+    """Return the cases that are in a dataset, each with what is labeled in it."""
     labels = {}
-    for case in before.plan.cases:
-        record = before.records.get(case.name)
-        quality = record.facts.get("quality", {}) if record else {}
+    for case in before.plan.cases if before else ():
+        if case.name not in before.records:
+            continue
+        quality = before.records[case.name].facts.get("quality", {})
         structures = (str(each["name"]) for each in quality.get("structures", ()) if each["voxels"])
         labels[case] = tuple(sorted({*structures, *quality.get("classes", ()), *quality.get("boxes", ())}))
     return labels

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ def plan_export(
     before = read_manifest(root)
     kept, left_out = _usable(cases, facts)
     if not kept and (before is None or not before.plan.cases):
-        reasons = "; ".join(dict.fromkeys(left_out.values()))
+        reasons = " ".join(dict.fromkeys(left_out.values()))
         raise UsageError(f"There is no case to export. {reasons}".strip())
     task = _one_task(kept, before)
     kept = _labeled(kept, left_out, task)
@@ -98,6 +98,8 @@ def plan_export(
         scheme = None
     classes = _classes(kept, before, task)
     planned = numbered(kept, options, before, key, notes, task, scheme)
+    if before is not None and _parts(planned) <= _parts(before.plan.cases):
+        options = replace(options, split=before.plan.options.split)  # by which they were divided
     plan = ExportPlan(options, task, channels, _modalities(kept, channels, before), scheme, classes, planned)
     if before is not None:
         _check_same(before.plan, plan)
@@ -219,6 +221,10 @@ def _modalities(kept: Kept, channels: Sequence[str], before: Manifest | None) ->
         for name in channels:
             told[name].add(before.plan.modality.get(name, ""))
     return {name: next(iter(told[name])) if len(told[name]) == 1 else "" for name in channels}
+
+
+def _parts(cases: Sequence[PlannedCase]) -> set[tuple[str, str, int | None]]:
+    return {(case.name, case.split, case.fold) for case in cases}
 
 
 def _check_same(before: ExportPlan, plan: ExportPlan) -> None:
