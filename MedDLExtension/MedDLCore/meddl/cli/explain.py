@@ -249,7 +249,16 @@ def _target(options: argparse.Namespace, bundle: ModelBundle) -> dict[str, Any]:
     if reason := unexplainable(bundle):
         raise ModelError(reason)
     region = _mask(options.region) if options.region else None
-    return Target(KINDS[bundle.task], options.target, _point(options.point), region).to_dict()
+    return Target(KINDS[bundle.task], _name(options.target, bundle), _point(options.point), region).to_dict()
+
+
+def _name(typed: str, bundle: ModelBundle) -> str:
+    """Return a class, structure or landmark as the model writes it, whatever letters were typed large."""
+    from meddl.models import class_names
+
+    known = [*class_names(bundle), *(segment.name for segment in bundle.segments)]
+    same = {name for name in known if name.casefold() == typed.casefold()}
+    return same.pop() if typed not in known and len(same) == 1 else typed
 
 
 def _point(text: str | None) -> tuple[float, float, float] | None:

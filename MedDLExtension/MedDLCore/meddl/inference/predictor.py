@@ -22,7 +22,7 @@ from meddl.inference.provenance import record
 from meddl.inference.run import Cancelled, Log, Progress, Run, never, silent, unlogged
 from meddl.inference.stage import Prepared, Stage
 from meddl.inference.tasks import make_task
-from meddl.inference.tasks.input_image import straightened
+from meddl.inference.tasks.input_image import slice_of, straightened
 from meddl.inference.tasks.segmentation import SegmentationTask
 from meddl.models import ModelBundle, TrustStore, without_consent
 from meddl.models.formats.nnunet_folder import NnUNetBundle
@@ -210,13 +210,15 @@ class Predictor:
     ) -> tuple[Volume, Prepared]:
         """Return the one image that the input images make, and how the model's own network gets it.
 
-        For those who ask the network themselves. Raises what :meth:`predict` raises.
+        For those who ask the network themselves. A network for single slices gets the middle one of a volume, as a
+        classifier does. Raises what :meth:`predict` raises.
         """
         run = Run(self.options, silent, cancelled or never, unlogged)
         image = self._one_image(list(images) if isinstance(images, Sequence) else [images], run)
         if isinstance(self._task, SegmentationTask):
             return image, self._task.prepared(image, run)
-        return image, self._task.stages[-1].prepare(straightened(image, run))
+        stage, seen = self._task.stages[-1], straightened(image, run)
+        return image, stage.prepare(slice_of(seen, seen.shape[2] // 2) if stage.flat else seen)
 
     def _one_image(self, volumes: list[Volume], run: Run) -> Volume:
         """Return the image with all channels, of numbers only."""

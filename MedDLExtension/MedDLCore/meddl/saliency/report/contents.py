@@ -113,7 +113,7 @@ def _one_map(
         blocks += [Heading("Which channel it lies in", 3), Table(("Channel", "Share of the evidence"), rows, (1,))]
     if attribution.measures:
         blocks += [Heading("How far to believe it", 3), _measures(attribution.measures)]
-        if sources := [source for each in attribution.measures if (source := measure_source(each.name))]:
+        if sources := [measure_source(each.name) for each in attribution.measures if measure_source(each.name)]:
             blocks.append(Text(f"Checks after: {'; '.join(dict.fromkeys(sources))}.", "small"))
         if any(each.curve for each in attribution.measures):
             words = "Curves of " + ", ".join(measure_title(e.name).lower() for e in attribution.measures if e.curve)

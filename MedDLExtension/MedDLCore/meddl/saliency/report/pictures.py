@@ -29,6 +29,11 @@ _UNDER = 0.45
 """Gray behind the scale: as a middle gray of the image looks."""
 
 _LINE_COLORS = ("#3b6ea5", "#c8442c", "#2e8b57", "#8e5ea2")
+_AXES = {
+    "deletion": ("share of voxels blurred away", "share of the score"),
+    "insertion": ("share of voxels brought back", "share of the score"),
+    "randomization": ("share of layers randomized", "rank correlation"),
+}
 _LONGEST = 28
 _RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
@@ -83,18 +88,21 @@ def planes_picture(
 def curves_picture(measures: Sequence[Measure]) -> bytes:
     """Return the curves of measures that have one."""
     drawn = [each for each in measures if each.curve]
+    columns = min(max(len(drawn), 2), 3)
+    rows = max(1, -(-len(drawn) // columns))
     with own_settings():
-        figure = new_figure(3.7 * max(1, min(len(drawn), 2)), 2.1 * ((len(drawn) + 1) // 2 or 1), 150)
+        figure = new_figure(_WIDTH, 1.9 * rows, 150)
         figure.set_layout_engine("constrained")
-        grid = figure.subplots((len(drawn) + 1) // 2 or 1, max(1, min(len(drawn), 2)), squeeze=False).ravel()
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, measure, color in zip(grid, drawn, _LINE_COLORS * len(drawn), strict=False):
             x, y = zip(*measure.curve, strict=True)
             axes.fill_between(x, y, min(0.0, *y), color=color, alpha=0.12, linewidth=0)
             axes.plot(x, y, color=color, linewidth=1.8)
-            random = "" if measure.random is None else f", random map {measure.random:.3g}"
-            axes.set_title(f"{measure.name.replace('_', ' ').capitalize()}: {measure.value:.3g}{random}", loc="left")
-            axes.set_xlabel("share of the voxels, hottest first")
-            axes.set_ylabel("score")
+            random = "" if measure.random is None else f", random map {measure.random:.2g}"
+            axes.set_title(f"{measure.name.replace('_', ' ').capitalize()}: {measure.value:.2g}{random}", loc="left")
+            across, up = _AXES.get(measure.name, ("share", "value"))
+            axes.set_xlabel(across)
+            axes.set_ylabel(up)
             axes.set_xlim(0.0, 1.0)
         for axes in grid[len(drawn) :]:
             axes.set_visible(False)
