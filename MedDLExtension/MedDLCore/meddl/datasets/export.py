@@ -20,6 +20,7 @@ from meddl.datasets.planning import Planning, made_from, plan_export
 from meddl.datasets.prepare import prepare_case
 from meddl.datasets.writer import DatasetWriter
 from meddl.errors import JobCancelled, MedDLError, UnwritableDataset, UsageError
+from meddl.jobs.progress import part_of
 from meddl.volume import whole_file
 
 Progress = Callable[[float, str], None]
@@ -133,7 +134,7 @@ def export_dataset(
         scheme=scheme,
         overlaps=overlaps,
         key=key,
-        progress=_part(progress, 0.0, 0.3),
+        progress=part_of(progress, 0.0, 0.3),
         cancelled=cancelled,
     )
     key_outside(review, planning.root)
@@ -145,7 +146,7 @@ def export_dataset(
         secret = keep_key(key, known, plan, cases, planning.root, writer)
         for number, planned in enumerate(wanted):
             text = f"{planned.name}, {number + 1} of {len(wanted)}"
-            step = _part(progress, 0.3 + 0.68 * number / len(wanted), 0.3 + 0.68 * (number + 1) / len(wanted))
+            step = part_of(progress, 0.3 + 0.68 * number / len(wanted), 0.3 + 0.68 * (number + 1) / len(wanted))
             step(0.0, text)
             if cancelled():
                 raise JobCancelled("The export was cancelled. Cases that were finished are in the dataset.")
@@ -220,10 +221,6 @@ def keep_key(
 
 def _known(key: Path | None) -> Key | None:
     return read_key(key) if key is not None and key.exists() else None
-
-
-def _part(progress: Progress, start: float, stop: float) -> Progress:
-    return lambda fraction, text: progress(start + (stop - start) * fraction, text)
 
 
 __all__ = ["ExportSummary", "Planning", "export_dataset", "keep_key", "look_at_all", "write_case"]

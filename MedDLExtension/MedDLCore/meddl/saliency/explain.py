@@ -11,10 +11,12 @@ import numpy as np
 
 from meddl.errors import ModelError, UsageError
 from meddl.inference.prediction import Prediction
+from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Attribution, Measure
-from meddl.saliency.methods.method import Method, RawAttribution, Work
+from meddl.saliency.methods.method import Method, Work
 from meddl.saliency.options import ExplainOptions
 from meddl.saliency.target import KINDS, Target
+from meddl.saliency.view import View
 from meddl.volume import Grid, Segment, Volume
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from meddl.inference.stage import Prepared
     from meddl.models import ModelBundle, TrustStore
     from meddl.saliency.question import Question
-    from meddl.saliency.scorer import Scorer
-    from meddl.saliency.windows import Window
 
 Progress = Callable[[float, str], None]
 Segmentation = tuple[Volume, tuple[Segment, ...]]
@@ -119,12 +119,16 @@ class Explainer:
         prepared_reference = self._prepared_reference(reference, image, prepared, options)
         regions = _regions(segmentation, prepared) if segmentation else None
         mask = _mask_on(truth, prepared) if truth is not None else None
-        view = _View(self, prepared, question, prepared_reference, regions, mask)
+        stage = self.predictor.stages[-1]
+        view = View(
+            stage.network, stage.executor.rule, self.slice_axis, self.predictor.device, prepared, question,
+            prepared_reference, regions, mask,
+        )  # fmt: skip
         attributions = []
         torch.manual_seed(options.seed)
         for number, method in enumerate(chosen):
             low, high = 0.1 + 0.85 * number / len(chosen), 0.1 + 0.85 * (number + 1) / len(chosen)
-            part = replace(work, progress=_part(progress, low, high))
+            part = replace(work, progress=part_of(progress, low, high))
             attributions.append(self._attribution(method, view, part, image, prediction, segmentation, faithfulness))
         agreement: tuple[Measure, ...] = ()
         if len(attributions) > 1:
@@ -147,11 +151,8 @@ class Explainer:
     def slice_axis(self) -> int | None:
         """Axis of the prepared image that the network does not see, or None."""
         stage = self.predictor.stages[-1]
-        return 2 if stage.flat else self._rule.slice_axis if self._rule is not None else None
-
-    @property
-    def _rule(self) -> Any:
-        return self.predictor.stages[-1].executor.rule
+        rule = stage.executor.rule
+        return 2 if stage.flat else rule.slice_axis if rule is not None else None
 
     def _question(
         self, target: Target | None, prediction: Prediction, prepared: Prepared, cancelled: Callable[[], bool]
@@ -185,7 +186,7 @@ class Explainer:
     def _attribution(
         self,
         method: Method,
-        view: _View,
+        view: View,
         work: Work,
         image: Volume,
         prediction: Prediction,
@@ -216,110 +217,6 @@ class Explainer:
 
             made = replace(made, anatomy=anatomy_shares(made.map, *segmentation))
         return made
-
-
-class _View:
-    """One question about one prepared image, window by window."""
-
-    def __init__(
-        self,
-        explainer: Explainer,
-        prepared: Prepared,
-        question: Question,
-        reference: torch.Tensor | None,
-        regions: torch.Tensor | None,
-        truth: torch.Tensor | None,
-    ) -> None:
-        from meddl.saliency.windows import MOST_WINDOWS, windows_of
-
-        self.prepared, self.question = prepared, question
-        self._explainer, self._reference, self._regions, self._truth = explainer, reference, regions, truth
-        shape = tuple(int(size) for size in prepared.image.shape[1:])
-        target = question.mask
-        if target is None:
-            self.windows: tuple[Window, ...] = windows_of(None, shape, np.ones(shape, dtype=bool))  # type: ignore[arg-type]
-        else:
-            found = windows_of(explainer._rule, shape, target)  # type: ignore[arg-type]
-            self.windows = found[:MOST_WINDOWS]
-
-    def attribute(self, method: Method, work: Work) -> tuple[RawAttribution, float, dict[str, Any]]:
-        """Return the map on the prepared image's grid, the number explained, and facts."""
-        import torch
-
-        image = self.prepared.image
-        total: torch.Tensor | None = None
-        score, facts = 0.0, dict[str, Any]()
-        notes: list[str] = []
-        for number, window in enumerate(self.windows):
-            low, high = number / len(self.windows), (number + 1) / len(self.windows)
-            part = self._work(window, replace(work, progress=_part(work.progress, low, high)))
-            scorer, cut = self.scorer(window), self._cut(image, window)
-            if reason := method.unfit(scorer, cut):
-                raise UsageError(f"{method.title} cannot explain this model: {reason}")
-            with torch.no_grad():
-                score += float(scorer(cut)[0])
-            raw = method.attribute(scorer, cut, part)
-            if not torch.isfinite(raw.values).all():
-                raise ModelError(f"{method.title} gave values that are no numbers for this model and image.")
-            if total is None:
-                total = torch.zeros((raw.values.shape[0], *image.shape[1:]))
-            window.add(raw.values.float().cpu(), total)
-            notes += [note for note in raw.notes if note not in notes]
-            facts = facts or dict(raw.facts)
-        assert total is not None
-        share = sum(window.share for window in self.windows)
-        if share < 0.999:
-            notes.append(f"Explained are the {len(self.windows)} windows with most of it: {share:.0%} of the whole.")
-        facts |= {"windows": len(self.windows), "share": round(share, 4)}
-        return RawAttribution(total, facts, tuple(notes)), score, facts
-
-    def measures(self, method: Method, raw: RawAttribution, work: Work, names: Sequence[str]) -> tuple[Measure, ...]:
-        """Return how far to believe a map, judged in the window with most of the target."""
-        if not names:
-            return ()
-        from meddl.saliency.faithfulness.examined import Examined
-        from meddl.saliency.faithfulness.known import MEASURES
-
-        if unknown := [name for name in names if name not in MEASURES]:
-            raise UsageError(f"There is no measure {unknown[0]!r}. Choose of: {', '.join(MEASURES)}.")
-        window = self.windows[0]
-        values = RawAttribution(window.cut(raw.values)[0], raw.facts, raw.notes)
-        examined = Examined(
-            self.scorer(window),
-            self._cut(self.prepared.image, window),
-            values,
-            method,
-            self._work(window, work),
-            window.cut(self._truth[None])[0, 0] > 0 if self._truth is not None else None,
-        )
-        return tuple(MEASURES[name](examined) for name in names)
-
-    def scorer(self, window: Window) -> Scorer:
-        """Return the network, asked about the part of the target that a window answers for."""
-        from meddl.saliency.scorer import Scorer
-
-        stage = self._explainer.predictor.stages[-1]
-        mask = None if self.question.mask is None else window.mask
-        return Scorer(
-            stage.network,
-            self.question.pick(mask),
-            slice_axis=self._explainer.slice_axis,
-            device=self._explainer.predictor.device,
-        )
-
-    def _cut(self, image: torch.Tensor, window: Window) -> torch.Tensor:
-        rule = self._explainer._rule
-        if rule is None:
-            return window.cut(image)
-        return window.cut(image, rule.padding_mode, rule.cval)
-
-    def _work(self, window: Window, work: Work) -> Work:
-        from meddl.saliency.baselines import make_baseline
-
-        cut = self._cut(self.prepared.image, window)
-        reference = self._cut(self._reference, window) if self._reference is not None else None
-        regions = window.cut(self._regions[None].float())[0, 0].long() if self._regions is not None else None
-        return replace(work, baseline=make_baseline(cut, work.options, reference), regions=regions)
 
 
 def unexplainable(bundle: ModelBundle) -> str:
@@ -386,10 +283,6 @@ def _mask_on(truth: Volume, prepared: Prepared) -> torch.Tensor:
 
     mask = truth.with_array((truth.array[:1] > 0).astype(np.float32))
     return torch.from_numpy((resample_to(mask, _grid(prepared)).array[0] >= 0.5).astype(np.float32))
-
-
-def _part(progress: Progress, start: float, stop: float) -> Progress:
-    return lambda fraction, text: progress(start + (stop - start) * fraction, text)
 
 
 __all__ = ["Explainer", "Explanation", "explain", "unexplainable"]

@@ -1,0 +1,142 @@
+"""An image as a network sees it, window by window, and what methods say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meddl.errors import ModelError, UsageError
+from meddl.jobs.progress import part_of
+from meddl.saliency.attribution import Measure
+from meddl.saliency.methods.method import Method, RawAttribution, Work
+
+if TYPE_CHECKING:
+    import torch
+
+    from meddl.inference.sliding_window import WindowRule
+    from meddl.inference.stage import Prepared
+    from meddl.saliency.question import Question
+    from meddl.saliency.scorer import Scorer
+    from meddl.saliency.windows import Window
+
+
+class View:
+    """One question about one prepared image, window by window.
+
+    Args:
+        network: of the model.
+        rule: how the model cuts images into windows; None: not at all.
+        slice_axis: axis of the image that the network does not see, or None.
+        device: where it runs.
+        prepared: the image as the network gets it.
+        question: the number to explain.
+        reference: ``(C, i, j, k)`` for the baseline "reference", or None.
+        regions: ``(i, j, k)`` numbers of what "ablation" takes away one by one, or None.
+        truth: ``(i, j, k)`` where the evidence should lie, or None.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        rule: WindowRule | None,
+        slice_axis: int | None,
+        device: Any,
+        prepared: Prepared,
+        question: Question,
+        reference: torch.Tensor | None,
+        regions: torch.Tensor | None,
+        truth: torch.Tensor | None,
+    ) -> None:
+        from meddl.saliency.windows import MOST_WINDOWS, windows_of
+
+        self.prepared, self.question = prepared, question
+        self._network, self._rule, self._slice_axis, self._device = network, rule, slice_axis, device
+        self._reference, self._regions, self._truth = reference, regions, truth
+        shape = tuple(int(size) for size in prepared.image.shape[1:])
+        target = question.mask
+        if target is None:
+            self.windows: tuple[Window, ...] = windows_of(None, shape, np.ones(shape, dtype=bool))  # type: ignore[arg-type]
+        else:
+            found = windows_of(rule, shape, target)  # type: ignore[arg-type]
+            self.windows = found[:MOST_WINDOWS]
+
+    def attribute(self, method: Method, work: Work) -> tuple[RawAttribution, float, dict[str, Any]]:
+        """Return the map on the prepared image's grid, the number explained, and facts."""
+        import torch
+
+        image = self.prepared.image
+        total: torch.Tensor | None = None
+        score, facts = 0.0, dict[str, Any]()
+        notes: list[str] = []
+        for number, window in enumerate(self.windows):
+            low, high = number / len(self.windows), (number + 1) / len(self.windows)
+            part = self._work(window, replace(work, progress=part_of(work.progress, low, high)))
+            scorer, cut = self.scorer(window), self._cut(image, window)
+            if reason := method.unfit(scorer, cut):
+                raise UsageError(f"{method.title} cannot explain this model: {reason}")
+            with torch.no_grad():
+                score += float(scorer(cut)[0])
+            raw = method.attribute(scorer, cut, part)
+            if not torch.isfinite(raw.values).all():
+                raise ModelError(f"{method.title} gave values that are no numbers for this model and image.")
+            if total is None:
+                total = torch.zeros((raw.values.shape[0], *image.shape[1:]))
+            window.add(raw.values.float().cpu(), total)
+            notes += [note for note in raw.notes if note not in notes]
+            facts = facts or dict(raw.facts)
+        assert total is not None
+        share = sum(window.share for window in self.windows)
+        if share < 0.999:
+            notes.append(f"Explained are the {len(self.windows)} windows with most of it: {share:.0%} of the whole.")
+        facts |= {"windows": len(self.windows), "share": round(share, 4)}
+        return RawAttribution(total, facts, tuple(notes)), score, facts
+
+    def measures(self, method: Method, raw: RawAttribution, work: Work, names: Sequence[str]) -> tuple[Measure, ...]:
+        """Return how far to believe a map, judged in the window with most of the target."""
+        if not names:
+            return ()
+        from meddl.saliency.faithfulness.examined import Examined
+        from meddl.saliency.faithfulness.known import MEASURES
+
+        if unknown := [name for name in names if name not in MEASURES]:
+            raise UsageError(f"There is no measure {unknown[0]!r}. Choose of: {', '.join(MEASURES)}.")
+        window = self.windows[0]
+        values = RawAttribution(window.cut(raw.values)[0], raw.facts, raw.notes)
+        examined = Examined(
+            self.scorer(window),
+            self._cut(self.prepared.image, window),
+            values,
+            method,
+            self._work(window, work),
+            window.cut(self._truth[None])[0, 0] > 0 if self._truth is not None else None,
+        )
+        return tuple(MEASURES[name](examined) for name in names)
+
+    def scorer(self, window: Window) -> Scorer:
+        """Return the network, asked about the part of the target that a window answers for."""
+        from meddl.saliency.scorer import Scorer
+
+        mask = None if self.question.mask is None else window.mask
+        return Scorer(
+            self._network,
+            self.question.pick(mask),
+            slice_axis=self._slice_axis,
+            device=self._device,
+        )
+
+    def _cut(self, image: torch.Tensor, window: Window) -> torch.Tensor:
+        rule = self._rule
+        if rule is None:
+            return window.cut(image)
+        return window.cut(image, rule.padding_mode, rule.cval)
+
+    def _work(self, window: Window, work: Work) -> Work:
+        from meddl.saliency.baselines import make_baseline
+
+        cut = self._cut(self.prepared.image, window)
+        reference = self._cut(self._reference, window) if self._reference is not None else None
+        regions = window.cut(self._regions[None].float())[0, 0].long() if self._regions is not None else None
+        return replace(work, baseline=make_baseline(cut, work.options, reference), regions=regions)
