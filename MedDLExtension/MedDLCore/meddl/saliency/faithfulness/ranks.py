@@ -20,14 +20,25 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(a @ b) / size if size else 0.0
 
 
-def partial_rank_correlation(one: np.ndarray, other: np.ndarray, given: np.ndarray) -> float:
-    """Return the rank correlation of what is left of two arrays once what ``given`` tells of their ranks is taken away.
+def partial_rank_correlation(one: np.ndarray, other: np.ndarray, *given: np.ndarray) -> float:
+    """Return the rank correlation of what is left of two arrays once what others tell of their ranks is taken away.
 
-    1 where nothing is left of one of them: then it is ``given`` under another name.
+    1 where nothing is left of the first: it is one of ``given`` under another name. 0 where nothing is left of only the
+    second, or one of them is constant.
     """
-    ab, ag, bg = rank_correlation(one, other), rank_correlation(one, given), rank_correlation(other, given)
-    left = (1 - ag**2) * (1 - bg**2)
-    return float((ab - ag * bg) / np.sqrt(left)) if left > 1e-6 else 1.0
+    known = np.stack([centered_ranks(each) for each in given], axis=1)
+    left = []
+    for each in (one, other):
+        ranks = centered_ranks(each)
+        size = float(np.linalg.norm(ranks))
+        if not size:
+            return 0.0
+        rest = (ranks - known @ np.linalg.lstsq(known, ranks, rcond=None)[0]) / size
+        left.append(rest)
+    sizes = [float(np.linalg.norm(rest)) for rest in left]
+    if sizes[0] <= 1e-3:
+        return 1.0
+    return float(left[0] @ left[1] / (sizes[0] * sizes[1])) if sizes[1] > 1e-3 else 0.0
 
 
 def top_overlap(one: np.ndarray, other: np.ndarray, share: float) -> float:

@@ -1,15 +1,83 @@
-"""Measures that are being written."""
+"""Does a map stay the same where the image practically does."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from meddl.saliency.attribution import Measure
+from meddl.saliency.faithfulness.controls import body
+from meddl.saliency.faithfulness.ranks import rank_correlation, thinned
 
 if TYPE_CHECKING:
+    import torch
+
     from meddl.saliency.faithfulness.examined import Examined
+
+NOISE = 0.01
+"""Standard deviation of the noise as a share of the image's range: less than any scanner's."""
+
+GOOD, BAD = 0.7, 0.3
+_SHIFT = 1
+
+_EYE = 1.0
+"""Sigma in voxels of what is taken for the same place: people read spots, not voxels."""
 
 
 def stability(examined: Examined) -> Measure:
-    """Return nothing yet."""
-    return Measure("stability", 0.0, None, "", "This measure is not there yet.")
+    """Return how alike the map and those of nearly the same image are, as their mean rank correlation: 1 is the same.
+
+    Nearly the same: twice with noise of :data:`NOISE` of the range, and moved by a voxel along each of two axes (the
+    map is moved back). After the "repeatability" of Arun et al., Assessing the trustworthiness of saliency maps,
+    Radiology: AI 3 (2021) e200267, 10.1148/ryai.2021200267, and Kindermans et al., The (un)reliability of saliency
+    methods, 2017, arXiv:1711.00867 (shifts). The target's mask, where there is one, does not move along.
+
+    Verdict: from :data:`GOOD` on good, less than :data:`BAD` bad; maps that have nothing to do with one another are at
+    0. Measured on small networks (24 x 24 x 24 phantoms with a lesion, classifiers and U-Nets, batch and instance
+    norm): occlusion 0.70 to 0.92, Grad-CAM 0.83 to 0.88, SmoothGrad 0.61 to 0.87, gradient 0.58 to 0.83, integrated
+    gradients 0.51 to 0.60, edges of the image 1.00. As those show, steadiness alone proves nothing. Where layers skip
+    voxels, a shift by one voxel already changes gradients a good deal.
+    """
+    image, work = examined.image, examined.work
+    first, inside = examined.total(), body(image)
+    if not bool((first != 0).any()):
+        return Measure("stability", 0.0, None, "bad", "The map is empty.")
+    random = np.random.default_rng(work.options.seed)
+    size = NOISE * float(image.max() - image.min())
+    noisy, moved = [], []
+    for number in range(2):
+        work.step(number / 4, "Stability: noise")
+        noise = random.standard_normal(tuple(image.shape)).astype(np.float32) * size
+        noisy.append(_alike(first, examined.again(image + image.new_tensor(noise)).sum(dim=0), inside))
+    axes = [axis for axis in range(3) if image.shape[2 + axis] >= 8 and axis != examined.scorer.slice_axis][:2]
+    for number, axis in enumerate(axes):
+        work.step(0.5 + number / 4, "Stability: shifts")
+        there = replace(
+            work,
+            baseline=_shifted(work.baseline, axis, _SHIFT) if work.baseline is not None else None,
+            regions=_shifted(work.regions, axis, _SHIFT) if work.regions is not None else None,
+        )
+        back = _shifted(examined.again(_shifted(image, axis, _SHIFT), work=there).sum(dim=0), axis, -_SHIFT)
+        moved.append(_alike(first, back, inside))
+    value = float(np.mean([*noisy, *moved]))
+    verdict = "good" if value >= GOOD else "bad" if value < BAD else "doubtful"
+    sentence = f"With {NOISE:.0%} noise on the image the map stays at a rank correlation of {np.mean(noisy):.2f}"
+    sentence += f", moved by a voxel at {np.mean(moved):.2f}." if moved else "."
+    return Measure("stability", value, 0.0, verdict, sentence)
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor, inside: np.ndarray) -> float:
+    from scipy.ndimage import gaussian_filter
+
+    return rank_correlation(*thinned(*(gaussian_filter(each.numpy(), _EYE) for each in (one, other)), within=inside))
+
+
+def _shifted(tensor: torch.Tensor, axis: int, by: int) -> torch.Tensor:
+    """Return ``(..., i, j, k)`` moved along an axis; what leaves it comes in again as the border's value."""
+    import torch
+
+    along = tensor.ndim - 3 + axis
+    places = (torch.arange(tensor.shape[along]) - by).clamp(0, tensor.shape[along] - 1)
+    return tensor.index_select(along, places.to(tensor.device))
