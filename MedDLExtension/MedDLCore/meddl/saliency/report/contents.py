@@ -132,8 +132,8 @@ def _pictures(
     shown = channels[0] if len(channels) > 1 else "the image"
     low, high = gray_window(image.array[0])
     words = (
-        f"Slices through the map's peak (yellow marks) at {peak}, value {figure(float(values[index]))}: above {shown} "
-        "alone, below with the map."
+        f"Through the map's peak (yellow marks) at {peak}, value {figure(float(values[index]))}: first {shown} alone, "
+        "then with the map."
     )
     more = (
         f"Gray from {figure(low)} to {figure(high)}. The scale ends at {figure(scale_of(values))}, beyond which lie "

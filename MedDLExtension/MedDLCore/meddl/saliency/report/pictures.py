@@ -46,7 +46,9 @@ def planes_picture(
     channel: int = 0,
     threshold: float = DEFAULT_THRESHOLD,
 ) -> bytes:
-    """Return slices through the map's peak: above the image alone, below with the map, beside it the scale.
+    """Return slices through the map's peak: above (or left) the image alone, below (or right) with the map; the scale.
+
+    Where only one slice has a map, as of networks that look at single slices, it is shown alone.
 
     Args:
         image: ``(C, I, J, K)`` that was explained, on the map's grid.
@@ -60,7 +62,7 @@ def planes_picture(
     if not image.grid.same_as(attribution.map.grid):
         raise UsageError("The map belongs to another image: it does not lie on this one's grid.")
     values = attribution.map.array[0]
-    planes = planes_through(image, peak_of(values))
+    planes = shown_planes(image, values)
     if not planes:
         raise UsageError("The image is a line of voxels, of which there is no picture.")
     gray, greatest = image.array[channel], scale_of(values)
@@ -83,6 +85,14 @@ def planes_picture(
         if outlines:
             _names(figure, outlines)
         return png_of(figure)
+
+
+def shown_planes(image: Volume, values: np.ndarray) -> tuple[Plane, ...]:
+    """Return the slices that a picture of a map ``(I, J, K)`` shows."""
+    planes = planes_through(image, peak_of(values))
+    flat = [axis for axis in range(3) if np.count_nonzero(values.any(axis=tuple({0, 1, 2} - {axis}))) == 1]
+    alone = tuple(plane for plane in planes if plane.through in flat)
+    return alone if len(alone) == 1 else planes
 
 
 def curves_picture(measures: Sequence[Measure]) -> bytes:
@@ -129,22 +139,26 @@ def short(name: str, longest: int = _LONGEST) -> str:
 def _layout(planes: Sequence[Plane], with_names: bool) -> tuple[Figure, list[list[Axes]], Axes]:
     """Return a figure with two rows of axes, a column for each plane, all of one height, and axes for the scale."""
     shapes = [min(max(plane.size_mm[0] / plane.size_mm[1], 0.4), 2.5) for plane in planes]
-    room = _WIDTH - _BAR - _LEFT - _GAP * len(planes)
-    height = min(room / sum(shapes), _HIGHEST)
+    across = 2 if len(planes) == 1 else 1  # a single slice: side by side
+    room = _WIDTH - _BAR - _LEFT - _GAP * len(planes) * across
+    height = min(room / (across * sum(shapes)), _HIGHEST * across)
     names = _LEGEND if with_names else 0.0
-    total = 2 * height + _TITLE + _GAP + _BOTTOM + names
+    rows = 2 // across
+    total = rows * height + _TITLE + _GAP + _BOTTOM + names
     figure = new_figure(_WIDTH, total, 150)
     cells: list[list[Axes]] = [[], []]
-    start = (room - height * sum(shapes)) / 2
+    wide = height * sum(shapes) * across
+    start = _LEFT + (room - wide) / 2
     for row in (0, 1):
-        left, bottom = _LEFT + start, _BOTTOM + names + (1 - row) * (height + _GAP)
+        left = start + (row * (height * shapes[0] + _GAP) if across == 2 else 0.0)
+        bottom = _BOTTOM + names + (0.0 if across == 2 else (1 - row) * (height + _GAP))
         for shape in shapes:
             place = (left / _WIDTH, bottom / total, shape * height / _WIDTH, height / total)
             cells[row].append(figure.add_axes(place))
             left += shape * height + _GAP
-    end = _LEFT + start + sum(shapes) * height + _GAP * len(planes)
-    bottom = _BOTTOM + names + 0.25 * height
-    bar = figure.add_axes(((end + 0.08) / _WIDTH, bottom / total, 0.16 / _WIDTH, (1.5 * height) / total))
+    end = start + wide + _GAP * len(planes) * across
+    bottom, high = _BOTTOM + names + 0.25 / across * height, (1.5 if across == 1 else 0.7) * height
+    bar = figure.add_axes(((end + 0.08) / _WIDTH, bottom / total, 0.16 / _WIDTH, high / total))
     return figure, cells, bar
 
 

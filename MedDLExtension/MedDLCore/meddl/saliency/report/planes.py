@@ -29,6 +29,7 @@ class Plane:
         size_mm: width and height.
         at: column and row of the point that it goes through.
         place: where it lies, in words.
+        through: the voxel axis that it is at right angles to.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Plane:
     size_mm: tuple[float, float]
     at: tuple[int, int]
     place: str
-    _through: int
+    through: int
     _index: int
     _axes: tuple[int, int]
     _flips: tuple[bool, bool]
@@ -44,7 +45,7 @@ class Plane:
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """Return the slice ``(rows, columns)`` of an array ``(I, J, K)``."""
-        cut = np.take(array, self._index, axis=self._through)
+        cut = np.take(array, self._index, axis=self.through)
         row, column = self._axes
         cut = cut if row < column else cut.T
         return np.asarray(cut[:: -1 if self._flips[0] else 1, :: -1 if self._flips[1] else 1])
