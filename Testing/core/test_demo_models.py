@@ -6,12 +6,14 @@ import importlib
 import json
 import math
 import re
+from collections.abc import Callable
 
 import pytest
-from demo_models import recipes
+from demo_models import images, recipes
 from demo_models.bundle import CPU, MODELS, NOT_CLINICAL
 from meddl.inference import Predictor
 from meddl.models import Catalog, ModelBundle
+from meddl.volume import Volume
 
 IDS = tuple(recipes())
 
@@ -98,3 +100,49 @@ def test_the_recurrent_model_tells_which_slices_it_went_by() -> None:
 
     assert len(prediction.evidence) == 24
     assert math.isclose(sum(prediction.evidence), 1.0, abs_tol=1e-3)
+
+
+UNLIKE = "unlike the"
+
+
+def strange(id: str, make: Callable[[], Volume], slice_mm: float | None = None) -> str:
+    """Return what the model says of an image that looks strange to its network, or ""."""
+    volume = make()
+    if slice_mm is not None:
+        upright = images.upright(volume, slice_mm)
+        middle = upright.shape[2] // 2
+        volume = Volume(upright.array[..., middle : middle + 1], upright.affine)
+    prediction = Predictor(ModelBundle.open(MODELS / id), CPU).predict(volume)
+    return next((line for line in prediction.provenance["domain"] if UNLIKE in line), "")
+
+
+@pytest.mark.parametrize(
+    ("id", "make", "slice_mm"),
+    [
+        ("demo_head_points", images.itk_subject, None),
+        ("demo_head_points", images.tumor_2, None),
+        ("demo_lung_boxes", images.chest_b, None),
+        ("demo_body_region", images.itk_subject, 4.0),
+        ("demo_body_region", images.chest_b, 4.0),
+    ],
+)
+def test_images_of_other_people_are_near(id: str, make: Callable[[], Volume], slice_mm: float | None) -> None:
+    assert strange(id, make, slice_mm) == ""
+
+
+@pytest.mark.parametrize(
+    ("id", "make"),
+    [
+        ("demo_head_points", images.abdomen_mr),
+        ("demo_lung_boxes", images.itk_subject),
+        ("demo_lung_boxes", images.abdomen_mr),
+    ],
+)
+def test_another_organ_is_far(id: str, make: Callable[[], Volume]) -> None:
+    assert "look at the result with care" in strange(id, make)
+
+
+def test_what_the_distance_is_made_of_stands_beside_it() -> None:
+    for id in ("demo_head_points", "demo_lung_boxes", "demo_body_region"):
+        reference = ModelBundle.open(MODELS / id).metadata["meddl"]["reference"]
+        assert reference["made_of"].startswith(f"{reference['n']} random variants, drawn as in training. Trained on")

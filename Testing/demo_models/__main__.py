@@ -17,10 +17,11 @@ from demo_models import recipes
 
 
 def main() -> int:
+    import numpy as np
     import torch
     from meddl.models import ModelBundle
 
-    from demo_models.bundle import save_catalog, save_configs, save_weights
+    from demo_models.bundle import load_network, reference_of, save_catalog, save_configs, save_weights
 
     known = recipes()
     parser = argparse.ArgumentParser(prog="setup_dev.py train", description=(__doc__ or "").split(":")[0])
@@ -44,10 +45,14 @@ def main() -> int:
             bundle = ModelBundle.open(definition.folder)
             kept = bundle.metadata["meddl"].get("calibration")
             extra = {"calibration": kept} if kept else {}
+            network = load_network(definition)
         else:
             network, extra = recipe.train()
             size = save_weights(definition, network, torch.float16)
             print(f"{size / 1000:.0f} kB of weights", flush=True)
+        if hasattr(recipe, "FEATURES"):
+            variants = recipe.variants(np.random.default_rng(1))
+            extra["reference"] = reference_of(network, recipe.FEATURES, variants, recipe.DATA)
         bundle = save_configs(definition, recipe.DATA, extra, "", {})
         figures = recipe.held_out(bundle)
         sentence = recipe.tell(figures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -183,6 +183,18 @@ def train(steps: int = 260, seed: int = 0) -> tuple[torch.nn.Module, dict[str, A
     held, truth = prepared(CALIBRATION)
     with torch.inference_mode():
         return network, {"calibration": {"temperature": fit_temperature(network(held), truth)}}
+
+
+FEATURES = "features.transition1"
+"""The network's layer by which it is told what is unlike the slices it was trained on."""
+
+
+def variants(random: np.random.Generator, count: int = 400) -> Iterator[torch.Tensor]:
+    """Yield slices as training draws them."""
+    inputs, regions = prepared(TRAINING)
+    by_class = [np.flatnonzero(regions == number) for number in range(len(CLASSES))]
+    for number in range(count):
+        yield _vary(inputs[random.choice(by_class[number % len(CLASSES)], 1)], random)[0]
 
 
 def _vary(batch: torch.Tensor, random: np.random.Generator) -> torch.Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from meddl.inference import RunOptions
+from meddl.inference.features import FeatureMonitor, reference_statistics
 from meddl.models import ModelBundle, RestrictedConfig
 from meddl.models.package_source import sha256_of
 from meddl.volume import Volume
@@ -19,9 +21,7 @@ from safetensors.torch import save_file
 
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 LOADING = ("LoadImaged", "EnsureChannelFirstd")
-SCHEMA = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-)
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 NOT_CLINICAL = "Not for clinical use."
 CPU = RunOptions(device="cpu", engine="torch", precision="float32")
 """How figures are taken: the same on every machine, but for the last digits."""
@@ -102,10 +102,34 @@ def save_configs(
     configs, docs = definition.folder / "configs", definition.folder / "docs"
     for folder in (configs, docs):
         folder.mkdir(parents=True, exist_ok=True)
-    (configs / "metadata.json").write_text(json.dumps(metadata, indent=4) + "\n", encoding="utf-8")
+    (configs / "metadata.json").write_text(_in_lines(metadata) + "\n", encoding="utf-8")
     (configs / "inference.json").write_text(json.dumps(definition.inference, indent=4) + "\n", encoding="utf-8")
     (docs / "README.md").write_text(_readme(definition.id, metadata), encoding="utf-8")
     return ModelBundle.open(definition.folder)
+
+
+def reference_of(network: torch.nn.Module, layer: str, variants: Iterable[torch.Tensor], data: str) -> dict[str, Any]:
+    """Return, for the metadata, how the network sees the images of its training: see meddl.inference.features.
+
+    Args:
+        network: trained.
+        layer: whose features are looked at.
+        variants: ``(C, ...)`` images as training drew them. The people are too few to learn from them alone how images
+            of one kind differ; what training made of them is what the network knows.
+        data: what they were made of, for the record.
+    """
+    cases = []
+    with torch.inference_mode():
+        for image in variants:
+            with FeatureMonitor(network, layer) as monitor:
+                network(image[None])
+            cases.append(monitor.features())
+    told = (
+        f"{len(cases)} random variants, drawn as in training. {data} The threshold is the greatest distance of one "
+        "variant from all others: an image beyond it is unlike anything the network was shown, one within it may "
+        "still be of another kind."
+    )
+    return {**reference_statistics(cases, layer).to_metadata(), "made_of": told}
 
 
 def load_network(definition: Definition) -> torch.nn.Module:
@@ -168,6 +192,13 @@ def _metadata(
         **own,
         "meddl": meddl,
     }
+
+
+def _in_lines(metadata: Mapping[str, Any]) -> str:
+    """Return JSON with one line for each row of numbers."""
+    text = json.dumps(metadata, indent=4)
+    rows = re.compile(r"\[\s+(?:-?\d[\d.e+-]*,?\s+)+\]")
+    return rows.sub(lambda match: re.sub(r"\s+", " ", match[0]).replace("[ ", "[").replace(" ]", "]"), text)
 
 
 def _readme(id: str, metadata: Mapping[str, Any]) -> str:

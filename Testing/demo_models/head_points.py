@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -159,10 +159,10 @@ def train(steps: int = 1000, seed: int = 0) -> tuple[torch.nn.Module, dict[str, 
     start_at(network, [-6.0] * len(POINTS))
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
-    sources = [(images.upright(make(), SOURCE_MM), BY_EYE[make]) for make in TRAINING]
+    sources = _sources()
     started = time.monotonic()
     for step in range(steps):
-        image, target, known = _example(*sources[(0, 1, 0, 1, 2)[step % 5]], random)
+        image, target, known = _example(*sources[ORDER[step % len(ORDER)]], random)
         logits = network(image[None])[0]
         each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=(1, 2, 3))
         loss = (each * known).sum() / (BUMP_MASS * known.sum())
@@ -174,6 +174,23 @@ def train(steps: int = 1000, seed: int = 0) -> tuple[torch.nn.Module, dict[str, 
         if step % 50 == 49:
             print(f"step {step + 1}: loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
     return network.eval(), {}
+
+
+ORDER = (0, 1, 0, 1, 2)
+"""The tumor patient comes less often than the two whole heads."""
+FEATURES = "model.1.submodule.1.submodule.0"
+"""The network's layer by which it is told what is unlike the images it was trained on."""
+
+
+def variants(random: np.random.Generator, count: int = 260) -> Iterator[torch.Tensor]:
+    """Yield images as training draws them."""
+    sources = _sources()
+    for number in range(count):
+        yield _example(*sources[ORDER[number % len(ORDER)]], random)[0]
+
+
+def _sources() -> list[tuple[Volume, Mapping[str, tuple[float, float, float]]]]:
+    return [(images.upright(make(), SOURCE_MM), BY_EYE[make]) for make in TRAINING]
 
 
 BUMP_MASS = (2 * np.pi) ** 1.5 * SIGMA**3

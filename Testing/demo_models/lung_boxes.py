@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ DEFINITION = Definition(
                 {"name": "Left lung", "code": "SCT^44029006^Left lung"},
                 {"name": "Right lung", "code": "SCT^3341006^Right lung"},
             ],
-            "detection": {"kind": "center_heatmap", "score_threshold": 0.3, "nms_iou": 0.2, "max_boxes": 10},
+            "detection": {"score_threshold": 0.3, "nms_iou": 0.2, "max_boxes": 10},
             "expected": {
                 "modality": ["CT"],
                 "spacing_mm": {"min": [0.3, 0.3, 0.3], "max": [6.0, 6.0, 6.0]},
@@ -189,10 +189,7 @@ def train(steps: int = 900, seed: int = 0) -> tuple[torch.nn.Module, dict[str, A
     start_at(network, [-4.0, -4.0, 0.0, 0.0, 0.0, 4.9, 5.1, 5.4])  # log mm of a usual lung
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
-    sources = []
-    for make in TRAINING:
-        upright = images.upright(make(), SOURCE_MM)
-        sources.append((torch.tensor(upright.array), torch.tensor(mask(upright, make)[None]), upright.spacing))
+    sources = _sources()
     started = time.monotonic()
     for step in range(steps):
         batch = [_example(*sources[ORDER[(2 * step + n) % len(ORDER)]], random) for n in range(2)]
@@ -210,6 +207,25 @@ def train(steps: int = 900, seed: int = 0) -> tuple[torch.nn.Module, dict[str, A
         if step % 50 == 49:
             print(f"step {step + 1}: loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
     return network.eval(), {}
+
+
+FEATURES = "model.1.submodule.1.submodule.0"
+"""The network's layer by which it is told what is unlike the images it was trained on."""
+
+
+def variants(random: np.random.Generator, count: int = 260) -> Iterator[torch.Tensor]:
+    """Yield images as training draws them."""
+    sources = _sources()
+    for number in range(count):
+        yield _example(*sources[ORDER[number % len(ORDER)]], random)[0]
+
+
+def _sources() -> list[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+    found = []
+    for make in TRAINING:
+        upright = images.upright(make(), SOURCE_MM)
+        found.append((torch.tensor(upright.array), torch.tensor(mask(upright, make)[None]), upright.spacing))
+    return found
 
 
 BUMP_MASS = (2 * np.pi) ** 1.5 * SIGMA**3

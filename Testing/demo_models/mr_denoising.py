@@ -66,7 +66,7 @@ DEFINITION = Definition(
         "meddl": {
             "task": "reconstruction",
             "organ": "head",
-            "reconstruction": {"kind": "denoising", "residual": True, "scale": [1, 1, 1]},
+            "reconstruction": {"residual": True},
             "expected": {
                 "modality": ["MR"],
                 "spacing_mm": {"min": [0.5, 0.5, 0.5], "max": [1.6, 1.6, 7.0]},

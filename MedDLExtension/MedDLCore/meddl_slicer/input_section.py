@@ -44,6 +44,9 @@ class InputSection:
         ):
             ui.framesComboBox.addItem(text, value)
         ui.framesComboBox.connect("currentIndexChanged(int)", self._onFrames)
+        self._showButton = getattr(ui, "showInputButton", None)
+        if self._showButton is not None:
+            self._showButton.connect("clicked(bool)", lambda checked: self._showInput())
         ui.channelsFrame.visible = False
         ui.domainFrame.visible = False
 
@@ -109,6 +112,8 @@ class InputSection:
             self._showFrames(model)
             self._showOthers()
         self._showOverlap()
+        if self._showButton is not None:
+            self._showButton.enabled = bool(self._parameters) and self._parameters.inputVolume is not None
         for widget in (self.ui.inputSelector, self.ui.framesComboBox, *self._selectors):
             widget.enabled = not running
         if not running:
@@ -222,6 +227,22 @@ class InputSection:
     def _onFrames(self, index):
         if self._parameters:
             self._parameters.frames = self.ui.framesComboBox.itemData(index)
+
+    def _showInput(self):
+        """Bring the input into the slice views; of a sequence that nothing shows yet, its first frame."""
+        from meddl_slicer import sequences
+
+        node = self._parameters.inputVolume if self._parameters else None
+        if sequences.is_volume_sequence(node):
+            sequences.show(sequences.sequence_of(node))
+        shown = sequences.shown_volume(node)
+        if shown is None:
+            return
+        if slicer.app.layoutManager() is not None:
+            slicer.util.setSliceViewerLayers(background=shown, fit=True)
+            return
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            composite.SetBackgroundVolumeID(shown.GetID())
 
     # Advice
 

@@ -256,7 +256,7 @@ def _detector(channels: int) -> tuple[dict, dict, dict[str, np.ndarray]]:
         "meddl": {
             "task": "detection",
             "classes": [{"name": "Spot"}],
-            "detection": {"kind": "center_heatmap", "score_threshold": 0.3, "nms_iou": 0.2, "max_boxes": 5},
+            "detection": {"score_threshold": 0.3, "nms_iou": 0.2, "max_boxes": 5},
         },
     }
     size = float(np.log(10.0))
@@ -280,7 +280,7 @@ def _dimmer(channels: int) -> tuple[dict, dict, dict[str, np.ndarray]]:
     config["postprocessing"]["transforms"] = []
     metadata = {
         "network_data_format": _formats("image", ["image"]),
-        "meddl": {"task": "reconstruction", "reconstruction": {"kind": "denoising", "residual": False}},
+        "meddl": {"task": "reconstruction", "reconstruction": {"residual": False}},
     }
     return metadata, config, _weights([[0.5]], [0.0])
 

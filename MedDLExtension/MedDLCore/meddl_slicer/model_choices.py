@@ -119,7 +119,7 @@ def own_model(model: str) -> ModelChoice:
         if bundle.task in TASKS:
             facts = _facts(bundle)
             words = _words(bundle.name, bundle.task, facts, as_text(own_value(bundle.metadata, "organ")))
-            return ModelChoice(model, bundle.name, facts, task=bundle.task, bundle=bundle, words=words)
+            return ModelChoice(model, _shown(bundle.name), facts, task=bundle.task, bundle=bundle, words=words)
         problem = _refusal(bundle)
     except MedDLError as error:
         problem = error.message
@@ -163,6 +163,11 @@ def description_html(choice: ModelChoice) -> str:
     return "".join(f'<p style="margin: 0 0 4px 0">{line}</p>' for line in lines if line)
 
 
+def tool_tip(text: str) -> str:
+    """Return a text for a tool tip, which Qt would otherwise take for HTML where it looks like it."""
+    return f"<p>{html.escape(text)}</p>" if text else ""
+
+
 def own_models() -> list[str]:
     """Return where the models are that the user has added."""
     # As JSON: a settings file gives a list of one text back as a text.
@@ -202,10 +207,18 @@ def _catalog_model(entry: Any) -> ModelChoice:
             problem = error.message
     facts = _facts(bundle) if bundle is not None else {}
     for name in ("description", "license", "version"):
-        facts[name] = facts.get(name) or getattr(entry, name)
+        facts[name] = facts.get(name) or _shown(getattr(entry, name))
     words = _words(entry.name, entry.task, facts, entry.organ, entry.modality, *entry.keywords)
     return ModelChoice(
-        entry.id, entry.name, facts, entry.installed, f"{entry.size_mb:.0f} MB", problem, entry.task, bundle, words
+        entry.id,
+        _shown(entry.name),
+        facts,
+        entry.installed,
+        f"{entry.size_mb:.0f} MB",
+        problem,
+        entry.task,
+        bundle,
+        words,
     )
 
 
@@ -217,4 +230,12 @@ def _facts(bundle: Any) -> dict[str, str]:
     metadata = bundle.metadata
     facts = {name: metadata.get(name) for name in ("intended_use", "limits")}
     facts = {name: text for name, text in facts.items() if isinstance(text, str)}
-    return {**facts, "description": bundle.description, "license": bundle.license, "version": bundle.version}
+    facts |= {"description": bundle.description, "license": bundle.license, "version": bundle.version}
+    return {name: _shown(text) for name, text in facts.items()}
+
+
+def _shown(text: str) -> str:
+    """Return a text out of a catalog or bundle of others without what would not be seen or would reorder it."""
+    from meddl.models.segments import printable
+
+    return "\n".join(printable(line) for line in text.splitlines())

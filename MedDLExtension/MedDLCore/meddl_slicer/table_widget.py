@@ -7,6 +7,8 @@ from typing import Any
 
 import qt
 
+from meddl_slicer.model_choices import tool_tip
+
 _ROW_HEIGHT = 24
 _MOST_ROWS = 12
 
@@ -21,7 +23,7 @@ def fill(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for line, row in enumerate(rows):
         for column, text in enumerate(row):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
+            item.setToolTip(tool_tip(text))
             if column and _is_number(text):
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(line, column, item)

@@ -82,6 +82,8 @@ class EnsembleSection:
 
     def _offer(self, model, candidates):
         """Fill the list; models that do not fit say why in their tool tip."""
+        from meddl_slicer.model_choices import tool_tip
+
         checked = self.others()
         offered = (model.id, tuple(choice.id for choice in candidates), tuple(checked))
         if offered == self._offered:
@@ -96,7 +98,7 @@ class EnsembleSection:
             item.setData(qt.Qt.UserRole, choice.id)
             item.setCheckState(qt.Qt.Checked if choice.id in checked else qt.Qt.Unchecked)
             why = _misfit([model, choice])
-            item.setToolTip(why or choice.name)
+            item.setToolTip(tool_tip(why or choice.name))
             if why:
                 item.setForeground(qt.QBrush(qt.QColor("gray")))
             widget.addItem(item)

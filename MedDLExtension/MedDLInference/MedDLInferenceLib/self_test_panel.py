@@ -67,6 +67,15 @@ class PanelTests:
         widget.ui.inputSelector.setCurrentNode(first)
         self.assertIs(widget._parameterNode.outputTable, found[classes])
 
+    def test_inputIsShownOnRequest(self):
+        widget = self.makeReadyWidget()
+        other, _array = self.makeVolume("Other head")
+        widget.ui.inputSelector.setCurrentNode(other)
+        self.assertTrue(widget.ui.showInputButton.enabled)
+        widget.ui.showInputButton.click()
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            self.assertEqual(composite.GetBackgroundVolumeID(), other.GetID())
+
     def test_resultIsScrolledTo(self):
         widget = self.makeReadyWidget()
         area = qt.QScrollArea()

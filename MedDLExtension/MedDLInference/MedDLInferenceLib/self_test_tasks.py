@@ -289,7 +289,7 @@ class TaskTests:
         import numpy as np
         from meddl_slicer.known_model import write_frames_bundle
 
-        sequence, browser, arrays = self.makeSequence(4)
+        sequence, _browser, arrays = self.makeSequence(4)
         widget = self.makeWidget()
         widget.ui.inputSelector.setCurrentNode(sequence)
         self.selectModel(widget)

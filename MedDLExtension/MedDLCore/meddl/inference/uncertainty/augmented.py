@@ -97,7 +97,6 @@ class TestTimeAugmentation:
         passes: how many are wanted. There are fewer where the image is so small that no more differ.
         seed: of the shifts.
         flip_axes: along which axes to flip; all by default. See :func:`flip_axes_for`.
-        max_shift: voxels; 0 for none.
 
     Example:
         >>> passes = TestTimeAugmentation((64, 64, 20), passes=3, seed=0, flip_axes=[0])
@@ -114,13 +113,12 @@ class TestTimeAugmentation:
         seed: int,
         *,
         flip_axes: Iterable[int] | None = None,
-        max_shift: int = MAX_SHIFT,
     ) -> None:
         shape = tuple(int(size) for size in spatial_shape)
         axes = range(len(shape)) if flip_axes is None else sorted(set(flip_axes))
         if any(not 0 <= axis < len(shape) for axis in axes):
             raise UsageError(f"An image of {len(shape)} spatial axes cannot be flipped along all of {list(axes)}.")
-        self._passes = tuple(_distinct(shape, passes, seed, [axis for axis in axes if shape[axis] > 1], max_shift))
+        self._passes = tuple(_distinct(shape, passes, seed, [axis for axis in axes if shape[axis] > 1]))
 
     def __len__(self) -> int:
         return len(self._passes)
@@ -142,13 +140,11 @@ class TestTimeAugmentation:
         return f"{' and '.join(words) or 'unchanged'} images"
 
 
-def _distinct(
-    shape: tuple[int, ...], passes: int, seed: int, axes: list[int], max_shift: int
-) -> Iterator[AugmentedPass]:
+def _distinct(shape: tuple[int, ...], passes: int, seed: int, axes: list[int]) -> Iterator[AugmentedPass]:
     flips = [each for count in range(len(axes) + 1) for each in itertools.combinations(axes, count)]
     for each in flips[:passes]:
         yield AugmentedPass(shape, each)
-    reach = [min(max_shift, size // _SHARE_TO_SHIFT) for size in shape]
+    reach = [min(MAX_SHIFT, size // _SHARE_TO_SHIFT) for size in shape]
     random = np.random.default_rng(seed)
     given: set[tuple[Any, ...]] = set()
     possible = len(flips) * (int(np.prod([2 * each + 1 for each in reach])) - 1)
