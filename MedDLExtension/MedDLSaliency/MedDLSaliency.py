@@ -63,6 +63,7 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from meddl_slicer.model_section import ModelSection
         from MedDLSaliencyLib.map_section import MapSection
         from MedDLSaliencyLib.question_section import QuestionSection
+        from MedDLSaliencyLib.report_section import ReportSection
         from MedDLSaliencyLib.result_section import ResultSection
 
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDLSaliency.ui"))
@@ -80,6 +81,9 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.question = QuestionSection(self.ui, self.models, lambda: self.logic.runner, self._updateGUI)
         self.maps = MapSection(self.ui, self._updateGUI)
         self.results = ResultSection(self.ui, self._segmentation)
+        self.report = ReportSection(
+            self.ui, self.jobPanel, self.maps.view, self._segmentation, self._updateGUI, self._showError
+        )
         self.cursor = CursorWatch(self._onCursor)
 
         scene = slicer.mrmlScene
@@ -130,6 +134,7 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif not self.jobPanel.isRunning:  # "Done" was said of a result that leaves
             self.jobPanel.showIdle("")
         self.maps.hide()
+        self.report.forget()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
@@ -268,9 +273,10 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._updateGUI()
             self._showError(job.error, run)
         else:
-            self.jobPanel.applyInSteps(self._run.steps(job.result), self._onApplied)
+            steps = self._run.steps(job.result)
+            self.jobPanel.applyInSteps(steps, lambda error: self._onApplied(job, error))
 
-    def _onApplied(self, error):
+    def _onApplied(self, job, error):
         run, self._run = self._run, None
         if error is not None:
             self._updateGUI()
@@ -282,6 +288,7 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters.map = run.maps[0]
         if parameters.otherMap is not None and parameters.otherMap not in run.maps:
             parameters.otherMap = None
+        self.report.remember(run.maps, job.result["prediction"])
         self.maps.setParameters(parameters)  # the same nodes may show other maps now
         self._updateGUI()
         self.maps.show()
@@ -338,6 +345,7 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.question.update(running)
             self.maps.update()
             self.results.show(self.maps.view(), self.ui.mapComboBox.count > 0)
+            self.report.update(running)
             self._updateApply()
         finally:
             self._updating = False

@@ -71,7 +71,6 @@ class ResultSection:
         self.ui.measuresTextLabel.visible = bool(self.ui.measuresTextLabel.text)
         chart = explanation_tables.chart_of(view.node) if view is not None else None
         self.ui.curvesButton.visible = chart is not None
-        self.ui.reportButton.enabled = view is not None
         self._layoutTimer.start(_LAYOUT_MS)
 
     def _showTable(self, widget, role, label, words=False):

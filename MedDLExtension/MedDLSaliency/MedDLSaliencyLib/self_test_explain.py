@@ -230,6 +230,20 @@ class ExplainTests:
         self.assertIs(node.GetNodeReference("MedDL.colors"), table)
         self.assertEqual(table.GetLookupTable().GetTableValue(table.GetNumberOfColors() // 2)[3], 0.0)
 
+    def test_reportIsWritten(self):
+        widget = self.makeReadyWidget(("input_x_gradient", "saliency"))
+        widget._parameterNode.segmentation = self.makeSegmentation(self.volume, {"Block": self.array > 100})
+        self.explain(widget)
+        path = self.folder / "why <1>.html"
+        widget.report.askForFile = lambda: str(path)
+        widget.ui.reportButton.click()
+        self.waitForEnd(widget)
+        self.assertIn("written", widget.ui.statusLabel.text)
+        page = path.read_text(encoding="utf-8")
+        for text in ("Input x gradient", "Threshold (self-test)", "Block", "Brain"):
+            self.assertIn(text.casefold(), page.casefold())
+        self.assertNotIn("<script", page)
+
     def test_answerComesAlong(self):
         widget = self.makeReadyWidget()
         widget._parameterNode.withAnswer = True
