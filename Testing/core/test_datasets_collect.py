@@ -99,6 +99,19 @@ def told(case: Case) -> tuple[str, dict[str, str], str]:
             id="LiTS",
         ),
         pytest.param(
+            ["scan_01.nii.gz", "scan_01_seg.nii.gz", "scan_02.nii.gz", "scan_02_seg.nii.gz"],
+            [
+                ("01", {"image": "scan_01.nii.gz"}, "scan_01_seg.nii.gz"),
+                ("02", {"image": "scan_02.nii.gz"}, "scan_02_seg.nii.gz"),
+            ],
+            id="a word that says image in both names",
+        ),
+        pytest.param(
+            ["im1.nrrd", "im1_mask.nrrd", "im2.nrrd", "im2_mask.nrrd"],
+            [("1", {"image": "im1.nrrd"}, "im1_mask.nrrd"), ("2", {"image": "im2.nrrd"}, "im2_mask.nrrd")],
+            id="a word with a number in both names",
+        ),
+        pytest.param(
             ["images/a.nii.gz", "images/b.nii.gz", "labels/a.nii.gz", "labels/b.nii.gz"],
             [("a", {"image": "a.nii.gz"}, "a.nii.gz"), ("b", {"image": "b.nii.gz"}, "b.nii.gz")],
             id="folders for images and labels",
@@ -235,6 +248,26 @@ def test_a_dataset_of_the_decathlon_has_its_channels_in_one_file(tmp_path: Path)
     assert case.split == ""
 
 
+def test_a_number_at_the_end_of_a_case_is_no_channel_in_the_decathlon(tmp_path: Path) -> None:
+    names = ["imagesTr/heart_0001", "labelsTr/heart_0001", "imagesTr/heart_0002", "labelsTr/heart_0002"]
+    names += ["imagesVal/heart_0003", "labelsVal/heart_0003", "imagesTs/heart_0004"]
+    put(tmp_path, *(f"{name}.nii.gz" for name in names))
+
+    cases = collect_cases(tmp_path)
+
+    assert [(case.id, case.split, case.label is not None) for case in cases] == [
+        ("heart_0001", "train", True),
+        ("heart_0002", "train", True),
+        ("heart_0004", "test", False),
+        ("heart_0003", "validation", True),
+    ]
+
+
+def test_images_beside_a_dataset_are_not_lost(tmp_path: Path) -> None:
+    put(tmp_path, "D/imagesTr/a_0000.nii.gz", "D/labelsTr/a.nii.gz", "more/b.nii.gz", "more/b_seg.nii.gz")
+    assert [case.id for case in collect_cases(tmp_path)] == ["D_a", "more_b"]
+
+
 def test_it_is_told_where_nobody_knows_whose_the_images_are(tmp_path: Path) -> None:
     put(tmp_path, "anna_1.nii.gz", "anna_1_seg.nii.gz", "anna_2.nii.gz", "anna_2_seg.nii.gz")
 
@@ -359,6 +392,15 @@ def test_a_list_tells_everything_of_its_cases(tmp_path: Path) -> None:
     assert (first.patient, first.study, first.site, first.split) == ("P1", "S1", "north", "train")
     assert (second.split, second.label, list(second.images)) == ("validation", None, ["CT"])
     assert first.notes == ("Not used of the list: age (no images).",)
+
+
+def test_a_list_from_windows_is_read_elsewhere_too(tmp_path: Path) -> None:
+    put(tmp_path, "Bilder/a.nii.gz", "Bilder/a_seg.nii.gz")
+    text = "case;Image;mask\r\na;Bilder\\a.nii.gz;Bilder\\a_seg.nii.gz\r\n"
+    (tmp_path / "list.csv").write_text(text, encoding="utf-8-sig", newline="")
+    assert [told(case) for case in collect_cases(tmp_path / "list.csv")] == [
+        ("a", {"image": "a.nii.gz"}, "a_seg.nii.gz")
+    ]
 
 
 def test_real_cases_of_several_sites_and_kinds_of_files_make_one_list(tmp_path: Path) -> None:

@@ -186,10 +186,9 @@ def _splits(
 def _there(before: Manifest | None) -> dict[PlannedCase, tuple[str, ...]]:
     """Return the cases that are in a dataset, each with what is labeled in it."""
     labels = {}
-    for case in before.plan.cases if before else ():
-        if case.name not in before.records:
-            continue
-        quality = before.records[case.name].facts.get("quality", {})
+    records = _records(before)
+    for case in (each for each in (before.plan.cases if before else ()) if each.name in records):
+        quality = records[case.name].facts.get("quality", {})
         structures = (str(each["name"]) for each in quality.get("structures", ()) if each["voxels"])
         labels[case] = tuple(sorted({*structures, *quality.get("classes", ()), *quality.get("boxes", ())}))
     return labels

@@ -94,7 +94,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
 
 def _column(name: str) -> str:
     name = name.strip()
-    return name.lower() if name.lower() in (*_FACTS, *_LABELS) else name
+    return name.lower() if name.lower() in ("image", *_FACTS, *_LABELS) else name
 
 
 def _image_columns(
@@ -189,6 +189,9 @@ def _file(text: str, folder: Path, where: str) -> Path:
 
 def _absolute(text: str, folder: Path) -> Path:
     try:
-        return (folder / Path(text).expanduser()).absolute()
+        path = (folder / Path(text).expanduser()).absolute()
+        if "\\" in text and not path.exists():  # a list that was made on Windows
+            path = (folder / text.replace("\\", "/")).absolute()
+        return path
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"The list names {text[:100]!a}, which can be no file here.") from error

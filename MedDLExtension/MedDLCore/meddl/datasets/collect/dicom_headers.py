@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 SeriesKind = Literal["image", "picture", "segmentation", "contours", "other"]
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_NO_IMAGES = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "KO", "SR", "REG", "OT")
+_NO_IMAGES = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "KO", "SR", "REG")
 _NOBODY = re.compile(
     r"[\W_0]*(anon\w*|unknown|none|null|removed|no\W?name|deidentified|patient|x+)?[\W_0]*", re.IGNORECASE
 )
@@ -161,7 +161,7 @@ def _patient(dataset: Any) -> str:
 
 def _kind(dataset: Any) -> SeriesKind:
     from meddl.volume.dicom_frames import Header
-    from meddl.volume.dicom_picture import is_flat
+    from meddl.volume.dicom_picture import is_flat, is_placed
 
     sop_class = str(dataset.get("SOPClassUID") or "")
     if sop_class in _SEGMENTATIONS:
@@ -170,8 +170,9 @@ def _kind(dataset: Any) -> SeriesKind:
         return "contours"
     if dataset.get("Rows") is None or dataset.get("Columns") is None:
         return "other"
-    flat = is_flat(Header(Path(), dataset, "", "", None))
-    if not flat and str(dataset.get("Modality") or "") in _NO_IMAGES:
+    header = Header(Path(), dataset, "", "", None)
+    flat, modality = is_flat(header), str(dataset.get("Modality") or "")
+    if not flat and (modality in _NO_IMAGES or (modality == "OT" and not is_placed(header))):
         return "other"
     return "picture" if flat else "image"
 

@@ -30,10 +30,10 @@ LABEL_WORDS = frozenset(
     )
 )
 _IMAGE_WORDS = frozenset(("image", "img", "im", "volume", "vol", "scan"))
-IMAGE_FOLDERS = frozenset(("image", "images", "img", "imgs", "volumes", "scans", "imagestr", "imagests"))
+IMAGE_FOLDERS = frozenset(("image", "images", "img", "imgs", "volumes", "scans", "imagestr", "imagesval", "imagests"))
 LABEL_FOLDERS = frozenset(
     ("label", "labels", "mask", "masks", "segmentation", "segmentations", "seg", "segs", "annotations", "gt",
-     "labelstr", "labelsts")
+     "labelstr", "labelsval", "labelsts")
 )  # fmt: skip
 SPLIT_WORDS: dict[str, Split] = {
     "train": "train", "training": "train", "tr": "train", "validation": "validation", "valid": "validation",
@@ -67,8 +67,9 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The words of its name without those that only say "image" or "segmentation"."""
-        dropped = LABEL_WORDS if self.kind != "image" else _IMAGE_WORDS
+        """The words of its name without those that only say "image" or, of a label, "segmentation"."""
+        # "scan_01_seg" belongs to "scan_01", whose first word says nothing.
+        dropped = _IMAGE_WORDS if self.kind == "image" else LABEL_WORDS | _IMAGE_WORDS
         words = words_of(self.stem)
         return tuple(word for word in words if word.lower() not in dropped)
 

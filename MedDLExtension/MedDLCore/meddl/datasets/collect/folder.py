@@ -24,12 +24,14 @@ from meddl.datasets.collect.bids_layout import bids_cases, is_bids
 from meddl.datasets.collect.dicom_folder import dicom_among, dicom_cases, image_file
 from meddl.datasets.collect.dicom_headers import DicomSeries
 from meddl.datasets.collect.entries import Entry, entry_of
+from meddl.datasets.collect.exported import with_exported_facts
 from meddl.datasets.collect.image_names import DICOM_SUFFIXES, SCENE_SUFFIXES, stem_of
 from meddl.datasets.collect.layouts import are_classes, matched_cases
 from meddl.datasets.collect.name_pattern import pattern_cases
-from meddl.datasets.collect.raw_layout import is_raw, raw_cases
+from meddl.datasets.collect.raw_layout import beside_raw, raw_cases
 from meddl.datasets.collect.scene_file import one_channel_where_names_differ, scene_cases
 from meddl.datasets.collect.walk import files_below
+from meddl.datasets.manifest import MANIFEST
 from meddl.datasets.scene_xml import is_bundle, read_scene
 from meddl.errors import UsageError, VolumeError
 
@@ -46,9 +48,10 @@ def folder_cases(folder: Path, pattern: str, exclude: frozenset[Path]) -> list[C
     """
     files = files_below(folder, exclude)
     # The plots in a dataset's own report are no images of anybody.
-    reports = {file.parent / "report" for file in files if file.name == "dataset.meddl.json"}
+    manifests = [file for file in files if file.name == MANIFEST]
+    reports = {file.parent / "report" for file in manifests}
     files = [file for file in files if not reports.intersection(file.parents)] if reports else files
-    return _whose(_found(folder, pattern, files))
+    return _whose(with_exported_facts(_found(folder, pattern, files), manifests))
 
 
 def _found(folder: Path, pattern: str, files: Sequence[Path]) -> list[Case]:
@@ -75,8 +78,8 @@ def _found(folder: Path, pattern: str, files: Sequence[Path]) -> list[Case]:
     entries = [entry for entry in entries if entry.source.path not in theirs]
     if pattern:
         return cases + pattern_cases(entries, pattern)
-    if is_raw(entries):
-        return cases + raw_cases(entries, folder)
+    cases += raw_cases(entries, folder)
+    entries = beside_raw(entries)
     if is_bids(entries):
         return cases + bids_cases(entries)
     return cases + matched_cases(entries, folder.name)

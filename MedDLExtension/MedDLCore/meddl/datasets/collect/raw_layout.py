@@ -15,27 +15,34 @@ from meddl.datasets.collect.entries import Entry
 from meddl.datasets.collect.layouts import channel_added, one_or_more
 from meddl.volume import Segment
 
-_PARTS: dict[str, Split] = {"imagestr": "train", "imagests": "test"}
-_LABELS: dict[str, Split] = {"labelstr": "train", "labelsts": "test"}
+_PARTS: dict[str, Split] = {"imagestr": "train", "imagesval": "validation", "imagests": "test"}
+_LABELS: dict[str, Split] = {"labelstr": "train", "labelsval": "validation", "labelsts": "test"}
 _MAX_INDEX = 64 << 20
 
 
-def is_raw(entries: Sequence[Entry]) -> bool:
-    """Say whether images lie in ``imagesTr``."""
-    return any(entry.folders and entry.folders[-1].lower() == "imagestr" for entry in entries)
+def beside_raw(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that lie in no such dataset."""
+    roots = _roots(entries)
+    return [entry for entry in entries if not any(entry.folders[: len(root)] == root for root in roots)]
 
 
 def raw_cases(entries: Sequence[Entry], root: Path) -> list[Case]:
     """Return the cases of each dataset among the entries; channels and labels are named as ``dataset.json`` does."""
     datasets: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
+    roots = _roots(entries)
     for entry in entries:
-        if entry.folders and entry.folders[-1].lower() in (*_PARTS, *_LABELS):
+        if entry.folders and entry.folders[-1].lower() in (*_PARTS, *_LABELS) and entry.folders[:-1] in roots:
             datasets[entry.folders[:-1]].append(entry)
     cases = []
     for folders, group in datasets.items():
         index = _index(root.joinpath(*folders) / "dataset.json")
         cases += _dataset(folders, group, index)
     return cases
+
+
+def _roots(entries: Sequence[Entry]) -> set[tuple[str, ...]]:
+    """Return the folders in which images lie in ``imagesTr``."""
+    return {entry.folders[:-1] for entry in entries if entry.folders and entry.folders[-1].lower() == "imagestr"}
 
 
 def _dataset(folders: tuple[str, ...], entries: Sequence[Entry], index: Mapping[str, Any]) -> list[Case]:
@@ -58,7 +65,7 @@ def _dataset(folders: tuple[str, ...], entries: Sequence[Entry], index: Mapping[
         else:  # the Decathlon keeps all channels in one 4-D file
             for number, name in channels.items():
                 into[name] = replace(entry.source, frame=number)
-    tests = any(part == "test" for part, _ in groups)
+    several = any(part != "train" for part, _ in groups)
     cases: list[Case] = []
     for (part, case), images in groups.items():
         name = "_".join((*folders, case))
@@ -66,14 +73,18 @@ def _dataset(folders: tuple[str, ...], entries: Sequence[Entry], index: Mapping[
             label = each.label
             if isinstance(label, SegmentationLabel):
                 label = SegmentationLabel(label.source, segments)
-            cases.append(replace(each, label=label, split=part if tests else ""))
+            cases.append(replace(each, label=label, split=part if several else ""))
     return cases
 
 
 def _are_numbered(entries: Sequence[Entry]) -> bool:
-    """Say whether all images end with the number of their channel, as nnU-Net's do."""
-    images = [entry for entry in entries if entry.folders[-1].lower() in _PARTS]
-    return all(re.fullmatch(r".+_\d{4}", entry.stem) for entry in images)
+    """Say whether all images end with the number of their channel, as nnU-Net's do.
+
+    In the Decathlon, whose cases may end with numbers too, images and labels have the same names.
+    """
+    images = {entry.stem for entry in entries if entry.folders[-1].lower() in _PARTS}
+    labels = {entry.stem for entry in entries if entry.folders[-1].lower() in _LABELS}
+    return not images & labels and all(re.fullmatch(r".+_\d{4}", stem) for stem in images)
 
 
 def _index(path: Path) -> Mapping[str, Any]:
