@@ -130,7 +130,7 @@ def inpainted(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
     values = film[:, small]
     if shift is not None:
         there = tuple(each + by for each, by in zip(np.nonzero(mask), shift, strict=True))
-        values = values + (array - smooth)[(slice(None), *there)]
+        values = values + (array - smooth)[:, there[0], there[1], there[2]]
     painted[:, mask] = values
     return painted
 
@@ -146,7 +146,7 @@ def _like(smooth: np.ndarray, mask: np.ndarray, brightness: np.ndarray) -> tuple
             there = _moved(voxels, shift, mask.shape)
             if not any(sign) or there is None or mask[there].any():
                 continue
-            unlike = float(((smooth[(slice(None), *there)].mean(axis=1) - brightness) ** 2).sum())
+            unlike = float(((smooth[:, there[0], there[1], there[2]].mean(axis=1) - brightness) ** 2).sum())
             if unlike < least:
                 best, least = (shift[0], shift[1], shift[2]), unlike
     return best

@@ -34,11 +34,13 @@ def stability(examined: Examined) -> Measure:
     Radiology: AI 3 (2021) e200267, 10.1148/ryai.2021200267, and Kindermans et al., The (un)reliability of saliency
     methods, 2017, arXiv:1711.00867 (shifts). The target's mask, where there is one, does not move along.
 
+    Maps are smoothed by a voxel before: where layers skip voxels, gradients come in checkered patterns that a shift
+    turns over, but people read spots. Without that, integrated gradients were at 0.05 to 0.33 after a shift.
+
     Verdict: from :data:`GOOD` on good, less than :data:`BAD` bad; maps that have nothing to do with one another are at
     0. Measured on small networks (24 x 24 x 24 phantoms with a lesion, classifiers and U-Nets, batch and instance
-    norm): occlusion 0.70 to 0.92, Grad-CAM 0.83 to 0.88, SmoothGrad 0.61 to 0.87, gradient 0.58 to 0.83, integrated
-    gradients 0.51 to 0.60, edges of the image 1.00. As those show, steadiness alone proves nothing. Where layers skip
-    voxels, a shift by one voxel already changes gradients a good deal.
+    norm): occlusion 0.72 to 0.96, Grad-CAM 0.86 to 0.91, SmoothGrad 0.90 to 0.98, gradient 0.83 to 0.97, integrated
+    gradients 0.73 to 0.86, input times gradient 0.56 to 0.81, edges of the image 1.00: steadiness alone proves nothing.
     """
     image, work = examined.image, examined.work
     first, inside = examined.total(), body(image)
