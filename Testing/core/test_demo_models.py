@@ -6,14 +6,18 @@ import importlib
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 
 import pytest
+import realdata
+import torch
 from demo_models import images, recipes
 from demo_models.bundle import CPU, MODELS, NOT_CLINICAL
-from meddl.inference import Predictor
+from meddl.inference import Ensemble, Predictor
 from meddl.models import Catalog, ModelBundle
-from meddl.volume import Volume
+from meddl.volume import Volume, read_volume
+from safetensors.torch import load_file, save_file
 
 IDS = tuple(recipes())
 
@@ -146,3 +150,31 @@ def test_what_the_distance_is_made_of_stands_beside_it() -> None:
     for id in ("demo_head_points", "demo_lung_boxes", "demo_body_region"):
         reference = ModelBundle.open(MODELS / id).metadata["meddl"]["reference"]
         assert reference["made_of"].startswith(f"{reference['n']} random variants, drawn as in training. Trained on")
+
+
+def test_several_models_on_a_real_image_answer_with_the_mean_of_theirs(tmp_path) -> None:
+    """Copies of a model whose weights were shaken, as models trained anew would differ."""
+    bundles = [ModelBundle.open(MODELS / "demo_body_region")]
+    for seed in (1, 2):
+        folder = tmp_path / f"shaken {seed}"
+        shutil.copytree(MODELS / "demo_body_region", folder)
+        weights = load_file(folder / "models" / "model.safetensors")
+        chance = torch.Generator().manual_seed(seed)
+        shaken = {
+            name: value + 0.05 * value.std() * torch.randn(value.shape, generator=chance)
+            if value.is_floating_point() and value.numel() > 1
+            else value
+            for name, value in weights.items()
+        }
+        save_file(shaken, folder / "models" / "model.safetensors")
+        bundles.append(ModelBundle.open(folder))
+    image = read_volume(realdata.totalsegmentator() / "example_mr_sm.nii.gz")
+    single = [Predictor(bundle, CPU).predict(image) for bundle in bundles]
+
+    joined = Ensemble(bundles, CPU).predict(image)
+
+    for index, each in enumerate(joined.classes):
+        alone = [prediction.classes[index].probability for prediction in single]
+        assert each.probability == pytest.approx(sum(alone) / len(alone), abs=2e-6)
+        assert joined.uncertainty.intervals[each.name] == pytest.approx((min(alone), max(alone)), abs=2e-6)
+    assert len({round(prediction.best.probability, 4) for prediction in single}) > 1
