@@ -27,7 +27,8 @@ def label_digest(loaded: LoadedCase) -> str:
         _add(digest, [box.to_dict() for box in label.boxes])
     elif isinstance(label, LandmarksLabel):
         _add(digest, [[point.name, *map(float, point.position)] for point in label.points])
-    _add(digest, [vars(segment) for segment in loaded.segments])
+    # Not what they are called: the digest is written, and names can be guessed. What becomes of them is the plan's.
+    _add(digest, [[segment.layer, segment.label] for segment in loaded.segments])
     for volume in (loaded.labels, loaded.target):
         if volume is not None:
             _add(digest, _frame(volume))

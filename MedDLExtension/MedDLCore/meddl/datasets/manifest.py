@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from meddl.datasets.case import SPLITS
 from meddl.datasets.label_scheme import LabelScheme
 from meddl.datasets.options import ExportOptions
 from meddl.datasets.plan import CaseRecord, ExportPlan, PlannedCase
@@ -50,8 +51,12 @@ class Manifest:
         return replace(self, records={key: value for key, value in self.records.items() if key != name}, complete=False)
 
     def to_bytes(self) -> bytes:
-        """Return the file: the same manifest gives the same bytes."""
-        return (json.dumps(self._to_dict(), indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+        """Return the file, with a line for each case: the same manifest gives the same bytes."""
+        data = self._to_dict()
+        # It is written after each case: indenting all of them would take longer than their images where there are many.
+        cases = ",\n".join(f"  {json.dumps(case, ensure_ascii=False)}" for case in data.pop("cases"))
+        head = json.dumps(data, indent=1, ensure_ascii=False).removesuffix("\n}")
+        return f'{head},\n "cases": [\n{cases}\n ]\n}}\n'.encode()
 
     def _to_dict(self) -> dict[str, Any]:
         plan, options = self.plan, self.plan.options.to_dict()
@@ -96,8 +101,8 @@ def read_manifest(root: Path) -> Manifest | None:
     try:
         if not path.exists():
             return None
-        if path.stat().st_size > _LARGEST:
-            raise ValueError("too large")
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            raise ValueError("too large, or a pipe")
         return _from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"{MANIFEST} cannot be read: {error.strerror or 'the system refused it'}.") from error
@@ -115,9 +120,11 @@ def _from_dict(data: Mapping[str, Any]) -> Manifest:
     cases, records = [], {}
     for entry in data["cases"]:
         case = PlannedCase(
-            "", str(entry["name"]), str(entry["patient"]), str(entry["site"]), entry["split"], entry["fold"],
-            str(entry["images_sha256"]),
+            "", _plain(entry["name"]), _plain(entry["patient"]), entry["site"] and _plain(entry["site"]),
+            entry["split"], entry["fold"], str(entry["images_sha256"]),
         )  # fmt: skip
+        if case.split not in SPLITS or not isinstance(case.fold, int | None):
+            raise ValueError("no part of a dataset")
         cases.append(case)
         if "files" in entry:
             files = {inside(path): str(digest) for path, digest in entry["files"].items()}
@@ -143,6 +150,13 @@ def inside(path: str) -> str:
     if parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path or not parts.parts:
         raise ValueError("a path that leaves the dataset")
     return str(parts)
+
+
+def _plain(name: str) -> str:
+    """Return the name of a case, patient or site, if files can be called so: it becomes part of their paths."""
+    if not name.isprintable() or name.startswith(".") or inside(name) != name or "/" in name:
+        raise ValueError("a name that leaves the dataset")
+    return name
 
 
 def tool_versions(names: Sequence[str] = _PACKAGES) -> dict[str, str]:

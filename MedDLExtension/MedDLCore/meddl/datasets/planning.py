@@ -118,11 +118,19 @@ def made_from(planned: PlannedCase, facts: CaseFacts, plan: ExportPlan) -> str:
         "digest": [channel.digest for channel in facts.channels.values()],
         "label": facts.label_digest,
         "options": {**options.to_dict(), "split": None, "description": "", "license": "", "consent": "", "contact": ""},
-        "labels": {**plan.scheme.to_dict(), "dropped": None} if plan.scheme else None,
+        "labels": _labels_of(facts, plan.scheme) if plan.scheme else None,
         "classes": plan.classes,
         "case": [planned.name, planned.patient, planned.site, planned.split, planned.fold],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _labels_of(facts: CaseFacts, scheme: LabelScheme) -> list[object]:
+    """Return what becomes of a case's structures, with nothing that they were called before: names can be guessed."""
+    index = {source: number for number, each in enumerate(scheme.structures) for source in each.sources}
+    values = [-1 if each.key in scheme.ignore else index.get(each.key) for each in facts.structures]
+    public = [[each.name, each.color, each.terminology] for each in scheme.structures]
+    return [public, scheme.overlaps, scheme.combinations, scheme.ignore_value, values]
 
 
 def _usable(cases: Sequence[Case], facts: Sequence[CaseFacts]) -> tuple[Kept, dict[str, str]]:

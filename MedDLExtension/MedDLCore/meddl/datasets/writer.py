@@ -21,7 +21,9 @@ from typing import NoReturn
 
 from meddl.datasets.case import PreparedCase
 from meddl.datasets.formats.known import make_format
+from meddl.datasets.kept_secret import forget_secret, kept_secret
 from meddl.datasets.manifest import MANIFEST, Manifest, inside, read_manifest, tool_versions
+from meddl.datasets.own_places import check_work_folder, own_place
 from meddl.datasets.plan import CaseRecord, ExportPlan, PlannedCase
 from meddl.errors import UnwritableDataset, UsageError, VolumeError
 from meddl.models.file_lock import locked
@@ -56,6 +58,7 @@ class DatasetWriter:
     def __enter__(self) -> DatasetWriter:
         try:
             check_folder(self.root)
+            check_work_folder(self.root / WORK)
             (self.root / WORK).mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(locked(self.root / WORK / "lock", waiting=_refuse))
             self._begin()
@@ -136,9 +139,10 @@ class DatasetWriter:
                 self._put(inside(path), content)
             for path in self._manifest.files:
                 if path not in files and path not in self._index():
-                    (self.root / path).unlink(missing_ok=True)
+                    own_place(self.root, path).unlink(missing_ok=True)
             self._record(replace(self._manifest, complete=complete, files=files))
             if complete:
+                forget_secret(self.root)
                 shutil.rmtree(self.root / WORK, ignore_errors=True)
         except OSError as error:
             raise _unwritable(self.root, error) from error
@@ -146,16 +150,16 @@ class DatasetWriter:
 
     def secret(self) -> bytes:
         """Return what made-up UIDs and dates are derived from, where no key file keeps it: gone with the last case."""
-        path = self.root / WORK / "secret"
-        if not path.exists():
-            self._put(f"{WORK}/secret", secrets.token_bytes(32))
-        return path.read_bytes()
+        try:
+            return kept_secret(self.root)
+        except OSError as error:
+            raise _unwritable(self.root, error) from error
 
     def _begin(self) -> None:
         for left in (self.root / WORK).iterdir():
-            if left.is_dir():
+            if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
-            elif left.name not in ("lock", "secret"):
+            elif left.name != "lock":
                 left.unlink()
         before = read_manifest(self.root)
         versions = tool_versions()
@@ -165,7 +169,7 @@ class DatasetWriter:
             records = {name: record for name, record in before.records.items() if name in kept}
             self._manifest = replace(self._manifest, records=records, files=before.files)
             for path in (path for name, record in before.records.items() if name not in kept for path in record.files):
-                (self.root / path).unlink(missing_ok=True)
+                own_place(self.root, path).unlink(missing_ok=True)
         self._record(self._manifest)
 
     def _take_away(self, name: str) -> None:
@@ -174,7 +178,7 @@ class DatasetWriter:
         if record is not None:
             self._record(self._manifest.without_record(name))
             for path in record.files:
-                (self.root / path).unlink(missing_ok=True)
+                own_place(self.root, path).unlink(missing_ok=True)
 
     def _record(self, manifest: Manifest) -> None:
         self._manifest = manifest
@@ -188,12 +192,12 @@ class DatasetWriter:
 
     def _put(self, name: str, content: bytes) -> None:
         """Write a file whole or not at all; what a kill leaves lies in the folder that the next run clears."""
-        path = self.root / name
+        path = own_place(self.root, name)
         if path.is_file() and path.read_bytes() == content:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         part = self.root / WORK / f"{secrets.token_hex(8)}.part"
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(name)), "wb") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -235,7 +239,7 @@ def file_digest(path: Path) -> str:
 
 def _digest_or_none(path: Path) -> str | None:
     try:
-        return None if path.is_symlink() else file_digest(path)
+        return file_digest(path) if path.is_file() and not path.is_symlink() else None
     except OSError:
         return None
 
@@ -253,14 +257,11 @@ def _move(source: Path, target: Path, paths: list[str]) -> None:
         parts = path.split("/")
         folders = ("/".join(parts[:n]) for n in range(1, len(parts)))
         part = next((folder for folder in folders if not (target / folder).exists()), path)
-        (source / part).replace(target / part)
-        _sync_folder((target / part).parent)
+        place = own_place(target, part)
+        (source / part).replace(place)
+        _sync_folder(place.parent)
         if part != path:
             moved.append(part)
-
-
-def _mode(name: str) -> int:
-    return 0o600 if name.startswith(WORK) else 0o666
 
 
 def _sync(path: Path) -> None:

@@ -75,5 +75,9 @@ def _texts(plan: ExportPlan) -> Iterator[tuple[str, str]]:
         for number, structure in enumerate(plan.scheme.structures, start=1):
             yield f"the name of structure {number}", structure.name
             yield f"the terminology of structure {number}", structure.terminology.replace("~", " ").replace("^", " ")
+            for source in structure.sources:  # by them cases are known that are added later
+                yield f"what structure {number} was called in a case", source
+        for source in plan.scheme.ignore:
+            yield "what the label to be ignored was called in a case", source
     for number, name in enumerate(plan.classes, start=1):
         yield f"the name of class {number}", name

@@ -1,0 +1,233 @@
+"""What somebody who means harm, or a careless source, does to an export: nothing leaves, nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from meddl.datasets import (
+    Case,
+    ClassLabel,
+    DatasetWriter,
+    ExportOptions,
+    SegmentationLabel,
+    TargetLabel,
+    export_dataset,
+    plan_cases,
+    verify_dataset,
+)
+from meddl.datasets.manifest import MANIFEST, read_manifest
+from meddl.datasets.writer import WORK
+from meddl.errors import MedDLError, UsageError
+from meddl.volume import Segment, Volume
+
+OPTIONS = ExportOptions("monai", "Abdomen", 3)
+AFFINE = np.diag([-1.0, -1.5, 2.0, 1.0])
+
+
+def a_case(name: str, seed: int, structure: str = "Liver") -> Case:
+    rng = np.random.default_rng(seed)
+    image = Volume(rng.integers(0, 900, (1, 12, 11, 10), np.int16), AFFINE)
+    labels = np.zeros((1, 12, 11, 10), np.uint8)
+    labels[0, 3:8, 4:9, 5:9] = 1
+    label = SegmentationLabel(Volume(labels, AFFINE), (Segment(1, structure, (1.0, 0.0, 0.0)),))
+    return Case(name, {"T1": image}, label, f"patient {name}")
+
+
+def edited(root: Path, change: dict[str, str]) -> None:
+    """Change texts of a manifest as its sender may have."""
+    text = (root / MANIFEST).read_text("utf-8")
+    for old, new in change.items():
+        assert old in text
+        text = text.replace(old, new)
+    (root / MANIFEST).write_text(text, "utf-8")
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """A folder of the user that has nothing to do with datasets."""
+    folder = tmp_path / "private"
+    (folder / "letters").mkdir(parents=True)
+    (folder / "thesis.txt").write_text("years of work")
+    (folder / "letters" / "mother.txt").write_text("love")
+    return folder
+
+
+def untouched(private: Path) -> bool:
+    return {path.name for path in private.rglob("*")} == {"letters", "thesis.txt", "mother.txt"}
+
+
+# Links and names in a dataset that came from somebody else
+
+
+def test_a_work_folder_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path: Path, private: Path) -> None:
+    root = tmp_path / "dataset"
+    root.mkdir()
+    (root / WORK).symlink_to(private, target_is_directory=True)
+
+    with pytest.raises(UsageError, match="link"):
+        export_dataset([a_case("a", 1)], root, OPTIONS)
+
+    assert untouched(private)
+
+
+def test_no_file_is_written_to_or_removed_from_where_a_linked_folder_leads(tmp_path: Path, private: Path) -> None:
+    root = tmp_path / "dataset"
+    export_dataset([a_case("a", 1)], root, OPTIONS)
+    before = (root / MANIFEST).read_bytes()
+    for folder in ("images", "labels", "report"):
+        (root / MANIFEST).write_bytes(before)
+        (root / folder).rename(tmp_path / f"{folder}_away")
+        (root / folder).symlink_to(private, target_is_directory=True)
+
+        with pytest.raises(UsageError, match="link"):
+            export_dataset([a_case("a", 1, "Spleen"), a_case("b", 2, "Spleen")], root, OPTIONS)
+        with pytest.raises(UsageError, match="link"):
+            export_dataset([a_case("a", 1), a_case("b", 2)], root, OPTIONS)
+
+        assert untouched(private)
+        (root / folder).unlink()
+        (tmp_path / f"{folder}_away").rename(root / folder)
+
+
+def test_what_a_manifest_lists_behind_a_link_is_not_deleted(tmp_path: Path, private: Path) -> None:
+    root = tmp_path / "dataset"
+    export_dataset([a_case("a", 1)], root, OPTIONS)
+    (root / "more").symlink_to(private, target_is_directory=True)
+    edited(root, {'"report/cases.csv"': '"more/thesis.txt"'})
+
+    with pytest.raises(UsageError, match="link"):
+        export_dataset([a_case("b", 2)], root, OPTIONS)
+
+    assert untouched(private)
+
+
+@pytest.mark.parametrize("name", ["../../private", "/tmp/x", "..", "a/b", "a\\\\b", "C:x", "", ".meddl", "a\\u001b[2J"])
+@pytest.mark.parametrize("kind", ["case_0001", "patient_0001"])
+def test_a_name_in_a_manifest_that_leads_elsewhere_is_refused(
+    tmp_path: Path, private: Path, name: str, kind: str
+) -> None:
+    root = tmp_path / "dataset"
+    export_dataset([a_case("a", 1)], root, OPTIONS)
+    edited(root, {f'"{kind}"': f'"{name}"'})
+
+    with pytest.raises(UsageError, match="damaged"):
+        export_dataset([a_case("a", 1), a_case("b", 2)], root, OPTIONS)
+
+    assert untouched(private)
+
+
+@pytest.mark.parametrize("change", [{'"split": "train"': '"split": "../.."'}, {'"fold": 0': '"fold": "../x"'}])
+def test_a_part_of_a_manifest_that_there_is_none_of_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
+    export_dataset([a_case("a", 1)], tmp_path, replace(OPTIONS, split=replace(OPTIONS.split, folds=0)))
+    if "fold" in str(change):
+        edited(tmp_path, {'"fold": null': '"fold": 0'})
+    edited(tmp_path, change)
+
+    with pytest.raises(UsageError, match="damaged"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_the_place_of_a_file_holds_nothing_up(tmp_path: Path) -> None:
+    export_dataset([a_case("a", 1)], tmp_path, OPTIONS)
+    image = next((tmp_path / "images").iterdir())
+    image.unlink()
+    os.mkfifo(image)
+    assert verify_dataset(tmp_path).problems
+
+    (tmp_path / MANIFEST).unlink()
+    os.mkfifo(tmp_path / MANIFEST)
+    with pytest.raises(UsageError):
+        verify_dataset(tmp_path)
+
+
+# What could be computed from what is written
+
+
+def test_the_secret_never_lies_in_a_dataset_not_even_in_one_that_could_not_be_finished(tmp_path: Path) -> None:
+    bad = Volume(np.full((1, 12, 11, 10), np.nan, np.float32), AFFINE)
+    bad.array[0, 0, 0, 0] = 1
+    cases = [a_case("a", 1), replace(a_case("b", 2), images={"T1": bad})]
+    plan = plan_cases(cases, tmp_path, OPTIONS)[1].plan
+    with DatasetWriter(tmp_path, plan) as writer:
+        secret = writer.secret()
+        assert len(secret) == 32 and writer.secret() == secret
+
+    summary = export_dataset(cases, tmp_path, OPTIONS)
+
+    assert summary.failed and not summary.complete
+    with DatasetWriter(tmp_path, plan) as writer:
+        assert writer.secret() == secret
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+def test_a_secret_that_came_with_a_dataset_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / WORK).mkdir()
+    (tmp_path / WORK / "secret").write_bytes(b"known to the sender".ljust(32))
+    cases = [a_case("a", 1)]
+    plan = plan_cases(cases, tmp_path, OPTIONS)[1].plan
+    with DatasetWriter(tmp_path, plan) as writer:
+        assert writer.secret() != b"known to the sender".ljust(32)
+
+
+def test_no_hash_depends_on_what_a_structure_was_called_before_it_was_renamed(tmp_path: Path) -> None:
+    from meddl.datasets import LabelScheme, Structure
+
+    told = []
+    for number, old in enumerate(("Lesion A", "Lesion B")):
+        scheme = LabelScheme((Structure("Lesion", (1.0, 0.0, 0.0), "", (old.casefold(),)),))
+        root = tmp_path / str(number)
+        export_dataset([a_case("a", 1, old)], root, OPTIONS, scheme=scheme)
+        told.append(json.loads((root / MANIFEST).read_text("utf-8"))["cases"])
+
+    assert told[0] == told[1]
+
+
+def test_the_original_name_of_a_renamed_structure_is_refused_where_it_names_the_patient(tmp_path: Path) -> None:
+    from meddl.datasets import LabelScheme, Structure
+
+    case = replace(a_case("a", 1, "Lesion Kowalski"), patient="Kowalski^Jan")
+    scheme = LabelScheme((Structure("Lesion", (1.0, 0.0, 0.0), "", ("lesion kowalski",)),))
+
+    with pytest.raises(UsageError, match="structure 1"):
+        export_dataset([case], tmp_path, OPTIONS, scheme=scheme)
+
+    assert not (tmp_path / MANIFEST).exists()
+
+
+# Pixels
+
+
+def test_a_target_image_is_searched_for_burned_in_text_too(tmp_path: Path) -> None:
+    from PIL import Image, ImageDraw, ImageFont
+    import matplotlib
+
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 18)
+    picture = Image.new("L", (256, 256), 20)
+    ImageDraw.Draw(picture).text((20, 20), "KOWALSKI JAN 12345", 255, font=font)
+    written = Volume(np.asarray(picture).T[np.newaxis, :, :, np.newaxis].copy(), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    plain = written.with_array(np.random.default_rng(0).integers(0, 60, written.array.shape, np.uint8))
+    case = Case("a", {"US": plain}, TargetLabel(written), "Kowalski^Jan")
+
+    summary = export_dataset([case], tmp_path, replace(OPTIONS, name="Pictures"))
+
+    assert not summary.done and "text" in summary.failed["a"]
+
+
+def test_the_class_names_of_a_list_start_no_formula(tmp_path: Path) -> None:
+    cases = [
+        replace(a_case(str(n), n), label=ClassLabel((name,))) for n, name in enumerate(("=cmd|'/c calc'!A0", "+1+1"))
+    ]
+    try:
+        root = export_dataset(cases, tmp_path, replace(OPTIONS, format="classification")).root
+    except MedDLError:
+        return
+    for path in (*root.rglob("*.csv"), *root.rglob("*.tsv")):
+        cells = [cell for line in path.read_text("utf-8").splitlines() for cell in line.replace('"', "").split(",")]
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
+
