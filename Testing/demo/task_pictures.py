@@ -114,7 +114,7 @@ def draw(picture: TaskPicture, path: Path) -> None:
     page.paste(panel, (0, 0))
     for index, one in enumerate(slices):
         page.paste(one, (panel.width + GAP, index * step))
-    _save(page, path)
+    save_small(page, path)
 
 
 def _make_views(session: Any, picture: TaskPicture) -> list[Any]:
@@ -185,7 +185,7 @@ def _panel(session: Any) -> Any:
             return image.convert("RGB").copy()
 
 
-def _save(page: Any, path: Path) -> None:
+def save_small(page: Any, path: Path) -> None:
     """Write the picture with as many colors as fit into a modest file."""
     from PIL import Image
 

@@ -67,7 +67,7 @@ def show_map(
             text.SetFontSize(_LEGEND_SIZE)
             text.SetShadow(True)  # to be read on white, too
         legend.SetVisibility(True)
-        _let_views_find_legends()
+        let_views_find_legends()
 
 
 def refresh_legend(node: slicer.vtkMRMLVolumeNode) -> None:
@@ -77,7 +77,7 @@ def refresh_legend(node: slicer.vtkMRMLVolumeNode) -> None:
         legend.Modified()
 
 
-def _let_views_find_legends() -> None:
+def let_views_find_legends() -> None:
     """Make the managers of legends look for their view's layers, once for all legends of a result."""
     global _asked
     if getattr(slicer, "app", None) is None:

@@ -41,7 +41,8 @@ class MapView:
         target, score: what was explained, in words and as a number.
         signed: negative values speak against it.
         greatest: end of the color scale.
-        facts, notes, measures, anatomy, agreement: as of :class:`meddl.saliency.Attribution`, as plain data.
+        facts, notes, measures, anatomy: as of :class:`meddl.saliency.attribution.Attribution`, as plain data.
+        agreement: of all maps of the run, each two of them, as measures.
     """
 
     node: slicer.vtkMRMLScalarVolumeNode

@@ -127,7 +127,7 @@ class ExplanationRun:
                 self._check_inputs()
                 with change.step():
                     node = explanation_maps.apply_map(each, source, former, agreement)
-                    explanation_tables.apply_tables(node, source, each.to_dict(), agreement)
+                    explanation_tables.apply_tables(node, source, each.to_dict())
                     made.append(node)
                 yield
             if self._with_answer:

@@ -25,16 +25,14 @@ def apply_tables(
     node: slicer.vtkMRMLScalarVolumeNode,
     input_node: slicer.vtkMRMLVolumeNode,
     attribution: Mapping[str, Any],
-    agreement: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the tables and plots of a map, or take away those of a former run.
 
     Args:
         attribution: as :meth:`meddl.saliency.attribution.Attribution.to_dict` gives it.
-        agreement: of all methods of a run; listed with each of them.
     """
     facts = attribution["provenance"]
-    shares, measures = attribution["anatomy"], [*attribution["measures"], *agreement]
+    shares, measures = attribution["anatomy"], attribution["measures"]
     _write(node, ANATOMY_ROLE, anatomy_columns(attribution["signed"]), anatomy_rows(shares, attribution["signed"]),
            input_node, facts, "evidence by structure", anatomy_sentence(attribution))  # fmt: skip
     _write(node, MEASURES_ROLE, measure_columns(), measure_rows(measures), input_node, facts, "how far to believe", "")

@@ -45,6 +45,7 @@ class SideBySide:
         self._layout: int | None = None
         self._groups: dict[str, int] = {}
         self._linked: dict[str, bool] = {}
+        self._fields: dict[str, tuple[float, float]] = {}
 
     @property
     def isOn(self) -> bool:
@@ -55,11 +56,12 @@ class SideBySide:
     def show(self, upper: MapView, lower: MapView, opacity: float) -> None:
         """Show ``upper`` in the first row and ``lower`` in the second."""
         node = _layout_node()
-        if node is not None and self._layout is None:
+        isNew = node is not None and self._layout is None
+        if isNew:
             self._layout = node.GetViewArrangement()
+            self._fields = {name: one.GetFieldOfView()[:2] for name in UPPER if (one := _slice_node(name)) is not None}
             node.SetViewArrangement(_two_rows())
             _process_events()  # the views of the second row are made now
-            self._link()
         for names, view in ((UPPER, upper), (LOWER, lower)):
             for name in names:
                 composite = _composite(name)
@@ -70,6 +72,9 @@ class SideBySide:
                 composite.SetForegroundVolumeID(view.node.GetID())
                 composite.SetForegroundOpacity(opacity)
             colors.refresh_legend(view.node)
+        if isNew:
+            self._link()
+        colors.let_views_find_legends()
 
     def hide(self) -> None:
         """Go back to the former layout."""
@@ -88,7 +93,10 @@ class SideBySide:
                 composite.SetLinkedControl(self._linked[name])
         if node is not None and node.GetViewArrangement() == _two_rows():
             node.SetViewArrangement(self._layout)
-        self._layout, self._groups, self._linked = None, {}, {}
+            _process_events()
+            for name, field in self._fields.items():
+                _show_field(_slice_node(name), field)
+        self._layout, self._groups, self._linked, self._fields = None, {}, {}, {}
 
     def _link(self) -> None:
         """Have both rows show the same place, now and when one of them is moved."""
@@ -100,15 +108,24 @@ class SideBySide:
             second.SetViewGroup(first.GetViewGroup())  # views of different groups are never linked
             second.GetSliceToRAS().DeepCopy(first.GetSliceToRAS())
             second.UpdateMatrices()
-            width, height, depth = first.GetFieldOfView()
-            own = second.GetDimensions()
-            across = first.GetDimensions()
-            second.SetFieldOfView(width, width * own[1] / max(own[0], 1) if own[0] and across[0] else height, depth)
+            for each in (first, second):
+                _show_field(each, self._fields.get(upper))
             for name in (upper, lower):
                 composite = _composite(name)
                 if composite is not None:
                     self._linked[name] = bool(composite.GetLinkedControl())
                     composite.SetLinkedControl(True)
+
+
+def _show_field(node: slicer.vtkMRMLSliceNode | None, field: tuple[float, float] | None) -> None:
+    """Have a view, which has another shape now, show what lay in a field of view (mm) before."""
+    if node is None or field is None:
+        return
+    across, up = node.GetDimensions()[:2]
+    if across < 2 or up < 2:  # it is not laid out yet
+        return
+    size = max(field[0] / across, field[1] / up)
+    node.SetFieldOfView(size * across, size * up, node.GetFieldOfView()[2])
 
 
 def show_in_3d(view: MapView, percent: float) -> slicer.vtkMRMLVolumeRenderingDisplayNode:

@@ -110,7 +110,7 @@ class MapSection:
         value = value_at(view.node, place) if place is not None else None
         if value is None:
             end = f"{view.greatest:.3g}"
-            said = _("Scale: {low} to {high}. Point to the image to read values.")
+            said = _("Scale: {low} to {high}. Point to the image for values.")
             self.ui.valueLabel.text = said.format(low=f"-{end}" if view.signed else "0", high=end)
             return
         said = _("Here: {value} ({percent} % of the scale)")

@@ -137,7 +137,9 @@ def _sentence(view):
 def _verdicts(view):
     """Return what the measures say, in words, with colors for the verdicts."""
     lines = []
-    for each in [*view.measures, *view.agreement]:
+    # Of how the maps of a run agree, what is said of this one.
+    agreement = [each for each in view.agreement if view.method in _methods(each["name"])]
+    for each in [*view.measures, *agreement]:
         if not each["sentence"]:
             continue
         color = _VERDICTS.get(each["verdict"], "gray")
@@ -149,6 +151,11 @@ def _verdicts(view):
         said = _("Nobody has checked this map. Choose measures above to learn how far it can be believed.")
         lines.append(f'<p style="margin: 2px 0">{html.escape(said)}</p>')
     return "".join(lines)
+
+
+def _methods(agreement):
+    """Return the ids of the two methods that a measure of agreement is about."""
+    return agreement.removeprefix("agreement of ").split(" and ")
 
 
 def _timer(onTimeout):
