@@ -12,7 +12,7 @@ from core import nnunet_environment, training_cases
 from meddl.cli import main
 from meddl.datasets import collect_cases, verify_dataset
 from meddl.datasets.manifest import MANIFEST, read_manifest
-from meddl.volume import Volume, read_segmentation, read_volume
+from meddl.volume import Volume, read_segmentation, read_volume, write_volume
 
 _NAMES = (
     "Huber",
@@ -215,3 +215,16 @@ def test_classes_and_boxes(cases, tmp_path):
         manifest = read_manifest(root)
         assert manifest is not None and len(manifest.done()) == len(rows)
         assert manifest.plan.classes == (("brain", "breast", "lung") if form == "classification" else ("lesion",))
+
+
+def test_what_was_noticed_while_collecting_is_told(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        for ending, dtype in (("", np.int16), ("_seg", np.uint8)):
+            volume = Volume(np.full((1, 3, 3, 3), 1 + (name == "b" and not ending), dtype), np.eye(4))
+            write_volume(volume, tmp_path / "in" / f"{name}{ending}.nii.gz")
+    arguments = ["export", "--format", "monai", "--cases", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert "Note: Of 2 of 2 cases it is not known whose they are" in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    assert "not known whose" in json.loads(capsys.readouterr().out)["notes"][0]

@@ -48,10 +48,14 @@ def numbered(
     if gone := len(left) - len(planned):
         notes.append(f"{gone} case{'s' * (gone > 1)} that an earlier run planned but did not write "
                      f"{'are' if gone > 1 else 'is'} not among these: the dataset is made without.")  # fmt: skip
+    if planned:
+        stay = "s are not among these and stay" if len(planned) > 1 else " is not among these and stays"
+        notes.append(f"{len(planned)} case{stay} in the dataset. To have one without, export the others into an empty "
+                     "folder.")  # fmt: skip
     if planned and len(known) < len(kept) and key is None:
         notes.append(
-            "Without a key file the patients of new cases cannot be compared with those of "
-            f"{len(planned)} cases in the dataset that are not among these. Make sure that no patient is in both."
+            "Without a key file the patients of new cases cannot be compared with theirs. "
+            "Make sure that no patient is in both."
         )
     is_public = options.deidentify.profile == "basic"
     patients = {case.patient or case.id: known[case.id].patient for case, _ in kept if case.id in known}
