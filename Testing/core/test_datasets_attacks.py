@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from meddl.datasets import (
     Case,
     ClassLabel,
     DatasetWriter,
+    DeidentifyOptions,
     ExportOptions,
     SegmentationLabel,
     TargetLabel,
@@ -20,12 +24,17 @@ from meddl.datasets import (
     plan_cases,
     verify_dataset,
 )
+from meddl.datasets.deidentify import deidentify_dataset
 from meddl.datasets.manifest import MANIFEST, read_manifest
 from meddl.datasets.writer import WORK
 from meddl.errors import MedDLError, UsageError
 from meddl.volume import Segment, Volume
+from pydicom.data import get_testdata_file
+from pydicom.datadict import DicomDictionary
+from pydicom.sequence import Sequence
 
 OPTIONS = ExportOptions("monai", "Abdomen", 3)
+_EXTRAS = ("shift_dates", "clean_descriptors", "clean_pixels", "keep_safe_private")
 AFFINE = np.diag([-1.0, -1.5, 2.0, 1.0])
 
 
@@ -200,12 +209,64 @@ def test_the_original_name_of_a_renamed_structure_is_refused_where_it_names_the_
     assert not (tmp_path / MANIFEST).exists()
 
 
+# DICOM headers
+
+
+def planted_everywhere() -> pydicom.Dataset:
+    """Return a CT image with a name, ID or date in every attribute of DICOM's dictionary, also in an item."""
+    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    told = {
+        "PN": "Qzxfamily^Qzxgiven", "DA": "19370617", "DT": "19370617120000", "IS": "98537317", "DS": "98537317",
+        "UI": "1.2.840.10008.98537317.19370617", "AS": "094Y", "CS": "QZXFAMILY", "AE": "QZXFAMILY",
+        "UR": "http://x/Qzxfamily", **dict.fromkeys(("LO", "SH", "LT", "ST", "UC", "UT"), "Qzxfamily G"),
+        **dict.fromkeys(("OB", "OW", "OD", "OF", "OL", "OV", "UN"), b"Qzxfamily Qzxgiven      "),
+    }  # fmt: skip
+    needed = {
+        "SOPClassUID", "PhotometricInterpretation", "NumberOfFrames", "BurnedInAnnotation", "EncapsulatedDocument",
+        "SpecificCharacterSet", "ConversionType", "DateOfSecondaryCapture",
+    }  # fmt: skip
+    for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
+        kind = vr.split(" or ")[0]
+        if keyword and kind in told and keyword not in needed and tag >> 16 not in (0, 2, 4, 6, 0x7FE0):
+            dataset.add_new(tag, kind, told[kind])
+    dataset.PatientID, dataset.AccessionNumber, dataset.BurnedInAnnotation = "QX83746152", "98537317", "NO"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    item = copy.deepcopy(dataset)
+    for element in [each for each in item if each.VR == "SQ"]:
+        del item[element.tag]
+    dataset.ReferencedImageSequence = Sequence([item])  # with its pixels
+    return dataset
+
+
+@pytest.mark.parametrize("is_most", [False, True])
+def test_nothing_survives_of_a_header_that_has_names_and_numbers_in_every_attribute(is_most: bool) -> None:
+    options = DeidentifyOptions(**dict.fromkeys(_EXTRAS, True)) if is_most else DeidentifyOptions()
+
+    result = deidentify_dataset(planted_everywhere(), options, patient="patient_0001", case="c", secret=b"s" * 32)
+
+    file = io.BytesIO()
+    result.save_as(file, enforce_file_format=True)
+    for word in (b"qzx", b"98537317", b"19370617", b"83746152"):
+        assert word not in file.getvalue().lower()
+    assert "PixelData" not in result.ReferencedImageSequence[0]
+    assert result.pixel_array.shape == (128, 128) and result.PixelSpacing is not None
+
+
+def test_a_name_in_the_place_of_the_modality_goes_into_no_manifest(tmp_path: Path) -> None:
+    case = a_case("a", 1)
+    named = replace(case.images["T1"], meta={"modality": "KOWALSKI"})
+
+    root = export_dataset([replace(case, images={"T1": named})], tmp_path, OPTIONS).root
+
+    assert "KOWALSKI" not in (root / MANIFEST).read_text("utf-8")
+
+
 # Pixels
 
 
 def test_a_target_image_is_searched_for_burned_in_text_too(tmp_path: Path) -> None:
-    from PIL import Image, ImageDraw, ImageFont
     import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 18)
     picture = Image.new("L", (256, 256), 20)
@@ -230,4 +291,3 @@ def test_the_class_names_of_a_list_start_no_formula(tmp_path: Path) -> None:
     for path in (*root.rglob("*.csv"), *root.rglob("*.tsv")):
         cells = [cell for line in path.read_text("utf-8").splitlines() for cell in line.replace('"', "").split(",")]
         assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
-

@@ -13,6 +13,7 @@ from meddl.datasets.facts import CaseFacts, ChannelFacts, StructureFacts
 from meddl.datasets.image_digest import image_digest
 from meddl.datasets.inspected_structures import inspect_structures, overlapping, undescribed
 from meddl.volume import Grid, Volume
+from meddl.volume.modalities import known_modality
 
 _EXACT = 1 << 24
 """Up to so many voxels the percentiles of fractions are exact; of larger images they are those of every n-th voxel."""
@@ -75,7 +76,7 @@ def _channel(volume: Volume) -> ChannelFacts:
         shape=(shape[0], shape[1], shape[2]),
         spacing_mm=(spacing[0], spacing[1], spacing[2]),
         orientation=volume.orientation,
-        modality=volume.meta.get("modality", ""),
+        modality=known_modality(str(volume.meta.get("modality", ""))),
         dtype=array.dtype.name if volume.array.dtype.kind != "b" else "bool",
         not_finite=int(array.size - finite.size),
         digest=image_digest(volume),

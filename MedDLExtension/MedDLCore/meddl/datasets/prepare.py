@@ -12,13 +12,16 @@ from meddl.datasets.case import (
     BoxesLabel,
     ClassLabel,
     ImageFile,
+    ImageSource,
     LandmarksLabel,
     LoadedCase,
     PreparedCase,
+    TargetLabel,
 )
 from meddl.datasets.plan import ExportPlan, PlannedCase
 from meddl.errors import JobCancelled
 from meddl.volume import Volume
+from meddl.volume.modalities import known_modality
 
 DEFACING_PICTURES = "defacing"
 
@@ -47,16 +50,17 @@ def prepare_case(
 
     options = plan.options
     images = {name: loaded.images[name] for name in plan.channels}
+    target = loaded.target
     facts: dict[str, Any] = {}
     if options.deidentify.profile == "basic":
         progress(0.05, "Looking for burned-in text")
-        images, facts["blanked"] = _without_text(images, loaded, plan)
+        images, target, facts["blanked"] = _without_text(images, loaded, plan)
     labels = None
     if plan.scheme is not None and loaded.labels is not None:
         progress(0.1, "Labels")
         labels = apply_scheme(loaded.labels, loaded.segments, plan.scheme)
     _stop(cancelled)
-    target, pictures, how = loaded.target, dict[str, bytes](), options.deidentify.deface
+    pictures, how = dict[str, bytes](), options.deidentify.deface
     if how != "none":
         progress(0.2, "Removing the face")  # as long as all of the head is there
         images, labels, target, pictures, defaced = _without_face(images, labels, target, how, progress, cancelled)
@@ -86,7 +90,7 @@ def prepare_case(
         boxes=label.boxes if isinstance(label, BoxesLabel) else None,
         points=label.points if isinstance(label, LandmarksLabel) else None,
         target=_anonymous(target) if target is not None else None,
-        modality={name: str(loaded.images[name].meta.get("modality", "")) for name in plan.channels},
+        modality={name: known_modality(str(loaded.images[name].meta.get("modality", ""))) for name in plan.channels},
         dicom={name: files for name in sorted(unchanged) if (files := dicom_files(loaded.case.images[name]))},
         secret=secret,
         facts={key: value for key, value in facts.items() if value},
@@ -107,16 +111,22 @@ def _same_voxels(one: Volume, other: Volume) -> bool:
 
 def _without_text(
     images: Mapping[str, Volume], loaded: LoadedCase, plan: ExportPlan
-) -> tuple[dict[str, Volume], list[str]]:
+) -> tuple[dict[str, Volume], Volume | None, list[str]]:
     from meddl.datasets.deidentify.burned_in import without_burned_in_text
 
-    cleaned, blanked = {}, []
-    for name, image in images.items():
-        source = loaded.case.images[name]
+    blanked: list[str] = []
+
+    def clean(name: str, image: Volume, source: ImageSource) -> Volume:
         path, series = (source.path, source.series_uid) if isinstance(source, ImageFile) else (None, None)
-        cleaned[name], notes = without_burned_in_text(image, path, plan.options.deidentify, series)
-        blanked += [f"{name}: {note}" for note in notes]
-    return cleaned, blanked
+        image, notes = without_burned_in_text(image, path, plan.options.deidentify, series)
+        blanked.extend(f"{name}: {note}" for note in notes)
+        return image
+
+    cleaned = {name: clean(name, image, loaded.case.images[name]) for name, image in images.items()}
+    target, label = loaded.target, loaded.case.label
+    if target is not None and isinstance(label, TargetLabel):
+        target = clean("target", target, label.source)
+    return cleaned, target, blanked
 
 
 def _without_face(

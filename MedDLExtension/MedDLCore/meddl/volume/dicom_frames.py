@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import numpy as np
 
 from meddl.errors import VolumeError
 
+from .modalities import known_modality
 from .rescale import checked_scaling
 
 logger = logging.getLogger(__name__)
@@ -111,12 +111,11 @@ def read_header(path: Path) -> Header | None:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
             if dataset.get("Rows") is None or dataset.get("Columns") is None:
                 return None
-            modality = str(dataset.get("Modality") or "")
             return Header(
                 path,
                 dataset,
                 str(dataset.get("SeriesInstanceUID") or "").strip(),
-                modality if re.fullmatch(r"[A-Z]{2,16}", modality) else "",
+                known_modality(str(dataset.get("Modality") or "")),
                 syntax,
             )
     except VolumeError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NUMBERS = ("AT", "FD", "FL", "OD", "OF", "OL", "OV", "SL", "SS", "SV", "UL", "US", "UV")
+_NUMBERS = ("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV")
 _CONTACT = re.compile(r"\S@\S+\.\w|\+\d[\d\s/()-]{7,}")
 _BYTES = {
     "PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
@@ -31,13 +31,13 @@ _BYTES = {
     "SegmentedAlphaPaletteColorLookupTableData", "LUTData", "BlendingLookupTableData", "PixelPaddingValue",
 }  # fmt: skip
 """The only plain bytes that are kept. Color profiles are not: they tell the device, sometimes its owner."""
-_STRUCTURAL = {
-    "SpecificCharacterSet", "ImageType", "Modality", "PhotometricInterpretation", "PatientPosition", "FrameType",
-    "BurnedInAnnotation", "LossyImageCompression", "PixelPresentation", "VolumetricProperties",
-    "VolumeBasedCalculationTechnique", "SegmentationType", "SegmentAlgorithmType", "DimensionOrganizationType",
-    "PresentationLUTShape", "ContentQualification", "RescaleType", "CodingSchemeDesignator",
-}  # fmt: skip
-"""Codes that readers need; the standard lists what they can be."""
+_INDISPENSABLE = {"PhotometricInterpretation", "BurnedInAnnotation"}
+"""Codes without which nobody reads the image."""
+
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+
+_LONG_CODE = 6
+"""Digits. Shorter numbers are as likely a setting of the scanner."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def clean_dataset(dataset: Dataset, context: Pass) -> None:
         if not kept:
             del dataset[tag]
     _without_empty_private_blocks(dataset)
+    _without_idle_tables(dataset)
 
 
 def _keeps(dataset: Dataset, element: DataElement, context: Pass) -> bool:
@@ -162,21 +163,23 @@ def _keeps_unlisted(element: DataElement, context: Pass) -> bool:
     if vr in attributes.TEMPORAL:
         return context.options.shift_dates and _each_value(element, lambda text: moved(text, vr, context.days))
     if vr in ("DS", "IS"):
-        return _are_numbers(element)
+        return _are_numbers(element) and not _are_codes(element, context)
     if vr in _NUMBERS:
         return True
     if keyword in ("ImageType", "FrameType") and _is_telling(element, context):
         element.value = list(element.value)[:2] if element.VM > 2 else None  # the others are the maker's own
         return not element.is_empty
     if vr == "CS":
-        if keyword not in _STRUCTURAL and _is_telling(element, context):
+        if keyword not in _INDISPENSABLE and _is_telling(element, context):
             element.value = None
         return True
     if vr in attributes.TEXT:
         if _is_telling(element, context):
             element.value = DUMMY_TEXT
         return True
-    return vr in ("OB", "OW") and keyword in _BYTES  # no names, addresses, ages, applications, other bytes
+    return (
+        vr in ("OB", "OD", "OF", "OL", "OV", "OW") and keyword in _BYTES
+    )  # no names, addresses, ages, applications, other bytes
 
 
 def _are_numbers(element: DataElement) -> bool:
@@ -190,6 +193,13 @@ def _are_numbers(element: DataElement) -> bool:
         return False
 
 
+def _are_codes(element: DataElement, context: Pass) -> bool:
+    """Say whether one of some numbers is an ID or a date of the patient: a series may be numbered by its order."""
+    value = element.value
+    texts = (str(each).strip() for each in (value if hasattr(value, "append") else [value]))
+    return any(len(text) >= _LONG_CODE and text in context.seen.identifiers.codes for text in texts)
+
+
 def _is_telling(element: DataElement, context: Pass) -> bool:
     value = element.value
     values = value if hasattr(value, "append") else [value]
@@ -200,6 +210,9 @@ def _is_telling(element: DataElement, context: Pass) -> bool:
 def _each_item(element: DataElement, context: Pass) -> None:
     for item in element.value or ():
         clean_dataset(item, context)
+        for keyword in _PIXELS:  # nobody has looked for text in those
+            if keyword in item:
+                del item[keyword]
 
 
 def _keeps_private(dataset: Dataset, element: DataElement, context: Pass) -> bool:
@@ -219,3 +232,11 @@ def _without_empty_private_blocks(dataset: Dataset) -> None:
     for tag in tags:
         if tag.is_private_creator and (tag.group, tag.element) not in used:
             del dataset[tag]
+
+
+def _without_idle_tables(dataset: Dataset) -> None:
+    """Take away the bytes of color tables that the pixels do not use."""
+    colored = dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
+    if not colored and dataset.get("PixelPresentation") not in ("COLOR", "MIXED"):
+        for element in [each for each in dataset if each.VR == "OW" and "LookupTable" in each.keyword]:
+            del dataset[element.tag]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 from .key_file import derived
 
-_OF_THE_STANDARD = "1.2.840.10008."
-_CODING_SCHEMES = ("2.16.840.1.113883.6.", "2.16.840.1.113883.3.26.1.")  # LOINC, SNOMED, UMLS, RadLex, ...; NCI
+_CODING_SCHEME = re.compile(r"2\.16\.840\.1\.113883\.(?:6(?:\.\d{1,4}){1,2}|3\.26\.1(?:\.\d{1,2}){1,2})")
+"""HL7's: LOINC, SNOMED, UMLS, RadLex, ...; NCI."""
 
 
 def new_uid(secret: bytes, uid: str) -> str:
@@ -17,4 +18,7 @@ def new_uid(secret: bytes, uid: str) -> str:
 
 def is_public(uid: str) -> bool:
     """Say whether a UID names something that everybody shares: a kind of file, a coding, a coding scheme."""
-    return set(uid) <= set("0123456789.") and uid.startswith((_OF_THE_STANDARD, *_CODING_SCHEMES))
+    from pydicom.uid import UID_dictionary
+
+    # Below the standard's root everything that is not in the standard is somebody's own.
+    return uid in UID_dictionary or bool(_CODING_SCHEME.fullmatch(uid))
