@@ -219,12 +219,20 @@ class _Writer:
                 continue
             if line:
                 lines.append(line)
-            while self._width(word, size, weight) > room and len(word) > 1:  # a word without end
-                part = next((n for n in range(len(word) - 1, 1, -1) if self._width(word[:n], size, weight) <= room), 1)
+            while len(word) > 1 and self._width(word, size, weight) > room:  # a word without end
+                part = self._fitting(word, size, room, weight)
                 lines.append(word[:part])
                 word = word[part:]
             line = word
         return [*lines, line]
+
+    def _fitting(self, word: str, size: float, room: float, weight: str) -> int:
+        """Return how many letters of a word fit, at least one."""
+        low, high = 1, len(word)
+        while low < high - 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._width(word[:middle], size, weight) <= room else (low, middle)
+        return low
 
     def _width(self, text: str, size: float, weight: str) -> float:
         from matplotlib.font_manager import FontProperties
