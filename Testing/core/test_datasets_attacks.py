@@ -223,7 +223,7 @@ def planted_everywhere() -> pydicom.Dataset:
     }  # fmt: skip
     needed = {
         "SOPClassUID", "PhotometricInterpretation", "NumberOfFrames", "BurnedInAnnotation", "EncapsulatedDocument",
-        "SpecificCharacterSet", "ConversionType", "DateOfSecondaryCapture",
+        "SpecificCharacterSet", "ConversionType", "DateOfSecondaryCapture", "PixelSpacing", "ImagePositionPatient",
     }  # fmt: skip
     for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
         kind = vr.split(" or ")[0]

@@ -4,55 +4,10 @@ from __future__ import annotations
 
 import re
 
-_LONGER = frozenset(
-    [
-        "ASMT",
-        "BDUS",
-        "BMD",
-        "CFM",
-        "CTPROTOCOL",
-        "DMS",
-        "DOC",
-        "ECG",
-        "EEG",
-        "EMG",
-        "EOG",
-        "EPS",
-        "FID",
-        "IOL",
-        "IVOCT",
-        "IVUS",
-        "KER",
-        "LEN",
-        "M3D",
-        "OAM",
-        "OCT",
-        "OPM",
-        "OPR",
-        "OPT",
-        "OPTBSV",
-        "OPTENF",
-        "OPV",
-        "OSS",
-        "PLAN",
-        "POS",
-        "REG",
-        "RESP",
-        "RTDOSE",
-        "RTIMAGE",
-        "RTINTENT",
-        "RTPLAN",
-        "RTRAD",
-        "RTRECORD",
-        "RTSEGANN",
-        "RTSTRUCT",
-        "RWV",
-        "SEG",
-        "SMR",
-        "STAIN",
-        "TEXTUREMAP",
-        "XAPROTOCOL",
-    ]
+_LONGER = (
+    "ASMT BDUS BMD CFM CTPROTOCOL DMS DOC ECG EEG EMG EOG EPS FID IOL IVOCT IVUS KER LEN M3D OAM OCT OPM OPR OPT OPTBSV",
+    "OPTENF OPV OSS PLAN POS REG RESP RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SMR",
+    "STAIN TEXTUREMAP XAPROTOCOL",
 )
 
 
@@ -63,4 +18,4 @@ def known_modality(text: str) -> str:
         >>> known_modality("MR"), known_modality("IVUS"), known_modality("MILLER")
         ('MR', 'IVUS', '')
     """
-    return text if text in _LONGER or re.fullmatch("[A-Z]{2}", text) else ""
+    return text if text in " ".join(_LONGER).split() or re.fullmatch("[A-Z]{2}", text) else ""
