@@ -50,7 +50,7 @@ class SaliencyPicture:
     title: str
     methods: tuple[str, ...]
     measures: tuple[str, ...] = ()
-    views: tuple[str, ...] = ("Red", "Green")
+    views: tuple[str, ...] = ("Red", "Green", "Yellow")
     options: Mapping[str, Any] = field(default_factory=dict)
     anatomy: str = ""
     threshold: float = 10.0
@@ -64,23 +64,24 @@ def pictures() -> dict[str, SaliencyPicture]:
     shown = (
         SaliencyPicture(
             "saliency",
-            "brain_extraction",
-            realdata.head,
-            "T1 head",
+            "demo_lung_boxes",
+            images.chest_b,
+            "Chest",
             ("integrated_gradients",),
-            ("deletion",),
-            anatomy="brain_extraction",
-            options={"steps": 10},
+            ("deletion", "randomization"),
         ),
         SaliencyPicture(
             "saliency_class",
             "demo_body_region",
             images.chest_b,
             "Chest",
-            ("gradcam", "occlusion"),
-            ("deletion", "insertion"),
+            ("integrated_gradients", "gradcam"),
+            ("deletion",),
+            ("Red",),
         ),
-        SaliencyPicture("saliency_detection", "demo_lung_boxes", images.chest_b, "Chest", ("integrated_gradients",)),
+        SaliencyPicture(
+            "saliency_brain", "brain_extraction", realdata.head, "T1 head", ("saliency",), anatomy="brain_extraction"
+        ),
     )
     return {picture.name: picture for picture in shown}
 
@@ -179,9 +180,8 @@ def draw(picture: SaliencyPicture, path: Path) -> None:
         session.widget.ui.thresholdSlider.value = picture.threshold
         if len(maps) > 1:
             session.widget._parameterNode.otherMap = maps[1].node
-        place, extent = _peak(maps[0].node), _extent(session.volume)
-        session.widget.maps.showValue(tuple(place))
-        slices = [[_slice(session, view, one, place, extent) for view in column]
+        session.widget.maps.showValue(tuple(_peak(maps[0].node)))
+        slices = [[_slice(session, view, name, one) for name, view in zip(picture.views, column, strict=True)]
                   for column, one in zip(views, maps, strict=True)]  # fmt: skip
         panel = session.panel()
     finally:
@@ -201,12 +201,21 @@ def draw(picture: SaliencyPicture, path: Path) -> None:
     task_pictures.save_small(page, path)
 
 
-def _slice(session: Any, view: Any, shown: Any, place: Any, extent: float) -> Any:
+def _slice(session: Any, view: Any, name: str, shown: Any) -> Any:
+    """Return the slice through the map's peak, with the middle of the image in its middle."""
+    import numpy as np
+    from meddl_slicer import nodes
     from PIL import Image
 
     composite = view.logic.GetSliceCompositeNode()
     composite.SetForegroundVolumeID(shown.node.GetID())
     composite.SetForegroundOpacity(session.widget._parameterNode.opacity)
+    size = np.array(session.volume.GetImageData().GetDimensions())
+    affine = nodes.affine_to_world(session.volume)
+    place = (affine @ [*((size - 1) / 2), 1.0])[:3]
+    across = {"Red": 2, "Green": 1, "Yellow": 0}[name]
+    place[across] = _peak(shown.node)[across]
+    extent = float((size * np.linalg.norm(affine[:3, :3], axis=0)).max())
     return Image.fromarray(view.show(session.volume, place, 1.05 * extent).image)
 
 
@@ -218,14 +227,6 @@ def _peak(node: Any) -> Any:
     values = np.abs(nodes.volume_from_node(node).array[0])
     index = np.unravel_index(int(values.argmax()), values.shape)
     return (nodes.affine_to_world(node) @ [*index, 1.0])[:3]
-
-
-def _extent(node: Any) -> float:
-    import numpy as np
-    from meddl_slicer import nodes
-
-    lengths = np.linalg.norm(nodes.affine_to_world(node)[:3, :3], axis=0)
-    return float((np.array(node.GetImageData().GetDimensions()) * lengths).max())
 
 
 def main(folder: Path, names: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+import slicer.util
 from meddl.saliency.colors import diverging_colors, growing_colors
 
 #: For labels that bring no color: Okabe and Ito's, told apart by color-blind people, too.
@@ -67,7 +68,7 @@ def show_map(
             text.SetFontSize(_LEGEND_SIZE)
             text.SetShadow(True)  # to be read on white, too
         legend.SetVisibility(True)
-        let_views_find_legends()
+        _let_views_find_legends()
 
 
 def refresh_legend(node: slicer.vtkMRMLVolumeNode) -> None:
@@ -77,7 +78,21 @@ def refresh_legend(node: slicer.vtkMRMLVolumeNode) -> None:
         legend.Modified()
 
 
-def let_views_find_legends() -> None:
+def show_legends_in_new_views() -> None:
+    """Have legends of volumes appear in slice views that were made after them, too.
+
+    The manager of legends in such a view knows nothing of them before a layer of the view is changed by hand, which is
+    what the flag says here.
+    """
+    _end_a_batch()
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        flags = composite.GetInteractionFlags()
+        composite.SetInteractionFlags(composite.ForegroundVolumeFlag)
+        composite.Modified()
+        composite.SetInteractionFlags(flags)
+
+
+def _let_views_find_legends() -> None:
     """Make the managers of legends look for their view's layers, once for all legends of a result."""
     global _asked
     if getattr(slicer, "app", None) is None:

@@ -36,6 +36,7 @@ def show_over_image(view: MapView | None, opacity: float) -> None:
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             composite.SetBackgroundVolumeID(source.GetID())
     results.show_map(view.node, opacity)
+    colors.show_legends_in_new_views()
 
 
 class SideBySide:
@@ -72,9 +73,10 @@ class SideBySide:
                 composite.SetForegroundVolumeID(view.node.GetID())
                 composite.SetForegroundOpacity(opacity)
             colors.refresh_legend(view.node)
+        # Before they are linked: linked views would take over one another's layers.
+        colors.show_legends_in_new_views()
         if isNew:
             self._link()
-        colors.let_views_find_legends()
 
     def hide(self) -> None:
         """Go back to the former layout."""

@@ -113,9 +113,13 @@ class MapSection:
             said = _("Scale: {low} to {high}. Point to the image for values.")
             self.ui.valueLabel.text = said.format(low=f"-{end}" if view.signed else "0", high=end)
             return
-        said = _("Here: {value} ({percent} % of the scale)")
-        percent = f"{100 * value / view.greatest:+.0f}" if view.signed else f"{100 * value / view.greatest:.0f}"
-        self.ui.valueLabel.text = said.format(value=f"{value:.3g}", percent=percent)
+        share = 100 * value / view.greatest
+        if abs(share) > 100:
+            said = _("Here: {value}, beyond the end of the scale").format(value=f"{value:.3g}")
+        else:
+            percent = f"{share:+.0f}" if view.signed else f"{share:.0f}"
+            said = _("Here: {value} ({percent} % of the scale)").format(value=f"{value:.3g}", percent=percent)
+        self.ui.valueLabel.text = said
 
     def _showMaps(self):
         from meddl_slicer.explanation_views import show_over_image

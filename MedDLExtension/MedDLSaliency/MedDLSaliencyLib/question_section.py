@@ -195,8 +195,8 @@ class QuestionSection:
         choices = [
             Choice(
                 name,
-                f"{about.title}: {about.question[0].lower()}{about.question[1:]}",
-                about.source,
+                about.title,
+                f"{about.question}\n{about.source}",
                 needed if about.needs_reference and parameters.truth is None else "",
             )
             for name, about in ABOUT.items()

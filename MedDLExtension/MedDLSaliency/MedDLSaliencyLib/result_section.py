@@ -113,7 +113,7 @@ class ResultSection:
 
 def _sentence(view):
     """Return what was explained and how, in a few lines."""
-    said = [_("{method} explains {target}: score {score}.").format(
+    said = [_("{method} explains {target}: the network says {score}.").format(
         method=view.title, target=view.target, score=f"{view.score:.4g}")]  # fmt: skip
     if view.signed:
         said.append(_("Red speaks for it, blue against it."))
@@ -136,26 +136,37 @@ def _sentence(view):
 
 def _verdicts(view):
     """Return what the measures say, in words, with colors for the verdicts."""
+    from meddl.saliency.faithfulness.known import ABOUT
+
+    said = [(ABOUT[one["name"]].title if one["name"] in ABOUT else one["name"], one) for one in view.measures]
+    said += _agreements(view)
     lines = []
-    # Of how the maps of a run agree, what is said of this one.
-    agreement = [each for each in view.agreement if view.method in _methods(each["name"])]
-    for each in [*view.measures, *agreement]:
-        if not each["sentence"]:
-            continue
-        color = _VERDICTS.get(each["verdict"], "gray")
-        word = _WORDS.get(each["verdict"], "")
-        name = html.escape(each["name"].replace("_", " ").capitalize() + (f", {word}" if word else ""))
-        said = html.escape(each["sentence"])
-        lines.append(f'<p style="margin: 2px 0"><b style="color: {color}">{name}:</b> {said}</p>')
+    for name, one in said:
+        if one["sentence"]:
+            color, word = _VERDICTS.get(one["verdict"], "gray"), _WORDS.get(one["verdict"], "")
+            heading = html.escape(f"{name}, {word}" if word else name)
+            lines.append(_line(f'<b style="color: {color}">{heading}:</b> {html.escape(one["sentence"])}'))
     if not view.measures:
-        said = _("Nobody has checked this map. Choose measures above to learn how far it can be believed.")
-        lines.append(f'<p style="margin: 2px 0">{html.escape(said)}</p>')
+        note = _("Nobody has checked this map. Choose measures above to learn how far it can be believed.")
+        lines.append(_line(html.escape(note)))
     return "".join(lines)
 
 
-def _methods(agreement):
-    """Return the ids of the two methods that a measure of agreement is about."""
-    return agreement.removeprefix("agreement of ").split(" and ")
+def _agreements(view):
+    """Return how far the map agrees with the others of its run: what to call it, and the measure."""
+    from meddl_slicer.explanation_maps import title_of
+
+    found = []
+    for one in view.agreement:
+        methods = one["name"].removeprefix("agreement of ").split(" and ")
+        if view.method in methods:
+            others = [title_of(method) for method in methods if method != view.method]
+            found.append((_("Agreement with {method}").format(method=", ".join(others)), one))
+    return found
+
+
+def _line(text):
+    return f'<p style="margin: 2px 0">{text}</p>'
 
 
 def _timer(onTimeout):
