@@ -31,6 +31,7 @@ from meddl.errors import MedDLError, UsageError
 from meddl.volume import Segment, Volume
 from pydicom.data import get_testdata_file
 from pydicom.datadict import DicomDictionary
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 
 OPTIONS = ExportOptions("monai", "Abdomen", 3)
@@ -250,6 +251,34 @@ def test_nothing_survives_of_a_header_that_has_names_and_numbers_in_every_attrib
         assert word not in file.getvalue().lower()
     assert "PixelData" not in result.ReferencedImageSequence[0]
     assert result.pixel_array.shape == (128, 128) and result.PixelSpacing is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MR_small_RLE.dcm", "SC_rgb_rle_2frame.dcm", "SC_ybr_full_422_uncompressed.dcm", "JPEG2000.dcm", "CT_small.dcm"],
+)
+def test_nothing_survives_behind_the_pixels_of_real_files(name: str) -> None:
+    dataset = pydicom.dcmread(get_testdata_file(name))
+    dataset.PatientName, dataset.BurnedInAnnotation = "Qzxfamily^Qzxgiven", "NO"
+    for keyword in ("SeriesDescription", "ManufacturerModelName", "SoftwareVersions"):
+        setattr(dataset, keyword, "Qzxfamily 1")
+    before = dataset.pixel_array
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        frames = generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+        dataset.PixelData = encapsulate([frame + b"Qzxtail!" for frame in frames])
+        dataset["PixelData"].VR = "OB"
+    else:
+        dataset.PixelData += b"Qzxtail!"
+
+    result = deidentify_dataset(
+        dataset, DeidentifyOptions(clean_pixels=True), patient="patient_0001", case="c", secret=b"s" * 32
+    )
+
+    file = io.BytesIO()
+    result.save_as(file, enforce_file_format=True)
+    assert b"qzx" not in file.getvalue().lower()
+    assert result.SOPInstanceUID == result.file_meta.MediaStorageSOPInstanceUID
+    np.testing.assert_array_equal(result.pixel_array, before)
 
 
 def test_a_name_in_the_place_of_the_modality_goes_into_no_manifest(tmp_path: Path) -> None:

@@ -123,12 +123,15 @@ def _fill_uids(dataset: pydicom.Dataset, patient: str, case: str) -> None:
 
 def _without_hidden_words(dataset: pydicom.Dataset) -> None:
     from pydicom.encaps import encapsulate, generate_frames
+    from pydicom.uid import RLELossless
 
     from .pixel_bytes import without_comments, without_rest, without_unused_bits
 
     pixels = dataset.get("PixelData")
     if not pixels:
         return
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:  # between its runs, and behind them, there may be anything
+        pixels = _decompressed(dataset)
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         pixels = without_rest(dataset, pixels)
         if dataset.file_meta.TransferSyntaxUID != "1.2.840.10008.1.2.2":
@@ -147,6 +150,18 @@ def _without_hidden_words(dataset: pydicom.Dataset) -> None:
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         if keyword in dataset:
             del dataset[keyword]
+
+
+def _decompressed(dataset: pydicom.Dataset) -> bytes:
+    """Decompress the pixels in place."""
+    from pydicom.pixels import decompress
+
+    try:
+        decompress(dataset, as_rgb=False, generate_instance_uid=False)
+    except Exception as error:
+        raise VolumeError("A DICOM file has compressed pixels that are damaged. Export it again.",
+                          details=type(error).__name__) from error  # fmt: skip
+    return bytes(dataset.PixelData)
 
 
 def _say_what_was_done(dataset: pydicom.Dataset, options: DeidentifyOptions, cleaned_pixels: bool) -> None:

@@ -17,12 +17,13 @@ _KEPT_APPLICATIONS = {0xEE: b"Adobe", 0xE8: b"mrfx"}
 
 def without_rest(dataset: pydicom.Dataset, pixels: bytes) -> bytes:
     """Return uncompressed pixels without what follows the last of them, where the header tells how many there are."""
-    if dataset.get("PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"):
-        return pixels
     count = int(dataset.get("NumberOfFrames") or 1)
     for keyword in ("Rows", "Columns", "SamplesPerPixel"):
         count *= int(dataset.get(keyword) or 1)
-    needed = (count * int(dataset.get("BitsAllocated") or 8) + 7) // 8
+    # Of three values per pixel two are stored, or one and a half, where neighbors share their colors.
+    thirds = {"YBR_FULL_422": 2, "YBR_PARTIAL_422": 2, "YBR_PARTIAL_420": 1.5}
+    shared = thirds.get(str(dataset.get("PhotometricInterpretation")), 3)
+    needed = int(count * int(dataset.get("BitsAllocated") or 8) * shared / 3 + 7) // 8
     return pixels if len(pixels) <= needed else pixels[:needed] + bytes(needed % 2)
 
 
