@@ -155,12 +155,15 @@ def test_failure_leaves_the_scene_as_it_was(image, scene, monkeypatch):
         written.append(True)
 
     monkeypatch.setattr(explanation_tables, "apply_tables", fail)
-    broken = [attribution(image, score=7.0).to_dict(), attribution(image, "occlusion").to_dict()]
+    brighter = attribution(image)
+    brighter = attribution(image, map=brighter.map.with_array(brighter.map.array * 10))
+    broken = [brighter.to_dict(), attribution(image, "occlusion").to_dict()]
     with pytest.raises(RuntimeError, match="no more"):
         run.apply({"attributions": broken})
 
     assert scene.GetNumberOfNodes() == count
     assert first.GetAttribute(explanation_maps.EXPLANATION) == said
+    assert first.GetDisplayNode().GetWindowLevelMax() == pytest.approx(explanation_maps.map_of(first).greatest)
 
 
 def test_removed_image_discards_the_explanation(image, scene):

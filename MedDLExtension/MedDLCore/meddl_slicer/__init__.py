@@ -11,10 +11,14 @@ Rooms:
   ``download_task`` run in the worker;
 - ``segmentation``, ``classification``, ``boxes``, ``landmarks``, ``reconstruction`` (results), ``maps``, ``colors``,
   ``table``, ``view_text`` and ``provenance`` (what goes with them), ``scene_guard`` (all or nothing);
-- ``model_choices``, ``model_selector``, ``input_channels``, ``advice``, ``results``, ``job_panel`` (parts of panels);
+- ``model_choices``, ``model_selector``, ``model_section``, ``input_channels``, ``input_section``, ``advice``,
+  ``consent``, ``results``, ``table_widget``, ``job_panel`` (parts of panels);
 - ``export_cases``, ``export_labels``, ``export_suggestions`` (cases of the scene), ``export_storage`` (kept with it),
-  ``export_work`` and ``export_run`` (an export, case by case), ``export_plots``, ``export_thumbnails``, ``export_views``
-  (how cases are shown), ``thumbnails`` and ``export_task`` (run in the worker, too);
+  ``export_work`` and ``export_run`` (an export, case by case), ``export_plots``, ``export_thumbnails`` and
+  ``export_views`` (how cases are shown), ``thumbnails`` and ``export_task`` (run in the worker, too);
+- ``explanation_target`` and ``explanation_methods`` (what is asked), ``explanation_run`` (from nodes to a job and back),
+  ``explanation_maps`` and ``explanation_tables`` (its results), ``explanation_views`` (how they are shown),
+  ``explanation_report``;
 - ``pump`` (jobs on the event loop), ``packages`` and ``health`` (what is installed and found), ``known_model``
   (self-tests).
 """

@@ -111,9 +111,8 @@ def apply_map(
         table.SetHideFromEditors(True)
         table = slicer.mrmlScene.AddNode(table)
         node.SetNodeReferenceID(COLORS_ROLE, table.GetID())
-    set_threshold(node, threshold_of(node))
+    look_again(node)
     colors.show_map(node, table, looks.low, looks.high, f"{title}\n{attribution.target}", "%.2g")
-    node.GetDisplayNode().SetWindowLevelMinMax(looks.low, looks.high)
     return node
 
 
@@ -137,13 +136,28 @@ def set_threshold(node: slicer.vtkMRMLScalarVolumeNode, share: float) -> None:
             table.SetColor(index, value, float(red), float(green), float(blue), float(opacity > 0))
 
 
+def look_again(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Give a map the colors and the scale that its attributes tell, whatever it was shown with meanwhile."""
+    view, display = map_of(node), node.GetDisplayNode()
+    if view is not None and display is not None:
+        set_threshold(node, threshold_of(node))
+        display.SetWindowLevelMinMax(-view.greatest if view.signed else 0.0, view.greatest)
+
+
 def companions(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLNode]:
-    """Return what belongs to a map and means nothing without it."""
+    """Return what belongs to a map and means nothing without it: colors, tables, plots, and what renders it."""
     if node.GetAttribute(EXPLANATION) is None:
         return []
     from meddl_slicer.explanation_tables import ROLES
 
-    return [one for role in (COLORS_ROLE, *ROLES) for one in maps.references(node, role)]
+    found = [one for role in (COLORS_ROLE, *ROLES) for one in maps.references(node, role)]
+    for index in range(node.GetNumberOfDisplayNodes()):
+        display = node.GetNthDisplayNode(index)
+        if display is not None and display.IsA("vtkMRMLVolumeRenderingDisplayNode"):
+            found += [
+                one for one in (display.GetVolumePropertyNode(), display.GetROINode(), display) if one is not None
+            ]
+    return found
 
 
 def former_of(

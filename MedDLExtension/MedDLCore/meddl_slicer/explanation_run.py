@@ -135,6 +135,9 @@ class ExplanationRun:
                 self.answer = self._images.output
         except BaseException:
             change.undo()
+            for node in formers:
+                if alive(node) is not None:
+                    explanation_maps.look_again(node)
             raise
         self.maps = made
         change.finish()

@@ -39,6 +39,12 @@ def show_over_image(view: MapView | None, opacity: float) -> None:
     colors.show_legends_in_new_views()
 
 
+def is_over_image(view: MapView) -> bool:
+    """Tell whether a map lies over the slices of any view."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return any(composite.GetForegroundVolumeID() == view.node.GetID() for composite in composites)
+
+
 class SideBySide:
     """Two maps of an image in two rows of slice views that move together; what was there before comes back."""
 

@@ -74,6 +74,7 @@ class MapSection:
     def update(self):
         """Bring the widgets and views in line with the maps of the scene and the choices."""
         from meddl_slicer.explanation_maps import maps_of, threshold_of
+        from meddl_slicer.explanation_views import is_over_image
 
         if not self._parameters:
             return
@@ -94,6 +95,8 @@ class MapSection:
             widget.enabled = view is not None
         if view is not None:
             self._set(self.ui.thresholdSlider, round(100 * threshold_of(view.node)))
+        if view is not None and not self.ui.showMapButton.checked and is_over_image(view):  # it came with a scene
+            self._setChecked(self.ui.showMapButton, True)
         if self.ui.showMapButton.checked:
             self._showMaps()
         self._update3D(view)
@@ -142,16 +145,16 @@ class MapSection:
         from meddl_slicer.explanation_views import hide_in_3d, is_shown_in_3d
 
         button = self.ui.show3DButton
-        if self._rendered is not None and (view is None or self._rendered[0] != view.node.GetID()):
+        if self._rendered is None and view is not None and is_shown_in_3d(view.node):  # it came with a scene
+            self._rendered = (view.node.GetID(), self._parameters.topPercent)
+            self._setChecked(button, True)
+        elif self._rendered is not None and (view is None or self._rendered[0] != view.node.GetID()):
             former = slicer.mrmlScene.GetNodeByID(self._rendered[0])
             if former is not None:
                 hide_in_3d(former)
             self._rendered = None
             if button.checked and view is not None:
                 self._renderTimer.start(_RENDER_MS)
-        elif view is not None and not button.checked and is_shown_in_3d(view.node):  # it came with a scene
-            self._rendered = (view.node.GetID(), self._parameters.topPercent)
-            self._setChecked(button, True)
         elif self._rendered is not None and self._rendered[1] != self._parameters.topPercent:
             self._renderTimer.start(_RENDER_MS)
 

@@ -210,6 +210,9 @@ class ExplainTests:
         self.assertEqual(opacity.GetValue(0.0), 0.0)
         widget.ui.show3DButton.checked = False
         self.assertFalse(display.GetVisibility())
+        rendered = display.GetVolumePropertyNode()
+        slicer.mrmlScene.RemoveNode(node)
+        self.waitFor(lambda: rendered.GetScene() is None)
 
     def test_resultComesBackWithTheScene(self):
         widget = self.makeReadyWidget()
