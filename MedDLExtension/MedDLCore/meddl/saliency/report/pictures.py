@@ -260,8 +260,10 @@ def _beside(axes: Axes, align: str) -> dict[str, Any]:
 
 def _names(figure: Figure, outlines: Sequence[Outline]) -> None:
     from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
 
-    lines = [Line2D([], [], color=each.color, linewidth=1.6) for each in outlines]
+    dark = [withStroke(linewidth=2.6, foreground=INK)]  # pale colors are to be seen on the page, too
+    lines = [Line2D([], [], color=each.color, linewidth=1.6, path_effects=dark) for each in outlines]
     figure.legend(
         lines, [short(each.name, 22) for each in outlines], loc="lower center", ncols=min(len(outlines), 5),
         frameon=False, fontsize=7, handlelength=1.4, columnspacing=1.2, borderpad=0.0, borderaxespad=0.2,
