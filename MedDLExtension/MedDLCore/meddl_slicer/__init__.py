@@ -16,8 +16,8 @@ Rooms:
 - ``export_cases``, ``export_labels``, ``export_suggestions`` (cases of the scene), ``export_storage`` (kept with it),
   ``export_work`` and ``export_run`` (an export, case by case), ``export_plots``, ``export_thumbnails`` and
   ``export_views`` (how cases are shown), ``thumbnails`` and ``export_task`` (run in the worker, too);
-- ``explanation_target`` and ``explanation_methods`` (what is asked), ``explanation_run`` (from nodes to a job and back),
-  ``explanation_maps`` and ``explanation_tables`` (its results), ``explanation_views`` (how they are shown),
+- ``explanation_target`` and ``explanation_methods`` (what is asked), ``explanation_run`` (from nodes to a job and
+  back), ``explanation_maps`` and ``explanation_tables`` (its results), ``explanation_views`` (how they are shown),
   ``explanation_report``;
 - ``pump`` (jobs on the event loop), ``packages`` and ``health`` (what is installed and found), ``known_model``
   (self-tests).

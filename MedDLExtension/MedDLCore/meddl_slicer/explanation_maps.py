@@ -94,7 +94,7 @@ def apply_map(
     title = title_of(attribution.method)
     name = f"{input_node.GetName()} {title}: {attribution.target}"
     greatest = scale_of(attribution.map.array)
-    looks = maps.Looks(None, -greatest if attribution.signed else 0.0, greatest, "")
+    low = -greatest if attribution.signed else 0.0
     node = maps.volume_node(attribution.map, name, input_node, former, attribution.provenance)
     plain = attribution.to_dict()
     said = {name: plain[name] for name in ("method", "target", "score", "signed", "facts", "notes")}
@@ -112,7 +112,7 @@ def apply_map(
         table = slicer.mrmlScene.AddNode(table)
         node.SetNodeReferenceID(COLORS_ROLE, table.GetID())
     look_again(node)
-    colors.show_map(node, table, looks.low, looks.high, f"{title}\n{attribution.target}", "%.2g")
+    colors.show_map(node, table, low, greatest, f"{title}\n{attribution.target}", "%.2g")
     return node
 
 
