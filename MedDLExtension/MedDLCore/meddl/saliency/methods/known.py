@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from meddl.errors import UsageError
+from meddl.saliency.methods.cam import GradCam, GradCamPlusPlus, GuidedGradCam
 from meddl.saliency.methods.gradients import InputTimesGradient, Saliency, SmoothGrad
 from meddl.saliency.methods.integrated import GradientShap, IntegratedGradients
 from meddl.saliency.methods.method import Method
 
 METHODS: dict[str, Method] = {
-    each.id: each for each in (Saliency(), SmoothGrad(), InputTimesGradient(), IntegratedGradients(), GradientShap())
+    each.id: each
+    for each in (
+        IntegratedGradients(),
+        GradientShap(),
+        Saliency(),
+        SmoothGrad(),
+        InputTimesGradient(),
+        GradCam(),
+        GradCamPlusPlus(),
+        GuidedGradCam(),
+    )
 }
 """In the order in which they are shown."""
 

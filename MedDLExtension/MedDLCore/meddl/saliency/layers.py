@@ -1,0 +1,178 @@
+"""The layers of a network that a map of class activation can be made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from meddl.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from meddl.saliency.scorer import Scorer
+
+LEAST_GRID = 6
+"""Voxels along the longest axis of the coarsest grid that still shows a place."""
+
+_AFTER = ("Norm", "ReLU", "ELU", "GELU", "SiLU", "Swish", "Mish", "Dropout", "Sigmoid", "Tanh")
+"""In the names of layers that belong to the convolution before them."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer whose answer lies on a grid over the image.
+
+    Attributes:
+        name: in the network, as ``network.get_submodule(name)`` takes it.
+        type: its class.
+        channels: it answers.
+        grid: voxels along i, j, k of the image that the network sees.
+        by_slice: the network looks at the slices along the last axis one by one.
+    """
+
+    name: str
+    type: str
+    channels: int
+    grid: tuple[int, int, int]
+    by_slice: bool = False
+
+
+def no_layers(scorer: Scorer) -> str:
+    """Return why nobody can look at a network's convolutions, in a sentence; "" if one can."""
+    import torch
+
+    from meddl.networks import OnnxNetwork
+
+    network = scorer.network
+    if isinstance(network, torch.jit.ScriptModule):
+        return "The layers of a TorchScript program cannot be watched, which this method needs."
+    if isinstance(network, OnnxNetwork) or not isinstance(network, torch.nn.Module):
+        return "The layers of this model cannot be watched, which this method needs."
+    if not any(_is_convolution(each) for each in network.modules()):
+        return "The network has no convolutions, whose answers this method shows."
+    if _is_transformer(network):
+        return "The network is a transformer: its one convolution only cuts the image into patches."
+    return ""
+
+
+def find_layers(scorer: Scorer, image: torch.Tensor) -> tuple[Layer, ...]:
+    """Return the layers that can be chosen, in the order in which the network comes to them.
+
+    Those that it uses several times are left out, and those that answer no grid of at least two voxels.
+
+    Args:
+        image: ``(1, C, i, j, k)``; the network runs once.
+    """
+    return tuple(each for each, _ in _watched(scorer, image)[0])
+
+
+def choose_layer(scorer: Scorer, image: torch.Tensor, name: str = "") -> Layer:
+    """Return the layer to make a map from.
+
+    Where none is named, it is the last one on the coarsest grid of at least :data:`LEAST_GRID` voxels: in a classifier
+    that is as deep as a map can still show a place; in a U-Net, whose last layers answer the segmentation itself, it is
+    its bottom (Vinogradova et al. 2020, arXiv:2002.11434). What follows a convolution there (normalization,
+    activation, the block round it) belongs to it.
+
+    Raises:
+        UsageError: there is no layer of that name that could be shown.
+        ModelError: the network has no layer that could be shown.
+    """
+    found, answers_map = _watched(scorer, image)
+    if name:
+        named = {layer.name: layer for layer, _ in found}
+        if name not in named:
+            some = ", ".join(list(named)[-12:]) or "none"
+            raise UsageError(f"The network has no layer {name!r} that could be shown. Some that can be: {some}.")
+        return named[name]
+    if not found:
+        raise ModelError("The network has no layer whose answer lies on a grid, so there is nothing to show.")
+    convolutions = [number for number, (_, module) in enumerate(found) if _is_convolution(module)]
+    if not convolutions:
+        raise ModelError(
+            "The network has no convolution whose answer could be shown. Name a layer, or use another way."
+        )
+    if answers_map and len(convolutions) > 1:
+        # The last one's answer is the segmentation itself.
+        convolutions.pop()
+    longest = {number: max(found[number][0].grid) for number in convolutions}
+    fine = [size for size in longest.values() if size >= LEAST_GRID]
+    wanted = min(fine) if fine else max(longest.values())
+    last = [number for number in convolutions if longest[number] == wanted][-1]
+    return found[_end_of_block(found, last)][0]
+
+
+def _end_of_block(found: list[tuple[Layer, Any]], start: int) -> int:
+    """Return the number of the last layer that only finishes what the convolution ``start`` has begun."""
+    end = start
+    for number in range(start + 1, len(found)):
+        layer, module = found[number]
+        belongs = any(_is_convolution(each) for each in module.modules()) or any(
+            word in type(module).__name__ for word in _AFTER
+        )
+        fits = layer.grid == found[start][0].grid and layer.channels == found[start][0].channels
+        if _is_convolution(module) or not belongs or not fits:
+            break
+        end = number
+    return end
+
+
+def _watched(scorer: Scorer, image: torch.Tensor) -> tuple[list[tuple[Layer, Any]], bool]:
+    """Return the layers with their modules, and whether the network answers a map."""
+    import torch
+
+    network = scorer.network
+    names = {module: name for name, module in network.named_modules() if name}
+    order: list[tuple[Any, tuple[int, ...]]] = []
+    calls: dict[Any, int] = {}
+
+    def note(module: Any, _: Any, answer: Any) -> None:
+        calls[module] = calls.get(module, 0) + 1
+        if isinstance(answer, torch.Tensor):
+            order.append((module, tuple(answer.shape)))
+
+    hooks = [module.register_forward_hook(note) for module in names]
+    try:
+        answer = scorer.answer(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    while isinstance(answer, tuple | list):
+        answer = answer[0]
+    layers = []
+    for module, shape in order:
+        grid = _grid_of(shape, scorer, image)
+        if grid is not None and calls[module] == 1 and not isinstance(module, torch.nn.Identity):
+            by_slice = len(shape) == 4 and scorer.slice_axis is None
+            layers.append((Layer(names[module], type(module).__name__, shape[1], grid, by_slice), module))
+    return layers, getattr(answer, "ndim", 0) >= 4
+
+
+def _grid_of(shape: tuple[int, ...], scorer: Scorer, image: torch.Tensor) -> tuple[int, int, int] | None:
+    size = tuple(image.shape[2:])
+    if len(shape) == 5 and shape[0] == 1 and scorer.slice_axis is None:
+        grid = list(shape[2:])
+    elif len(shape) == 4 and shape[0] == 1 and scorer.slice_axis is not None:
+        grid = list(shape[2:])
+        grid.insert(scorer.slice_axis, 1)
+    elif len(shape) == 4 and shape[0] == size[2] and scorer.slice_axis is None:
+        grid = [*shape[2:], size[2]]
+    else:
+        return None
+    if max(grid[:2] if len(shape) == 4 and scorer.slice_axis is None else grid) < 2:
+        return None
+    return grid[0], grid[1], grid[2]
+
+
+def _is_convolution(module: Any) -> bool:
+    import torch
+
+    return isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d)
+
+
+def _is_transformer(network: Any) -> bool:
+    """Whether the only convolutions are those that cut the image into patches."""
+    convolutions = [each for each in network.modules() if _is_convolution(each)]
+    blocks = any("Transformer" in type(each).__name__ for each in network.modules())
+    return blocks and all(each.kernel_size == each.stride and max(each.stride) > 1 for each in convolutions)
