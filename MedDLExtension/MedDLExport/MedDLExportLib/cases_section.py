@@ -31,7 +31,7 @@ class CasesSection:
         self.table = CaseTable(ui.casesTable, self._onEdited, self._onSelected)
         self.editor = CaseEditor(ui, self._onEdited)
         self._drawTimer = tables.oneShot(self._drawNext, _DRAW_MS)
-        self._undrawable = set()
+        self._undrawable = {}  # rows by key: another image may be drawable
         self._makeMenus()
         ui.taskComboBox.connect("activated(int)", lambda index: self.relabel())
         ui.removeCasesButton.connect("clicked(bool)", self.removeSelected)
@@ -147,11 +147,11 @@ class CasesSection:
 
         session = self._session
         for row in session.rows:
-            if row.key in session.known.pictures or row.key in self._undrawable:
+            if row.key in session.known.pictures or self._undrawable.get(row.key) is row:
                 continue
             picture = thumbnail_of(row)
             if picture is None:
-                self._undrawable.add(row.key)
+                self._undrawable[row.key] = row
                 continue
             session.known.pictures[row.key] = picture
             self.table.showPicture(row.key, picture)

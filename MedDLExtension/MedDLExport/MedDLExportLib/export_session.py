@@ -116,9 +116,6 @@ class ExportSession:
                 self._changed()
                 return
             values["name"] = name
-        if "images" in values or "label" in values:
-            for key in keys:
-                self.known.pictures.pop(key, None)
         self.replace([row.changed(**values) if row.key in keys else row for row in self.rows])
 
     def renameChannels(self, names):
@@ -142,6 +139,12 @@ class ExportSession:
 
     def replace(self, rows):
         """Have these rows in the place of all."""
+        before = {row.key: row for row in self.rows}
+        for row in rows:
+            old = before.get(row.key, row)
+            images = itertools.zip_longest(old.images.values(), row.images.values())
+            if old.label is not row.label or any(one is not other for one, other in images):
+                self.known.pictures.pop(row.key, None)
         self.rows = rows
         self.known.forget(rows)
         self._store()
