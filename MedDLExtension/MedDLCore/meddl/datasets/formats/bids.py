@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from meddl.datasets import markdown
 from meddl.datasets.case import PreparedCase
 from meddl.datasets.label_scheme import LabelScheme
 from meddl.datasets.plan import CaseRecord, ExportPlan
 from meddl.errors import UsageError, VolumeError
+from meddl.spreadsheet import safe_cell
 from meddl.volume import whole_file, write_volume
 
 from .bids_names import contrast_of, label_of
@@ -208,7 +210,8 @@ def _table_problems(root: Path, path: str, scheme: LabelScheme) -> list[str]:
 
 def _readme(plan: ExportPlan) -> bytes:
     options = plan.options
-    lines = [f"# {options.name}", "", options.description, ""] if options.description else [f"# {options.name}", ""]
+    lines = [f"# {markdown.inline(options.name)}", ""]
+    lines += [markdown.quote(options.description), ""] if options.description.strip() else []
     lines += [
         "MR images as a raw BIDS dataset, one session per case; `participants.tsv` tells which part of the dataset (to "
         "learn from, to choose by, to judge by) and which fold a patient belongs to.",
@@ -216,7 +219,7 @@ def _readme(plan: ExportPlan) -> bytes:
         f"`{LABELS}` holds the reference labels of the images as discrete segmentations, each with a table of what its "
         "values mean" + (f"; where it says {IGNORE!r}, nobody knows." if plan.scheme and plan.scheme.ignore else "."),
         "",
-        *([f"License: {options.license}", ""] if options.license else []),
+        *([f"License: {markdown.inline(options.license)}", ""] if options.license else []),
         "Made by MedDL; `dataset.meddl.json` tells how, `datasheet.md` what for.",
         "",
     ]
@@ -229,7 +232,7 @@ def _tab_separated(rows: Sequence[Sequence[str]]) -> bytes:
 
 def _cell(text: str) -> str:
     """Return a cell of a table without quotes: BIDS knows none."""
-    return " ".join(text.replace('"', "'").split()) or _NONE
+    return str(safe_cell(" ".join(text.replace('"', "'").split()))) or _NONE
 
 
 def _put(path: Path, content: bytes) -> None:
