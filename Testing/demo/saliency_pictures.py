@@ -23,9 +23,10 @@ sys.path[:0] = [str(REPOSITORY / "Testing"), *map(str, (REPOSITORY / "MedDLExten
 from demo import task_pictures  # noqa: E402  (it sets what Qt and VTK must know before they start)
 
 PANEL_WIDTH = 480
-VIEW = 440
+VIEW = 400
 GAP = 4
 LONGEST_RUN_S = 900
+LARGEST_BYTES = 320_000  # red and blue must stay what they are
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,9 @@ class PanelOnImage:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "panel.png"
             panel.grab().save(str(file))
+            below = ui.resultsCollapsibleButton.mapTo(panel, ui.resultsCollapsibleButton.rect.bottomLeft()).y() + GAP
             with Image.open(file) as image:
-                return image.convert("RGB").copy()
+                return image.convert("RGB").crop((0, 0, PANEL_WIDTH, below))
 
     def close(self) -> None:
         """End the worker and let go of the scene."""
@@ -188,17 +190,16 @@ def draw(picture: SaliencyPicture, path: Path) -> None:
         for view in (view for column in views for view in column):
             view.close()
         session.close()
+    if len(picture.views) == 1:  # one below the other
+        slices = [[one for column in slices for one in column]]
     step = VIEW + GAP
-    page = Image.new(
-        "RGB",
-        (panel.width + step * len(slices), max(panel.height, step * len(picture.views) - GAP)),
-        panel.getpixel((2, panel.height - 2)),
-    )
+    size = (panel.width + step * len(slices), max(panel.height, step * len(slices[0]) - GAP))
+    page = Image.new("RGB", size, panel.getpixel((2, panel.height - 2)))
     page.paste(panel, (0, 0))
-    for column, pictures_below in enumerate(slices):
-        for row, one in enumerate(pictures_below):
+    for column, below in enumerate(slices):
+        for row, one in enumerate(below):
             page.paste(one, (panel.width + GAP + column * step, row * step))
-    task_pictures.save_small(page, path)
+    task_pictures.save_small(page, path, LARGEST_BYTES)
 
 
 def _slice(session: Any, view: Any, name: str, shown: Any) -> Any:

@@ -185,7 +185,7 @@ def _panel(session: Any) -> Any:
             return image.convert("RGB").copy()
 
 
-def save_small(page: Any, path: Path) -> None:
+def save_small(page: Any, path: Path, largest_bytes: int = LARGEST_BYTES) -> None:
     """Write the picture with as many colors as fit into a modest file."""
     from PIL import Image
 
@@ -194,7 +194,7 @@ def save_small(page: Any, path: Path) -> None:
         page.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
             buffer, "PNG", optimize=True
         )
-        if buffer.tell() <= LARGEST_BYTES:
+        if buffer.tell() <= largest_bytes:
             break
     path.write_bytes(buffer.getvalue())
 
