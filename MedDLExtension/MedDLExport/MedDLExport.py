@@ -232,19 +232,18 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._showError(error)
 
     def _showError(self, error):
-        """Tell the user in one sentence what happened and keep the details in the log."""
-        from meddl.errors import JobCancelled, UsageError
+        """Tell the user in one sentence what happened."""
+        from meddl.errors import JobCancelled, OutOfMemory, UnwritableDataset
 
         if isinstance(error, JobCancelled):
             said = _("Cancelled. What is finished stays.")
         else:
             said = getattr(error, "message", "") or str(error)
         self.jobPanel.showIdle(said)
-        # A refusal may name what identifies somebody, which is not for the log.
-        self.jobPanel.addLog(
-            _("Not possible so; the line below the buttons says why.") if isinstance(error, UsageError) else said
-        )
-        self.jobPanel.addLog(getattr(error, "details", "") or "")
+        # Refusals and unforeseen errors may name files or what identifies somebody, which is not for the log.
+        harmless = isinstance(error, JobCancelled | OutOfMemory | UnwritableDataset)
+        self.jobPanel.addLog(said if harmless else _("Not possible so; the line below the buttons says why."))
+        logger.debug("%s", getattr(error, "details", ""))
 
     def _lookForPackages(self):
         """Find out which of the packages that datasets take are missing."""

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +21,17 @@ from meddl.datasets import (
     ExportOptions,
     SegmentationLabel,
     TargetLabel,
+    collect_cases,
     export_dataset,
     plan_cases,
     verify_dataset,
 )
-from meddl.datasets.deidentify import deidentify_dataset
+from meddl.datasets.deidentify import deidentify_dataset, read_key
 from meddl.datasets.manifest import MANIFEST, read_manifest
+from meddl.datasets.scheme_editing import read_scheme
 from meddl.datasets.writer import WORK
 from meddl.errors import MedDLError, UsageError
-from meddl.volume import Segment, Volume
+from meddl.volume import Segment, Volume, write_volume
 from pydicom.data import get_testdata_file
 from pydicom.datadict import DicomDictionary
 from pydicom.encaps import encapsulate, generate_frames
@@ -320,3 +323,33 @@ def test_the_class_names_of_a_list_start_no_formula(tmp_path: Path) -> None:
     for path in (*root.rglob("*.csv"), *root.rglob("*.tsv")):
         cells = [cell for line in path.read_text("utf-8").splitlines() for cell in line.replace('"', "").split(",")]
         assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_and_devices_in_the_place_of_lists_keys_and_labels_are_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.mrk.json"
+    os.mkfifo(pipe)
+    write_volume(a_case("a", 1).images["T1"], tmp_path / "a.nii.gz")
+    listing = tmp_path / "list.csv"
+    for column in ("landmarks", "boxes", "segmentation", "target"):
+        listing.write_text(f"case,image,{column}\nx,a.nii.gz,{pipe.name}\n", "utf-8")
+        with pytest.raises(UsageError):
+            collect_cases(listing)
+    for read in (read_key, read_scheme, collect_cases):
+        with pytest.raises(UsageError):
+            read(pipe)
+        with pytest.raises(UsageError):
+            read(Path("/dev/zero"))
+
+
+def test_the_readme_and_tables_of_bids_hold_no_formula_and_no_markup(tmp_path: Path) -> None:
+    case = a_case("a", 1, "=cmd|'/c calc'!A0")
+    case = replace(case, images={"T1w": case.images["T1"]})
+    options = replace(OPTIONS, format="bids", name="<script>x</script>", description="<img src=x>", license="<b>")
+
+    root = export_dataset([case], tmp_path, options).root
+
+    assert not re.search(r"(?<!\\)<", (root / "README.md").read_text("utf-8"))
+    cells = [cell for path in root.rglob("*.tsv") for cell in re.split(r"[\t\n]", path.read_text("utf-8"))]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
+    assert not verify_dataset(root).problems

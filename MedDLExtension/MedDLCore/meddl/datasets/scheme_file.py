@@ -84,6 +84,8 @@ def read_scheme(path: Path) -> LabelScheme:
         UsageError: it cannot be read, or holds something else.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe, a device
+            raise UsageError(f"{path.name} is no file of labels.")
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
         text = raw.decode("utf-8-sig")

@@ -182,7 +182,7 @@ def _split(text: str, where: str) -> Split | Literal[""]:
 
 def _file(text: str, folder: Path, where: str) -> Path:
     path = _absolute(text, folder)
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):  # nor a pipe or a device, which have no end
         raise UsageError(f"{where} names {path.name[:100]!r}, which is not there. Paths are relative to the list.")
     return path
 

@@ -90,7 +90,7 @@ def _are_numbered(entries: Sequence[Entry]) -> bool:
 def _index(path: Path) -> Mapping[str, Any]:
     """Return what ``dataset.json`` says; nothing if it is not there or damaged: names only are taken from it."""
     try:
-        if path.stat().st_size > _MAX_INDEX:
+        if not path.is_file() or path.stat().st_size > _MAX_INDEX:
             return {}
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -22,6 +22,7 @@ _SECRET = "secret"
 _COLUMNS = ("name", "patient in dataset", "case", "patient", "study", "files")
 _BETWEEN_FILES = " | "
 _BYTES = 32
+_LARGEST = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,14 @@ def read_key(path: Path) -> Key:
     Raises:
         UsageError: there is no such file, or it is no key.
     """
+    no_key = UsageError("The file chosen as the key is no key of a MedDL dataset, or it was changed. Choose another "
+                        "one, or a new name for a new key.")  # fmt: skip
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > _LARGEST):
+            raise no_key
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise UsageError(f"The key file could not be read: {error.strerror}. Choose another one.") from error
-    no_key = UsageError("The file chosen as the key is no key of a MedDL dataset, or it was changed. Choose another "
-                        "one, or a new name for a new key.")  # fmt: skip
     try:
         # A spreadsheet that has saved it may have changed the separator.
         dialect = ";" if text.startswith(f"{_TITLE};") else ","
@@ -135,7 +138,7 @@ def read_key(path: Path) -> Key:
     for line in lines[3:]:
         if not any(line):
             continue
-        if len(line) < len(_COLUMNS) or not line[0]:
+        if len(line) < len(_COLUMNS) or not line[0] or set("/\\") & {*line[0], *line[1]}:  # they become paths
             raise no_key
         name, patient_in_dataset, case, patient, study, files = (_read(cell) for cell in line[: len(_COLUMNS)])
         each = tuple(file for file in files.split(_BETWEEN_FILES) if file)
