@@ -186,7 +186,7 @@ def _slice(axes: Axes, plane: Plane, pixels: np.ndarray) -> None:
     axes.set_xlim(width / 2 - wide / 2, width / 2 + wide / 2)
     axes.set_ylim(height / 2 + high / 2, height / 2 - high / 2)
     outline = [withStroke(linewidth=1.6, foreground="black")]
-    for letter, x, y in zip(plane.sides, (0.025, 0.975, 0.5, 0.5), (0.5, 0.5, 0.97, 0.03), strict=True):
+    for letter, x, y in zip(plane.sides, (0.06, 0.94, 0.5, 0.5), (0.5, 0.5, 0.94, 0.06), strict=True):
         axes.text(
             x, y, letter, color="white", fontsize=7, transform=axes.transAxes, path_effects=outline,
             ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
