@@ -7,8 +7,9 @@ import slicer
 
 from meddl_slicer.i18n import tr as _
 
-_YELLOW = "color: #8a6d00"
-_RED = "color: #b00020"
+# Readable on light and on dark.
+_YELLOW = "color: #9a7a00"
+_RED = "color: #e53935"
 _ADVICE_MS = 150
 
 

@@ -9,7 +9,7 @@ _ICON = 48
 _ROW_HEIGHT = 52
 _MOST_ROWS = 6
 _CASE, _PATIENT, _SITE, _SPLIT, _FIRST_CHANNEL = range(5)
-_RED = "#c62828"
+_RED = "#e53935"  # readable on light and on dark
 
 
 class CaseTable:

@@ -8,7 +8,7 @@ from MedDLExportLib import tables
 
 _ROW_HEIGHT = 24
 _MOST_ROWS = 8
-_MARK = "#b26a00"
+_MARK = "#b26a00"  # readable on light and on dark
 
 
 class QualitySection:
