@@ -14,7 +14,7 @@ from slicer.ScriptedLoadableModule import *
 logger = logging.getLogger(__name__)
 
 #: Readable on a white and on a dark table.
-_STATE_COLORS = {"ok": "#388e3c", "warning": "#b26a00", "missing": "#e53935"}
+_STATE_COLORS = {"ok": "#2e7d32", "warning": "#b26a00", "missing": "#c62828"}
 _STATE_COLORS_ON_DARK = {"ok": "#81c784", "warning": "#ffb74d", "missing": "#ff8a80"}
 
 
