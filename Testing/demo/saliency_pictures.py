@@ -26,7 +26,7 @@ PANEL_WIDTH = 480
 VIEW = 400
 GAP = 4
 LONGEST_RUN_S = 900
-LARGEST_BYTES = 320_000  # red and blue must stay what they are
+LARGEST_BYTES = 320_000
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def draw(picture: SaliencyPicture, path: Path) -> None:
     for column, below in enumerate(slices):
         for row, one in enumerate(below):
             page.paste(one, (panel.width + GAP + column * step, row * step))
-    task_pictures.save_small(page, path, LARGEST_BYTES)
+    task_pictures.save_small(page, path, LARGEST_BYTES, rare_colors=True)
 
 
 def _slice(session: Any, view: Any, name: str, shown: Any) -> Any:

@@ -185,15 +185,18 @@ def _panel(session: Any) -> Any:
             return image.convert("RGB").copy()
 
 
-def save_small(page: Any, path: Path, largest_bytes: int = LARGEST_BYTES) -> None:
-    """Write the picture with as many colors as fit into a modest file."""
+def save_small(page: Any, path: Path, largest_bytes: int = LARGEST_BYTES, rare_colors: bool = False) -> None:
+    """Write the picture with as many colors as fit into a modest file.
+
+    Args:
+        rare_colors: choose colors that lie far from one another, not the most frequent ones.
+    """
     from PIL import Image
 
+    method = Image.Quantize.MAXCOVERAGE if rare_colors else Image.Quantize.MEDIANCUT
     for colors in (256, 128, 64, 32):
         buffer = io.BytesIO()
-        page.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-            buffer, "PNG", optimize=True
-        )
+        page.quantize(colors, method=method, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         if buffer.tell() <= largest_bytes:
             break
     path.write_bytes(buffer.getvalue())
