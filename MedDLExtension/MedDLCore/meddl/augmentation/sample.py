@@ -1,0 +1,64 @@
+"""What is augmented: images with all that is known about them, moved together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+from meddl.augmentation.sides import Sides
+from meddl.errors import UsageError
+from meddl.inference.prediction import Box, Landmark
+from meddl.volume import Grid, Volume
+
+_LOOKED_AT = 200_000
+"""Voxels of an image that its range is taken from: enough for percentiles."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Images and their labels, in the world.
+
+    Attributes:
+        images: ``(C, I, J, K)`` by channel, each on a grid of its own or all on one.
+        labels: ``(L, I, J, K)`` whole numbers, one channel per layer, on any grid.
+        boxes, points: RAS mm.
+        classes: of the images.
+        target: of a reconstruction: it moves with the images, and what the scanner does to them it is spared.
+        sides: what the labels become in a mirror.
+    """
+
+    images: Mapping[str, Volume]
+    labels: Volume | None = None
+    boxes: tuple[Box, ...] | None = None
+    points: tuple[Landmark, ...] | None = None
+    classes: tuple[str, ...] = ()
+    target: Volume | None = None
+    sides: Sides = field(default_factory=Sides)
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise UsageError("There is no image to augment.")
+        if self.labels is not None and self.labels.array.dtype.kind not in "iub":
+            raise UsageError("The labels to augment are no whole numbers.")
+        object.__setattr__(self, "images", MappingProxyType(dict(self.images)))
+
+    @property
+    def grid(self) -> Grid:
+        """Of the first image: what "the center" and "the axes" of the sample are taken from."""
+        return next(iter(self.images.values())).grid
+
+
+def range_of(image: Volume) -> tuple[float, float]:
+    """Return the percentiles 0.5 and 99.5 of an image: what is dark and what is bright in it."""
+    flat = image.array.reshape(-1)
+    values = flat[:: max(1, flat.size // _LOOKED_AT)].astype(np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = (float(each) for each in np.percentile(values, (0.5, 99.5)))
+    if high - low < 1e-9 * max(1.0, abs(low)):
+        low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low, low + 1.0)

@@ -1,0 +1,206 @@
+"""Movements of content in the world, RAS mm: where each point goes, and where what is seen at a point came from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from meddl.augmentation.randomness import uniform_field
+from meddl.errors import VolumeError
+from meddl.volume import Grid
+
+_ROUNDS = 60
+_CLOSE_MM = 1e-5
+
+
+class WorldMap(ABC):
+    """A movement without folds: each point goes to a place of its own."""
+
+    @abstractmethod
+    def moved(self, points: np.ndarray) -> np.ndarray:
+        """Return where points ``(N, 3)`` go."""
+
+    @abstractmethod
+    def origins(self, points: np.ndarray) -> np.ndarray:
+        """Return where what is at ``points`` ``(N, 3)`` afterwards was before."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMap(WorldMap):
+    """Turning, scaling, shearing, shifting, mirroring: ``matrix`` (4x4) times the point."""
+
+    matrix: np.ndarray
+
+    def moved(self, points: np.ndarray) -> np.ndarray:
+        """Return where points go."""
+        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+
+    def origins(self, points: np.ndarray) -> np.ndarray:
+        """Return where points came from."""
+        inverse = np.linalg.inv(self.matrix)
+        return points @ inverse[:3, :3].T + inverse[:3, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class ElasticMap(WorldMap):
+    """A cubic B-spline of displacements: what is at ``x`` afterwards was at ``x + u(x)`` before.
+
+    Attributes:
+        lattice: affine from the index of a control point to RAS mm.
+        shape: number of control points along the lattice's axes.
+        token: names the field that the displacements are taken from.
+        amplitude_mm: greatest displacement along each axis of the lattice. Below 0.4 of the distance of the control
+            points nothing folds (Choi and Lee 2000, Injectivity conditions of 2D and 3D uniform cubic B-spline
+            functions, Graphical Models 62:411).
+        is_inverse: the movement the other way round.
+    """
+
+    lattice: np.ndarray
+    shape: tuple[int, int, int]
+    token: str
+    amplitude_mm: tuple[float, float, float]
+    is_inverse: bool = False
+    _coefficients: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        axes = self.lattice[:3, :3] / np.sqrt((self.lattice[:3, :3] ** 2).sum(axis=0))
+        along = uniform_field(self.token, (*self.shape, 3)) * np.asarray(self.amplitude_mm)
+        object.__setattr__(self, "_coefficients", along @ axes.T)
+
+    def moved(self, points: np.ndarray) -> np.ndarray:
+        """Return where points go, to a hundred-thousandth of a millimeter."""
+        return points + self._at(points) if self.is_inverse else self._solved(points)
+
+    def origins(self, points: np.ndarray) -> np.ndarray:
+        """Return where points came from."""
+        return self._solved(points) if self.is_inverse else points + self._at(points)
+
+    def displacements(self, grid: Grid) -> np.ndarray | None:
+        """Return ``u`` (float32, ``(I, J, K, 3)``, mm) at all voxels of a grid along the lattice, else None."""
+        index = np.linalg.inv(self.lattice) @ grid.affine
+        steps = np.diag(index[:3, :3])
+        if self.is_inverse or np.abs(index[:3, :3] - np.diag(steps)).max() > 1e-6:
+            return None
+        values = self._coefficients.astype(np.float32)
+        for axis in range(3):
+            weights = _spline(index[axis, 3] + steps[axis] * np.arange(grid.shape[axis]), self.shape[axis])
+            values = np.moveaxis(np.tensordot(weights, values, axes=(1, axis)), 0, axis)
+        return values
+
+    def _solved(self, points: np.ndarray) -> np.ndarray:
+        """Return the ``y`` with ``y + u(y) = points``."""
+        found = points.copy()
+        for _ in range(_ROUNDS):
+            step = points - found - self._at(found)
+            found += step
+            if not step.size or np.abs(step).max() < _CLOSE_MM:
+                break
+        return found
+
+    def _at(self, points: np.ndarray) -> np.ndarray:
+        from scipy.ndimage import map_coordinates
+
+        inverse = np.linalg.inv(self.lattice)
+        index = inverse[:3, :3] @ points.T + inverse[:3, 3:]
+        # Beyond the lattice the displacement stays as it is at its end.
+        index = np.clip(index, 1.0, np.array(self.shape)[:, np.newaxis] - 2.0)
+        parts = [
+            map_coordinates(self._coefficients[..., axis], index, order=3, prefilter=False, mode="nearest")
+            for axis in range(3)
+        ]
+        return np.stack(parts, axis=-1)
+
+
+def _spline(positions: np.ndarray, count: int) -> np.ndarray:
+    """Return the weights (float32) of ``count`` control points at positions along an axis of the lattice."""
+    positions = np.clip(positions, 1.0, count - 2.0)
+    away = np.abs(positions[:, np.newaxis] - np.arange(count))
+    near = 2.0 / 3.0 - away**2 + away**3 / 2.0
+    weights: np.ndarray = np.where(away < 1, near, np.where(away < 2, (2.0 - away) ** 3 / 6.0, 0.0))
+    return weights.astype(np.float32)
+
+
+class Movement:
+    """Several movements, one after the other, seen at once: voxels are interpolated once only.
+
+    Args:
+        maps: in the order in which they happen.
+    """
+
+    def __init__(self, maps: Sequence[WorldMap]) -> None:
+        self.maps = tuple(maps)
+
+    def moved(self, points: np.ndarray) -> np.ndarray:
+        """Return where points ``(N, 3)`` go."""
+        for each in self.maps:
+            points = each.moved(points)
+        return points
+
+    def index_map(self, source: Grid, target: Grid) -> np.ndarray | None:
+        """Return the 4x4 matrix from the index of a target voxel to that of its origin, None where none does it."""
+        matrix = target.affine
+        for each in reversed(self.maps):
+            if not isinstance(each, LinearMap):
+                return None
+            matrix = np.linalg.inv(each.matrix) @ matrix
+        return np.asarray(np.linalg.inv(source.affine) @ matrix)
+
+    def indices(self, source: Grid, target: Grid) -> np.ndarray:
+        """Return, for all voxels of ``target``, the index of their origin in ``source``: float32 ``(I, J, K, 3)``."""
+        # Relative to the grid's first voxel: 32 bits hold a thousandth of a voxel, wherever the patient lies.
+        start = target.affine[:3, 3].copy()
+        matrix = target.affine.copy()
+        matrix[:3, 3] = 0.0
+        places: np.ndarray | None = None
+        for each in reversed(self.maps):
+            if isinstance(each, LinearMap):
+                inverse = np.linalg.inv(each.matrix)
+                shift = inverse[:3, :3] @ start + inverse[:3, 3] - start
+                inverse = np.block([[inverse[:3, :3], shift[:, np.newaxis]], [np.zeros((1, 3)), np.ones((1, 1))]])
+                if places is None:
+                    matrix = inverse @ matrix
+                else:
+                    places = _times(inverse, places)
+                continue
+            assert isinstance(each, ElasticMap)
+            if places is None:
+                there = matrix.copy()
+                there[:3, 3] += start
+                along = each.displacements(Grid(target.shape, there))
+                places = _positions(matrix, target.shape)
+                if along is not None:
+                    places += along
+                    continue
+            flat = places.reshape(-1, 3).astype(np.float64) + start
+            places = (each.origins(flat) - start).astype(np.float32).reshape(places.shape)
+        back = np.linalg.inv(source.affine)
+        to_index = back.copy()
+        to_index[:3, 3] = back[:3, :3] @ start + back[:3, 3]
+        return _positions(to_index @ matrix, target.shape) if places is None else _times(to_index, places)
+
+
+def _positions(matrix: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    i, j, k = (np.arange(count)[:, np.newaxis] * matrix[:3, axis] for axis, count in enumerate(shape))
+    plane = (i + matrix[:3, 3])[:, np.newaxis] + j
+    places: np.ndarray = plane.astype(np.float32)[:, :, np.newaxis] + k.astype(np.float32)
+    return places
+
+
+def _times(matrix: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return places @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
+
+
+def checked_matrix(numbers: object) -> np.ndarray:
+    """Return a 4x4 matrix that turns space into space.
+
+    Raises:
+        VolumeError: it is none.
+    """
+    matrix = np.asarray(numbers, dtype=np.float64)
+    is_map = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.allclose(matrix[3], (0, 0, 0, 1))
+    if not is_map or abs(np.linalg.det(matrix)) < 1e-6:
+        raise VolumeError("A recorded movement is no matrix that turns space into space. The record is damaged.")
+    return matrix
