@@ -6,6 +6,7 @@ All that is known of a map stands in attributes of its node, so that it comes ba
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ COLORS_ROLE = provenance.PREFIX + "colors"
 SOURCE_ROLE = provenance.PREFIX + "source"
 
 _COUNT = 256
+_LEGEND_WIDTH, _LEGEND_LINES = 22, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,8 @@ def apply_map(
         table = slicer.mrmlScene.AddNode(table)
         node.SetNodeReferenceID(COLORS_ROLE, table.GetID())
     look_again(node)
-    colors.show_map(node, table, low, greatest, f"{title}\n{attribution.target}", "%.2g")
+    legend = "\n".join([title, *textwrap.wrap(attribution.target, _LEGEND_WIDTH, max_lines=_LEGEND_LINES)])
+    colors.show_map(node, table, low, greatest, legend, "%.2g")
     return node
 
 
