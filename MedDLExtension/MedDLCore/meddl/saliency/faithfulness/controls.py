@@ -57,18 +57,18 @@ def random_maps(total: torch.Tensor, inside: np.ndarray, count: int, seed: int) 
     import torch
     from scipy.ndimage import gaussian_filter
 
-    array = total.detach().cpu().numpy().astype(np.float64)
+    array = total.detach().float().cpu().numpy()
     sigmas = [_smoothness(array, axis) for axis in range(3)]
     random = np.random.default_rng(seed)
     values = np.sort(array[inside])
     maps = []
     for _ in range(count):
-        noise = gaussian_filter(random.standard_normal(array.shape), sigmas, mode="wrap")
+        noise = gaussian_filter(random.standard_normal(array.shape, dtype=np.float32), sigmas, mode="wrap")
         made = array.copy()
         places = np.empty(len(values), dtype=np.int64)
         places[noise[inside].argsort(kind="stable")] = np.arange(len(values))
         made[inside] = values[places]
-        maps.append(torch.from_numpy(made.astype(np.float32)))
+        maps.append(torch.from_numpy(made))
     return maps
 
 
@@ -81,8 +81,8 @@ def _smoothness(array: np.ndarray, axis: int) -> float:
         return 0.0
     centered = array - array.mean()
     neighbors = np.moveaxis(centered, axis, 0)
-    power = float((centered**2).mean())
-    alike = float((neighbors[1:] * neighbors[:-1]).mean()) / power if power else 0.0
+    power = float((centered**2).mean(dtype=np.float64))
+    alike = float((neighbors[1:] * neighbors[:-1]).mean(dtype=np.float64)) / power if power else 0.0
     if alike <= 0.02:
         return 0.0
     return min(float(np.sqrt(-1 / (4 * np.log(min(alike, 0.9999))))), array.shape[axis] / _COARSEST)

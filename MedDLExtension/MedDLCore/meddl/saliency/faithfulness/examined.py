@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from meddl.errors import OutOfMemory, is_out_of_memory
 from meddl.saliency.methods.method import Method, RawAttribution, Work
 
 if TYPE_CHECKING:
@@ -38,11 +39,24 @@ class Examined:
         return self.raw.values.detach().float().cpu().sum(dim=0)
 
     def score(self, image: torch.Tensor) -> float:
-        """Return the number for another image ``(1, C, i, j, k)``; it may be cancelled."""
+        """Return the number for another image ``(1, C, i, j, k)``.
+
+        Raises:
+            OutOfMemory: the memory ran out.
+        """
         import torch
 
-        with torch.no_grad():
-            return float(self.scorer(image)[0])
+        try:
+            with torch.no_grad():
+                return float(self.scorer(image)[0])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                "There was not enough memory to ask the model again about a changed image. Close other programs or "
+                "choose the processor as device.",
+                str(error),
+            ) from error
 
     def again(
         self, image: torch.Tensor | None = None, scorer: Scorer | None = None, work: Work | None = None

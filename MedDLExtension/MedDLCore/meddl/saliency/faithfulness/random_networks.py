@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from meddl.errors import is_out_of_memory
+
 if TYPE_CHECKING:
     import torch
 
@@ -86,19 +88,25 @@ def _measure_norms(scorer: Scorer, layers: list[Any], image: torch.Tensor) -> No
     norms = [each for each in layers if hasattr(each, "running_mean") and each.running_mean is not None]
     if not norms:
         return
-    momenta = [each.momentum for each in norms]
     for each in norms:
         each.running_mean.zero_()
-        each.running_var.fill_(1.0)
-        each.momentum = 1.0
+        each.running_var.zero_()
         each.train()
     try:
         scorer(image)
-    except ValueError:
-        pass  # one value per channel has no variance: mean 0 and variance 1 stay
+    except (ValueError, RuntimeError) as error:  # TorchScript's errors are of the second kind
+        if is_out_of_memory(error):
+            raise
+        # One value per channel has no variance.
     finally:
-        for each, momentum in zip(norms, momenta, strict=True):
+        for each in norms:
             each.eval()
-            each.momentum = momentum
     for each in norms:
-        torch.nan_to_num_(each.running_var, nan=1.0, posinf=1.0)
+        # From zero on, one run gives them the share "momentum" of what was measured; it is a constant in TorchScript.
+        share = getattr(each, "momentum", None) or 1.0
+        if bool(each.running_var.any()) and bool(torch.isfinite(each.running_var).all()):
+            each.running_mean.div_(share)
+            each.running_var.div_(share)
+        else:  # not measured: traced networks always take what they have stored
+            each.running_mean.zero_()
+            each.running_var.fill_(1.0)

@@ -58,9 +58,9 @@ def centered_ranks(values: np.ndarray) -> np.ndarray:
 
 def thinned(*maps: torch.Tensor | np.ndarray, within: np.ndarray | None = None) -> list[np.ndarray]:
     """Return maps of one shape as flat arrays of the same voxels, at most :data:`MOST_VOXELS` of those ``within``."""
-    flat = [np.asarray(each, dtype=np.float64).reshape(-1) for each in maps]
+    flat = [np.asarray(each).reshape(-1) for each in maps]
     where = np.arange(flat[0].size) if within is None else np.flatnonzero(within)
     # A step that shares no factor with the axes would be better still; an odd one keeps off the usual even sizes.
     step = -(-where.size // MOST_VOXELS)
     where = where[:: step + (step % 2 == 0)]
-    return [each[where] for each in flat]
+    return [each[where].astype(np.float64) for each in flat]
