@@ -68,13 +68,15 @@ def verify_dataset(
         raise UsageError(f"{root.name} holds no {MANIFEST}. {hint}")
     done = manifest.done()
     problems: list[str] = []
+    intact: list[CaseRecord] = []
     for number, record in enumerate(done):
         if cancelled():
             raise JobCancelled("The check was cancelled.")
         progress(0.7 * number / len(done), f"Checking {record.case.name}")
-        for path in damaged_files(root, record.files):
-            what = "has changed since it was written" if (root / path).is_file() else "is missing"
-            problems.append(f"{path} {what}. Export again to mend it.")
+        damaged = damaged_files(root, record.files)
+        problems += [f"{path} {_fate(root, path)}. Export again to mend it." for path in damaged]
+        if not damaged:
+            intact.append(record)
     problems += _leaks(manifest)
     form = make_format(manifest.plan.options.format)
     if manifest.complete:
@@ -84,8 +86,6 @@ def verify_dataset(
         differs = (path for path in there if (root / path).read_bytes() != index[path])
         problems += [f"{path} does not list what the dataset holds." for path in differs]
     progress(0.7, "Reading it as its users will")
-    damaged = {record.case.name for record in done if any(path in text for text in problems for path in record.files)}
-    intact = [record for record in done if record.case.name not in damaged]
     problems += _consumed(form, root, manifest, intact)
     progress(1.0, "Checked")
     return Verification(
