@@ -26,6 +26,7 @@ from meddl.datasets import (
     plan_cases,
     verify_dataset,
 )
+from meddl.datasets.case import ImageFile
 from meddl.datasets.deidentify import deidentify_dataset, read_key
 from meddl.datasets.manifest import MANIFEST, read_manifest
 from meddl.datasets.scheme_editing import read_scheme
@@ -310,6 +311,39 @@ def test_a_target_image_is_searched_for_burned_in_text_too(tmp_path: Path) -> No
     summary = export_dataset([case], tmp_path, replace(OPTIONS, name="Pictures"))
 
     assert not summary.done and "text" in summary.failed["a"]
+
+
+def test_captures_in_folders_below_the_one_that_was_given_are_refused(tmp_path: Path) -> None:
+    for number in range(2):
+        dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+        dataset.SOPInstanceUID += f".{number}"
+        dataset.ImagePositionPatient = [0, 0, 5 * number]
+        dataset.ConversionType = "WSD"
+        (tmp_path / "in" / str(number)).mkdir(parents=True)
+        dataset.save_as(tmp_path / "in" / str(number) / "slice.dcm")
+    source = ImageFile(tmp_path / "in", str(dataset.SeriesInstanceUID), nested=True)
+
+    summary = export_dataset([Case("a", {"CT": source}, ClassLabel(("x",)))], tmp_path / "out", OPTIONS)
+
+    assert not summary.done and "capture of a screen" in summary.failed["a"]
+
+
+def test_where_nobody_looked_for_a_face_nothing_of_another_channel_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from meddl.datasets.deidentify import deface as room
+    from meddl.datasets.prepare import _without_face
+
+    slab = Volume(np.ones((1, 10, 10, 3), np.float32), np.eye(4))
+    whole = Volume(np.ones((1, 10, 10, 10), np.float32), np.eye(4))
+    whole.array[0, 0, 0, 0] = 0
+    found = room.Defaced(slab, slab.with_array(np.zeros((1, 10, 10, 3), np.uint8)), ())
+    monkeypatch.setattr(room, "deface", lambda *_args, **_more: found)
+    monkeypatch.setattr(room, "defacing_picture", lambda *_args: b"")
+
+    images, *_ = _without_face(
+        {"T1": slab, "T2": whole}, None, None, "template", lambda fraction, text: None, lambda: False
+    )
+
+    assert images["T2"].array[..., :3].sum() == 299 and not images["T2"].array[..., 3:].any()
 
 
 def test_the_class_names_of_a_list_start_no_formula(tmp_path: Path) -> None:

@@ -113,12 +113,17 @@ def _without_text(
     images: Mapping[str, Volume], loaded: LoadedCase, plan: ExportPlan
 ) -> tuple[dict[str, Volume], Volume | None, list[str]]:
     from meddl.datasets.deidentify.burned_in import without_burned_in_text
+    from meddl.datasets.loading import dicom_files
 
     blanked: list[str] = []
 
     def clean(name: str, image: Volume, source: ImageSource) -> Volume:
-        path, series = (source.path, source.series_uid) if isinstance(source, ImageFile) else (None, None)
-        image, notes = without_burned_in_text(image, path, plan.options.deidentify, series)
+        options = plan.options.deidentify
+        if isinstance(source, ImageFile):
+            files = dicom_files(source) if source.nested else ()
+            image, notes = without_burned_in_text(image, source.path, options, source.series_uid, files)
+        else:
+            image, notes = without_burned_in_text(image, None, options)
         blanked.extend(f"{name}: {note}" for note in notes)
         return image
 
@@ -151,8 +156,9 @@ def _without_face(
     face = found.mask.with_array(found.mask.array.astype(np.float32))
 
     def cut(image: Volume, value: float | None = None) -> Volume:
-        # Any voxel that touches the face: another grid must not leave its rim.
-        removed = resample_to(face, image.grid).array[0] > 0
+        # Any voxel that touches the face: another grid must not leave its rim. And all beyond the first channel, where
+        # nobody has looked for a face.
+        removed = resample_to(face, image.grid, default=1.0).array[0] > 0
         array = image.array.copy()
         array[:, removed] = array.min() if value is None else value
         return image.with_array(array)

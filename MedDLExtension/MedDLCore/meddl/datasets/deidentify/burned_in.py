@@ -103,7 +103,11 @@ def without_burned_in(dataset: pydicom.Dataset, options: DeidentifyOptions) -> b
 
 
 def without_burned_in_text(
-    image: Volume, path: Path | None, options: DeidentifyOptions, series_uid: str | None = None
+    image: Volume,
+    path: Path | None,
+    options: DeidentifyOptions,
+    series_uid: str | None = None,
+    files: Sequence[Path] = (),
 ) -> tuple[Volume, tuple[str, ...]]:
     """Refuse an image that may hold text, or return it with the text blanked, and sentences on what was done.
 
@@ -111,11 +115,12 @@ def without_burned_in_text(
         image: ``(C, I, J, K)`` on the grid it was read with.
         path: the file or folder it was read from, whose DICOM header says more; None for an image in memory.
         series_uid: which series of a folder it was read from, where there are several.
+        files: the series' own, where they lie in folders below.
 
     Raises:
         VolumeError: it may hold text and ``options.clean_pixels`` is off; or text that it says it has is not found.
     """
-    risk = _risk_of_file(path, series_uid) if path is not None else None
+    risk = _risk_of_file(path, series_uid, files) if path is not None else None
     axis = next((axis for axis in (2, 1, 0) if image.shape[axis] == 1), None)
     if risk is None:
         likely = str(image.meta.get("modality", "")).upper() in _AT_RISK
@@ -142,12 +147,13 @@ def without_burned_in_text(
     return replace(image, array=np.ascontiguousarray(array)), tuple(note for note in (places, outside) if note)
 
 
-def _risk_of_file(path: Path, series_uid: str | None) -> Risk | None:
+def _risk_of_file(path: Path, series_uid: str | None, files: Sequence[Path]) -> Risk | None:
     """Return the risk of a DICOM file or folder (the highest of its files), None for any other file."""
     import pydicom
 
-    files: Sequence[Path] = [path]
-    if path.is_dir():
+    if not files and not path.is_dir():
+        files = [path]
+    elif not files:
         files = sorted(each for each in path.iterdir() if each.is_file())
     risks = []
     for file in files:
