@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from meddl.errors import UsageError
+from meddl.saliency.methods.ablation import Ablation
 from meddl.saliency.methods.cam import GradCam, GradCamPlusPlus, GuidedGradCam
 from meddl.saliency.methods.gradients import InputTimesGradient, Saliency, SmoothGrad
 from meddl.saliency.methods.integrated import GradientShap, IntegratedGradients
 from meddl.saliency.methods.method import Method
+from meddl.saliency.methods.occlusion import Occlusion
+from meddl.saliency.methods.rollout import AttentionRollout
 
 METHODS: dict[str, Method] = {
     each.id: each
@@ -19,6 +22,9 @@ METHODS: dict[str, Method] = {
         GradCam(),
         GradCamPlusPlus(),
         GuidedGradCam(),
+        Occlusion(),
+        Ablation(),
+        AttentionRollout(),
     )
 }
 """In the order in which they are shown."""
