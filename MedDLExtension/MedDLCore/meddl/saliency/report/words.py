@@ -27,6 +27,7 @@ _FACTS = {
     "seconds": "Time (s)", "runs": "Runs of the network", "block_mm": "First blocks (mm)",
     "finest_mm": "Finest blocks (mm)", "regions": "Regions",
 }  # fmt: skip
+_AGREEMENT = "agreement of "
 _SHARES = ("completeness_gap", "share")
 
 
@@ -73,6 +74,9 @@ def measure_title(name: str) -> str:
 
     if name in ABOUT:
         return ABOUT[name].title
+    if name.startswith(_AGREEMENT):
+        one, _, other = name.removeprefix(_AGREEMENT).partition(" and ")
+        return f"Agreement of {method_title(one)} and {method_title(other)}"
     title = name.replace("_", " ")
     return title[:1].upper() + title[1:]
 
