@@ -258,6 +258,7 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     segmentation=parameters.segmentation,
                     truth=parameters.truth,
                     measures=self.question.measures(),
+                    counterfactual=parameters.counterfactual,
                     with_answer=parameters.withAnswer,
                     answer=parameters.answer,
                 )

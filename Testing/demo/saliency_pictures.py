@@ -64,7 +64,7 @@ def pictures() -> dict[str, SaliencyPicture]:
 
     shown = (
         SaliencyPicture(
-            "saliency",
+            "saliency_detection",
             "demo_lung_boxes",
             images.chest_b,
             "Chest",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ class MapView:
         greatest: end of the color scale.
         facts, notes, measures, anatomy: as of :class:`meddl.saliency.attribution.Attribution`, as plain data.
         agreement: of all maps of the run, each two of them, as measures.
+        counterfactuals: what becomes of the score without each structure, as measures.
     """
 
     node: slicer.vtkMRMLScalarVolumeNode
@@ -59,6 +60,7 @@ class MapView:
     measures: tuple[dict[str, Any], ...]
     anatomy: tuple[dict[str, Any], ...]
     agreement: tuple[dict[str, Any], ...]
+    counterfactuals: tuple[dict[str, Any], ...]
 
 
 def title_of(method: str) -> str:
@@ -74,7 +76,7 @@ def map_of(node: slicer.vtkMRMLNode | None) -> MapView | None:
     if not text:
         return None
     said = json.loads(text)
-    for name in ("notes", "measures", "anatomy", "agreement"):
+    for name in ("notes", "measures", "anatomy", "agreement", "counterfactuals"):
         said[name] = tuple(said[name])
     return MapView(node=node, title=title_of(said["method"]), **said)
 
@@ -90,7 +92,8 @@ def apply_map(
     attribution: Attribution,
     input_node: slicer.vtkMRMLVolumeNode,
     former: slicer.vtkMRMLScalarVolumeNode | None = None,
-    agreement: tuple[Mapping[str, Any], ...] = (),
+    agreement: Sequence[Mapping[str, Any]] = (),
+    counterfactuals: Sequence[Mapping[str, Any]] = (),
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Bring a map into the scene, into ``former`` or a new node, and return its node."""
     title = title_of(attribution.method)
@@ -101,7 +104,8 @@ def apply_map(
     plain = attribution.to_dict()
     said = {name: plain[name] for name in ("method", "target", "score", "signed", "facts", "notes")}
     said |= {name: plain[name] for name in ("measures", "anatomy")}
-    said |= {"greatest": greatest, "agreement": [dict(each) for each in agreement]}
+    said |= {"agreement": [dict(each) for each in agreement], "greatest": greatest}
+    said |= {"counterfactuals": [dict(each) for each in counterfactuals]}
     node.SetAttribute(EXPLANATION, json.dumps(said, sort_keys=True, default=str))
     node.SetNodeReferenceID(SOURCE_ROLE, input_node.GetID())
     table = node.GetNodeReference(COLORS_ROLE)

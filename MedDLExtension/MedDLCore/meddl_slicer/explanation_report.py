@@ -50,6 +50,7 @@ def report_params(
     params: dict[str, Any] = {
         "attributions": [attribution_of(view) for view in views],
         "agreement": list(views[0].agreement) if len(views) > 1 else [],
+        "counterfactuals": list(views[0].counterfactuals),
         "image": nodes.volume_from_node(source),
         "paths": [Path(path) for path in paths],
         "threshold": threshold_of(views[0].node),

@@ -38,6 +38,7 @@ class ExplanationRun:
         segmentation: its segments' shares of the evidence are told, and "ablation" takes them away one by one.
         truth: segmentation of where the evidence should lie; the segments that are shown count.
         measures: how to find out how far to believe the maps, see ``meddl.saliency.faithfulness.known.MEASURES``.
+        counterfactual: ask the model again without each segment of ``segmentation``.
         with_answer: bring the model's answer into the scene, too.
         answer: main node of a former answer, which is replaced.
 
@@ -64,6 +65,7 @@ class ExplanationRun:
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         truth: slicer.vtkMRMLSegmentationNode | None = None,
         measures: Sequence[str] = (),
+        counterfactual: bool = False,
         with_answer: bool = False,
         answer: slicer.vtkMRMLNode | None = None,
     ) -> None:
@@ -85,6 +87,7 @@ class ExplanationRun:
             self.params["reference"] = nodes.volume_from_node(reference)
         if segmentation is not None:
             self.params["labels"], self.params["segments"] = labels_of(segmentation, self.inputVolume)
+            self.params["counterfactual"] = counterfactual
         if truth is not None:
             self.params["truth"] = mask_of(truth, self.inputVolume)
 
@@ -114,7 +117,8 @@ class ExplanationRun:
         """
         from meddl.saliency.attribution import Attribution
 
-        source, agreement = self.inputVolume, tuple(result.get("agreement", ()))
+        source = self.inputVolume
+        agreement, counterfactuals = (tuple(result.get(name, ())) for name in ("agreement", "counterfactuals"))
         attributions = [Attribution.from_dict(each) for each in result["attributions"]]
         self._check_inputs()
         formers: list[slicer.vtkMRMLScalarVolumeNode | None] = []
@@ -126,7 +130,7 @@ class ExplanationRun:
             for each, former in zip(attributions, formers, strict=True):
                 self._check_inputs()
                 with change.step():
-                    node = explanation_maps.apply_map(each, source, former, agreement)
+                    node = explanation_maps.apply_map(each, source, former, agreement, counterfactuals)
                     explanation_tables.apply_tables(node, source, each.to_dict())
                     made.append(node)
                 yield

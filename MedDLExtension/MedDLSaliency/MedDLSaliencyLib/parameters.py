@@ -78,6 +78,7 @@ class MedDLSaliencyParameterNode:
     place, region - Where it is explained.
     methods, measures - Ids of what is to be found out.
     segmentation - Whose segments' shares of the evidence are told.
+    counterfactual - Whether the model is asked again without each of these segments.
     truth - Where the evidence should lie.
     reference - Image for the baseline.
     options - How the methods work.
@@ -96,6 +97,7 @@ class MedDLSaliencyParameterNode:
     methods: list[str]
     measures: list[str]
     segmentation: vtkMRMLSegmentationNode
+    counterfactual: bool = False
     truth: vtkMRMLSegmentationNode
     reference: vtkMRMLScalarVolumeNode
     options: MedDLSaliencyOptions

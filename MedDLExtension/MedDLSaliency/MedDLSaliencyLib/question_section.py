@@ -122,6 +122,7 @@ class QuestionSection:
         self._showPlace(parameters)
         self._showMethods(parameters)
         self._showMeasures(parameters)
+        self.ui.counterfactualCheckBox.enabled = parameters.segmentation is not None
         isOther = parameters.options.baseline is Baseline.REFERENCE
         self.ui.referenceLabel.visible = self.ui.referenceSelector.visible = isOther
         if not running:

@@ -64,7 +64,9 @@ class ResultSection:
         self.ui.notesFrame.visible = bool(notes)
         self._showTable(self.ui.anatomyTable, explanation_tables.ANATOMY_ROLE, self.ui.anatomyLabel)
         said = self._table(explanation_tables.ANATOMY_ROLE)
-        self.ui.anatomySentenceLabel.text = said.GetAttribute("MedDL.Sentence") or "" if said is not None else ""
+        sentences = [said.GetAttribute("MedDL.Sentence") or ""] if said is not None else []
+        sentences += [each["sentence"] for each in view.counterfactuals] if view is not None else []
+        self.ui.anatomySentenceLabel.text = "\n".join(each for each in sentences if each)
         self.ui.anatomySentenceLabel.visible = bool(self.ui.anatomySentenceLabel.text)
         self._showTable(self.ui.measuresTable, explanation_tables.MEASURES_ROLE, self.ui.believeLabel, words=True)
         self.ui.measuresTextLabel.text = _verdicts(view) if view is not None else ""

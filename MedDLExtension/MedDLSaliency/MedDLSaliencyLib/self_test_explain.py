@@ -146,6 +146,7 @@ class ExplainTests:
         parameters.segmentation = self.makeSegmentation(self.volume, {"Half": upper, "Elsewhere": outside})
         parameters.truth = self.makeSegmentation(self.volume, {"Block": self.array > 100}, "Truth")
         parameters.measures = ["deletion", "pointing_game"]
+        parameters.counterfactual = True
         self.explain(widget)
         table = widget.ui.anatomyTable
         rows = {table.item(row, 0).text(): float(table.item(row, 1).text()) for row in range(table.rowCount)}
@@ -154,6 +155,9 @@ class ExplainTests:
         self.assertEqual(rows["Elsewhere"], 0.0)
         self.assertIn("outside all", rows)
         self.assertIn("%", widget.ui.anatomySentenceLabel.text)
+        without = widget.maps.view().counterfactuals
+        self.assertEqual(len(without), 2)
+        self.assertIn(without[0]["sentence"], widget.ui.anatomySentenceLabel.text)
         measures = widget.ui.measuresTable
         names = [measures.item(row, 0).text() for row in range(measures.rowCount)]
         self.assertEqual(names, ["deletion", "pointing game"])
