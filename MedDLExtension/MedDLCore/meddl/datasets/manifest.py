@@ -70,6 +70,7 @@ class Manifest:
                 "split": case.split,
                 "fold": case.fold,
                 "images_sha256": case.digest,
+                **({"synthetic_of": case.source} if case.source else {}),
             }
             if record := self.records.get(case.name):
                 files = dict(sorted(record.files.items()))
@@ -122,6 +123,7 @@ def _from_dict(data: Mapping[str, Any]) -> Manifest:
         case = PlannedCase(
             "", _plain(entry["name"]), _plain(entry["patient"]), entry["site"] and _plain(entry["site"]),
             entry["split"], entry["fold"], str(entry["images_sha256"]),
+            entry.get("synthetic_of", "") and _plain(entry["synthetic_of"]),
         )  # fmt: skip
         if case.split not in SPLITS or not isinstance(case.fold, int | None):
             raise ValueError("no part of a dataset")

@@ -45,14 +45,14 @@ def numbered(
     left = [each for each in old if each.name not in found]
     # What was planned once, never written and is not here now (a damaged case, say) would never come.
     planned = [each for each in left if each.name in _records(before)]
-    if gone := len(left) - len(planned):
+    if gone := sum(not each.source for each in left) - sum(not each.source for each in planned):
         notes.append(f"{gone} case{'s' * (gone > 1)} that an earlier run planned but did not write "
                      f"{'are' if gone > 1 else 'is'} not among these: the dataset is made without.")  # fmt: skip
-    if planned:
-        stay = "s are not among these and stay" if len(planned) > 1 else " is not among these and stays"
-        notes.append(f"{len(planned)} case{stay} in the dataset. To have one without, export the others into an empty "
+    if others := sum(not each.source for each in planned):
+        stay = "s are not among these and stay" if others > 1 else " is not among these and stays"
+        notes.append(f"{others} case{stay} in the dataset. To have one without, export the others into an empty "
                      "folder.")  # fmt: skip
-    if planned and len(known) < len(kept) and key is None:
+    if others and len(known) < len(kept) and key is None:
         notes.append(
             "Without a key file the patients of new cases cannot be compared with theirs. "
             "Make sure that no patient is in both."
@@ -191,7 +191,8 @@ def _there(before: Manifest | None) -> dict[PlannedCase, tuple[str, ...]]:
     """Return the cases that are in a dataset, each with what is labeled in it."""
     labels = {}
     records = _records(before)
-    for case in (each for each in (before.plan.cases if before else ()) if each.name in records):
+    real = (each for each in (before.plan.cases if before else ()) if not each.source)
+    for case in (each for each in real if each.name in records):
         quality = records[case.name].facts.get("quality", {})
         structures = (str(each["name"]) for each in quality.get("structures", ()) if each["voxels"])
         labels[case] = tuple(sorted({*structures, *quality.get("classes", ()), *quality.get("boxes", ())}))

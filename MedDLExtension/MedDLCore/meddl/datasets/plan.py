@@ -23,6 +23,7 @@ class PlannedCase:
         split: which part of the dataset it belongs to.
         fold: in which of the folds it is validated, or None.
         digest: of its images (:attr:`CaseFacts.digest`): by it a second run knows the case again.
+        source: name of the case that it was made from, if it is synthetic; else "".
     """
 
     id: str
@@ -32,6 +33,7 @@ class PlannedCase:
     split: Split
     fold: int | None
     digest: str
+    source: str = ""
 
 
 @dataclass(frozen=True)

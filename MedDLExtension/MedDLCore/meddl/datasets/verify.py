@@ -13,6 +13,7 @@ from meddl.datasets.formats.dataset_format import DatasetFormat
 from meddl.datasets.formats.known import make_format
 from meddl.datasets.manifest import MANIFEST, Manifest, read_manifest
 from meddl.datasets.plan import CaseRecord
+from meddl.datasets.synthetic import synthetic_problems
 from meddl.datasets.writer import WORK, damaged_files
 from meddl.errors import JobCancelled, UsageError
 
@@ -78,6 +79,7 @@ def verify_dataset(
         if not damaged:
             intact.append(record)
     problems += _leaks(manifest)
+    problems += synthetic_problems(manifest)
     form = make_format(manifest.plan.options.format)
     if manifest.complete:
         index = _index(form, manifest, done)

@@ -16,6 +16,8 @@ from .dataset_format import DatasetFormat
 from .image_files import read_back, write_images
 from .list_files import (
     CLASS_SEPARATOR,
+    MONAI_KEYS,
+    SYNTHETIC,
     about,
     check_columns,
     json_bytes,
@@ -93,7 +95,7 @@ class ClassificationFormat(DatasetFormat):
         try:
             rows = {row["case"]: row for row in read_table(root, TABLE)}
             lists = read_json(root, DATALIST)
-            items = {item["case"]: item for key in ("training", "validation", "test", "unlabeled")
+            items = {item["case"]: item for key in (*MONAI_KEYS.values(), SYNTHETIC, "unlabeled")
                      for item in lists.get(key, ())}  # fmt: skip
         except ValueError as error:
             return (*found, str(error))

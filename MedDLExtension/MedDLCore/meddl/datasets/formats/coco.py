@@ -16,7 +16,7 @@ from meddl.volume import Volume
 from .boxes import is_straight, place_box, to_center_and_size
 from .dataset_format import DatasetFormat
 from .image_files import PNG, read_back, write_images
-from .list_files import MONAI_KEYS, about, json_bytes, monai_parts, read_json
+from .list_files import MONAI_KEYS, SYNTHETIC, about, json_bytes, monai_parts, read_json
 
 DATALIST = "datalist.json"
 COCO_LISTS = {split: f"annotations/instances_{split}.json" for split in ("train", "validation", "test")}
@@ -224,7 +224,11 @@ def _list_problems(root: Path, path: str, expected: Mapping[str, Any], entries: 
 
 
 def _monai_entries(lists: Mapping[str, Any]) -> dict[str, Any]:
-    return {item["case"]: (key, item) for key in (*MONAI_KEYS.values(), "unlabeled") for item in lists.get(key, ())}
+    return {
+        item["case"]: (key, item)
+        for key in (*MONAI_KEYS.values(), SYNTHETIC, "unlabeled")
+        for item in lists.get(key, ())
+    }
 
 
 def _coco_entries(lists: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from meddl.volume import Volume, write_volume
 from .dataset_format import DatasetFormat
 from .index_check import index_problems
 from .label_maps import case_problems, check_case, check_names, folder_name, value_names
-from .list_files import about, json_bytes
+from .list_files import SYNTHETIC, about, json_bytes
 
 INDEX = "dataset.json"
 
@@ -71,7 +71,9 @@ class DecathlonFormat(DatasetFormat):
         """Return ``dataset.json`` and what keeps the folder of the test images."""
         assert plan.scheme is not None
         channels = _channels(plan, records)
-        training = [_item(record) for record in records if record.case.split == "train"]
+        learned = [record for record in records if record.case.split == "train"]
+        synthetic = [_item(record) for record in learned if _is_apart(record)]
+        training = [_item(record) for record in learned if not _is_apart(record)]
         validation = [_item(record) for record in records if record.case.split == "validation"]
         test = [record for record in records if record.case.split == "test"]
         dataset = {
@@ -86,6 +88,7 @@ class DecathlonFormat(DatasetFormat):
             "numTest": len(test),
             "training": training,
             **({"validation": validation, "numValidation": len(validation)} if validation else {}),
+            **({SYNTHETIC: synthetic} if synthetic else {}),
             "test": [f"./{record.facts[_KEY]['image']}" for record in test],
             "testLabels": {record.case.name: f"./{label}" for record in test if (label := record.facts[_KEY]["label"])},
         }
@@ -101,7 +104,13 @@ class DecathlonFormat(DatasetFormat):
             if told["components"] != records[0].facts[_KEY]["components"]:
                 found.append(f"{record.case.name} has another number of channels than {records[0].case.name}.")
         wanted = json.loads(self.index(plan, records)[INDEX])
-        lists = {"training": "numTraining", "validation": "numValidation", "test": "numTest", "testLabels": ""}
+        lists = {
+            "training": "numTraining",
+            "validation": "numValidation",
+            "test": "numTest",
+            "testLabels": "",
+            SYNTHETIC: "",
+        }
         return (*found, *index_problems(root, INDEX, wanted, _entries, lists))
 
 
@@ -122,11 +131,17 @@ def _channels(plan: ExportPlan, records: Sequence[CaseRecord]) -> list[str]:
 def _item(record: CaseRecord) -> dict[str, Any]:
     told = record.facts[_KEY]
     fold = {} if record.case.fold is None else {"fold": record.case.fold}
-    return {"image": f"./{told['image']}", "label": f"./{told['label']}", **fold}
+    made = {"synthetic_of": record.case.source} if record.case.source else {}
+    return {"image": f"./{told['image']}", "label": f"./{told['label']}", **fold, **made}
+
+
+def _is_apart(record: CaseRecord) -> bool:
+    """Say whether a case was made from another, and might be validated with by who takes a fold out."""
+    return bool(record.case.source) and record.case.fold is not None
 
 
 def _entries(index: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    items = [(part, item) for part in ("training", "validation") for item in index.get(part, ())]
+    items = [(part, item) for part in ("training", "validation", SYNTHETIC) for item in index.get(part, ())]
     trained = [(_case(item["image"]), (part, item)) for part, item in items]
     tested = [(_case(image), ("test", image, index["testLabels"].get(_case(image)))) for image in index["test"]]
     return trained + tested

@@ -17,6 +17,9 @@ from meddl.spreadsheet import safe_cell
 MONAI_KEYS = {"train": "training", "validation": "validation", "test": "test"}
 """What MONAI calls the parts of a dataset."""
 
+SYNTHETIC = "synthetic"
+"""The list of cases made from others, where there are folds."""
+
 CLASS_SEPARATOR = "|"
 """Between the classes of one case in a table, which cases can be collected from again."""
 
@@ -56,16 +59,23 @@ def about(options: ExportOptions) -> dict[str, Any]:
 def monai_parts(items: Iterable[tuple[CaseRecord, Mapping[str, Any]]], needed: str) -> dict[str, list[dict[str, Any]]]:
     """Return MONAI's lists by their names, without those that are empty.
 
-    A case of training or validation that lacks ``needed`` could not be trained with: it goes under "unlabeled".
+    A case of training or validation that lacks ``needed`` could not be trained with: it goes under "unlabeled". Cases
+    made from others go under "synthetic" where there are folds: who takes the cases of a fold out of "training" to
+    validate with them must not get those.
     """
     parts: dict[str, list[dict[str, Any]]] = {}
     for record, item in items:
         key = MONAI_KEYS[record.case.split]
         if needed not in item and key != "test":
             key = "unlabeled"
+        if record.case.source and record.case.fold is not None:
+            key = SYNTHETIC
+        made = {"synthetic_of": record.case.source} if record.case.source else {}
         fold = {} if record.case.fold is None else {"fold": record.case.fold}
-        parts.setdefault(key, []).append({**item, **fold, "case": record.case.name, "patient": record.case.patient})
-    return {key: parts[key] for key in (*MONAI_KEYS.values(), "unlabeled") if key in parts}
+        parts.setdefault(key, []).append(
+            {**item, **fold, "case": record.case.name, "patient": record.case.patient, **made}
+        )
+    return {key: parts[key] for key in (*MONAI_KEYS.values(), SYNTHETIC, "unlabeled") if key in parts}
 
 
 def read_json(root: Path, path: str) -> Any:

@@ -19,7 +19,7 @@ from .dataset_format import DatasetFormat
 from .image_files import PNG, file_stems, write_image
 from .index_check import index_problems
 from .label_maps import case_problems, check_case, check_names, check_numbers, components, value_names
-from .list_files import about, json_bytes, monai_parts, read_json
+from .list_files import SYNTHETIC, about, json_bytes, monai_parts, read_json
 
 DATALIST = "datalist.json"
 
@@ -127,7 +127,7 @@ class MonaiDatalistFormat(DatasetFormat):
                 found.append(f"{record.case.name} has another number of images than {records[0].case.name}.")
         several = any(len(record.facts[_KEY].get("classes", ())) > 1 for record in records) or _says_several(root)
         wanted = json.loads(json_bytes(self._datalist(plan, records, several)))
-        lists = {"training": "numTraining", "validation": "", "test": "numTest", "unlabeled": ""}
+        lists = {"training": "numTraining", "validation": "", "test": "numTest", SYNTHETIC: "", "unlabeled": ""}
         lists = {key: count for key, count in lists.items() if key in wanted}
         return (*found, *index_problems(root, DATALIST, wanted, _entries, lists))
 
@@ -216,5 +216,5 @@ def _one_or_all(paths: Sequence[str]) -> str | list[str]:
 
 
 def _entries(index: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    parts = ("training", "validation", "test", "unlabeled")
+    parts = ("training", "validation", "test", SYNTHETIC, "unlabeled")
     return [(item["case"], (part, item)) for part in parts for item in index.get(part, ())]

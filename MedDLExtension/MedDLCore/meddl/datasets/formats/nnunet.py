@@ -55,6 +55,10 @@ class NnUNetFormat(DatasetFormat):
         if plan.cases and all(case.split == "test" for case in plan.cases):
             raise UsageError("All cases are in the test set. nnU-Net needs some to learn from: change the split.")
 
+    def neighbors(self, root: Path, plan: ExportPlan) -> tuple[str, ...]:
+        """Tell whether another dataset has the same number."""
+        return tuple(_number_problems(root, plan.options.number))
+
     def write_case(self, case: PreparedCase, plan: ExportPlan, folder: Path) -> dict[str, Any]:
         """Write a file per channel, and the label map."""
         check_case(case, self.title)
@@ -186,7 +190,8 @@ def _folds(training: Sequence[CaseRecord]) -> list[dict[str, list[str]]]:
     folds = []
     for fold in sorted({case.fold for case in learned if case.fold is not None}):
         train = [case.name for case in learned if case.fold != fold]
-        folds.append({"train": train, "val": [case.name for case in learned if case.fold == fold]})
+        val = [case.name for case in learned if case.fold == fold and not case.source]
+        folds.append({"train": train, "val": val})
     folds.append({"train": [case.name for case in learned], "val": held})
     return [fold for fold in folds if fold["train"] and fold["val"]]
 

@@ -1,0 +1,51 @@
+"""Cases that were made from others: they are learned from, never judged by, and stay where their source is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from meddl.datasets.manifest import Manifest
+from meddl.datasets.plan import PlannedCase
+
+MARK = "_synthetic_"
+"""Stands in the name of every case that was made from another, and so in the names of its files."""
+
+
+def synthetic_case(source: PlannedCase, number: int, recipe: str) -> PlannedCase:
+    """Return the plan of the ``number``-th case made from ``source``.
+
+    Args:
+        recipe: tells in what way it is made; with the source's images it is what the case is known by.
+    """
+    digest = hashlib.sha256(f"{source.digest}\0{recipe}\0{number}".encode()).hexdigest()[:32]
+    return replace(source, id="", name=f"{source.name}{MARK}{number:02d}", digest=digest, source=source.name)
+
+
+def synthetic_problems(manifest: Manifest) -> list[str]:
+    """Return what is wrong with the cases that were made from others, in sentences."""
+    cases = {case.name: case for case in manifest.plan.cases}
+    problems = []
+    for case in (each for each in manifest.plan.cases if each.source):
+        source = cases.get(case.source)
+        if case.split != "train":
+            problems.append(f"{case.name} is synthetic and in the {case.split} part: models must not be judged by it.")
+        elif source is None:
+            problems.append(f"{case.name} is synthetic, and {case.source}, which it was made from, is not there: "
+                            "nobody can tell in which part it may be.")  # fmt: skip
+        elif source.source:
+            problems.append(f"{case.name} is synthetic, and was made from a synthetic case.")
+        elif (case.split, case.fold, case.patient) != (source.split, source.fold, source.patient):
+            problems.append(f"{case.name} is synthetic, and not in the same part, fold or patient as {source.name}, "
+                            "which it was made from.")  # fmt: skip
+        elif (record := manifest.records.get(case.name)) is not None:
+            made_of = record.facts.get("augmentation", {}).get("source_images_sha256", source.digest)
+            if made_of != source.digest:
+                problems.append(f"{case.name} was made from images that {source.name} no longer has. Make it anew.")
+    return problems
+
+
+def real_cases(cases: Sequence[PlannedCase]) -> tuple[PlannedCase, ...]:
+    """Return those that were not made from others."""
+    return tuple(case for case in cases if not case.source)
