@@ -65,6 +65,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--faithfulness", nargs="?", const="all", default="", metavar="CHECK[,CHECK...]",
         help="how far to believe the maps: all checks, or those named",
     )  # fmt: skip
+    beside.add_argument(
+        "--counterfactual", action="store_true",
+        help="paint each structure of --segments over with its surroundings and ask the model again",
+    )  # fmt: skip
     beside.add_argument("--truth", type=Path, metavar="FILE", help="mask of where the evidence should lie: compare")
     beside.add_argument(
         "--report", nargs="?", const="html,pdf", default="", metavar="html,pdf", help="write a page for people, too"
@@ -140,6 +144,8 @@ def _explain(
     folder = _folder(options)
     if not options.input:
         raise UsageError("Which image? Name it with --input.")
+    if options.counterfactual and not options.segments:
+        raise UsageError("What would be without which structures? Name a segmentation that has them with --segments.")
     target = _target(options, bundle)
     paths = channel_paths(bundle, named_inputs(options.input), in_channel_order)
     bar(0.0, "Reading the image")
@@ -150,7 +156,7 @@ def _explain(
         methods = [each["id"] for each in _methods_of(options, how, runner, bar) if not each["unfit"]]
     params: dict[str, Any] = {
         "model": options.model, "volumes": volumes, "methods": methods, "options": how.to_dict(), "target": target,
-        "faithfulness": checks,
+        "faithfulness": checks, "counterfactual": options.counterfactual,
     }  # fmt: skip
     if segmentation is not None:
         params |= {"labels": segmentation[0], "segments": [asdict(each) for each in segmentation[1]]}
@@ -160,8 +166,10 @@ def _explain(
         params["truth"] = _mask(options.truth)
     result = runner.submit(RUN_EXPLANATION, params, on_progress=bar).wait()
     attributions = tuple(Attribution.from_dict(each) for each in result["attributions"])
-    agreement = tuple(Measure(**{**each, "curve": tuple(map(tuple, each["curve"]))}) for each in result["agreement"])
-    explanation = Explanation(prediction_from_dict(result["prediction"]), attributions, agreement)
+    agreement, without = (
+        tuple(Measure.from_dict(each) for each in result[name]) for name in ("agreement", "counterfactuals")
+    )
+    explanation = Explanation(prediction_from_dict(result["prediction"]), attributions, agreement, without)
     bar(1.0, "Writing")
     files = list(write_explanation(explanation, folder, suffix=options.format))
     if reports:

@@ -20,6 +20,9 @@ def print_explanation(explanation: Explanation) -> None:
     if explanation.agreement:
         print("Agreement of the methods")
         _print_measures(explanation.agreement)
+    if explanation.counterfactuals:
+        print("What would be without it?")
+        _print_measures(explanation.counterfactuals)
 
 
 def _print_map(attribution: Attribution) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +28,11 @@ class Measure:
     verdict: str = ""
     sentence: str = ""
     curve: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Measure:
+        """Return what ``asdict`` made of a measure."""
+        return cls(**{**data, "curve": tuple((float(x), float(y)) for x, y in data["curve"])})
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,7 @@ class Attribution:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Attribution:
         """Return what :meth:`to_dict` described."""
-        measures = (Measure(**{**each, "curve": _curve(each["curve"])}) for each in data["measures"])
+        measures = (Measure.from_dict(each) for each in data["measures"])
         anatomy = (AnatomyShare(**each) for each in data["anatomy"])
         plain = {**data, "notes": tuple(data["notes"]), "measures": tuple(measures), "anatomy": tuple(anatomy)}
         return cls(**plain)
-
-
-def _curve(points: Iterable[Iterable[float]]) -> tuple[tuple[float, float], ...]:
-    return tuple((float(x), float(y)) for x, y in points)

@@ -39,11 +39,13 @@ class Explanation:
         prediction: the answer.
         attributions: one per method, in the order they were asked for.
         agreement: how far the methods agree, where there are several.
+        counterfactuals: what becomes of the answer without each structure, where that was asked for.
     """
 
     prediction: Prediction
     attributions: tuple[Attribution, ...]
     agreement: tuple[Measure, ...] = ()
+    counterfactuals: tuple[Measure, ...] = ()
 
 
 class Explainer:
@@ -83,6 +85,7 @@ class Explainer:
         segmentation: Segmentation | None = None,
         truth: Volume | None = None,
         faithfulness: Sequence[str] = (),
+        counterfactual: bool = False,
         progress: Progress = lambda fraction, text: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Explanation:
@@ -98,6 +101,7 @@ class Explainer:
                 "ablation" takes them away one by one.
             truth: ``(1, I, J, K)`` mask on any grid: where the evidence should lie.
             faithfulness: ids of :data:`meddl.saliency.faithfulness.known.MEASURES`.
+            counterfactual: paint each structure of ``segmentation`` over with its surroundings and ask the model again.
 
         Raises:
             UsageError: there is no such method, measure or target, or the method cannot work on this model.
@@ -107,6 +111,8 @@ class Explainer:
 
         from meddl.saliency.methods.known import make_method
 
+        if counterfactual and segmentation is None:
+            raise UsageError("What would be without which structures? Give a segmentation that has them.")
         options = replace(options or self.options, device=self.options.device)
         chosen = [make_method(each) for each in methods]
         if not chosen:
@@ -135,8 +141,13 @@ class Explainer:
             from meddl.saliency.faithfulness.agreement import agreement as agree
 
             agreement = agree(attributions)
+        without: tuple[Measure, ...] = ()
+        if counterfactual and segmentation is not None:
+            progress(0.95, "Asking what would be without each structure")
+            names = {number: segment.name for number, segment in enumerate(segmentation[1], 1)}
+            without = view.counterfactuals(names, replace(work, progress=part_of(progress, 0.95, 1.0)))
         progress(1.0, "Explained")
-        return Explanation(prediction, tuple(attributions), agreement)
+        return Explanation(prediction, tuple(attributions), agreement, without)
 
     def offered(self) -> dict[str, str]:
         """Return, by method, why it cannot work on this model, in a sentence; "" if it can."""
@@ -196,10 +207,10 @@ class Explainer:
         from meddl.inference.restore import restore_values
 
         begin = time.perf_counter()
-        raw, score, facts = view.attribute(method, work)
+        raw, first, score = view.attribute(method, work)
         values = restore_values(raw.values, view.prepared.affine, image.grid)
         total = values.sum(axis=0, keepdims=True)
-        facts = {**facts, **raw.facts, "seconds": round(time.perf_counter() - begin, 3)}
+        facts = {**raw.facts, "seconds": round(time.perf_counter() - begin, 3)}
         made = Attribution(
             method.id,
             Volume(total, image.affine),
@@ -209,7 +220,7 @@ class Explainer:
             Volume(values, image.affine) if values.shape[0] > 1 else None,
             facts,
             raw.notes,
-            view.measures(method, raw, work, faithfulness),
+            view.measures(method, first, work, faithfulness),
             provenance={**prediction.provenance, "explanation": {"method": method.id, **work.options.to_dict()}},
         )
         if segmentation is not None:

@@ -100,6 +100,7 @@ def facts_of(explanation: Explanation, *, times: bool = False) -> dict[str, Any]
         "prediction": _answer(prediction),
         "attributions": [attribution_facts(each, times=times) for each in explanation.attributions],
         "agreement": [asdict(each) for each in explanation.agreement],
+        "counterfactuals": [asdict(each) for each in explanation.counterfactuals],
         "provenance": {key: provenance[key] for key in provenance if times or key in LASTING},
     }
 
@@ -169,7 +170,7 @@ def _anatomy(explanation: Explanation) -> list[Sequence[Any]]:
 def _measures(explanation: Explanation) -> list[Sequence[Any]]:
     rows: list[Sequence[Any]] = [("method", "measure", "value", "random map", "verdict", "in words")]
     listed = [(each.method, measure) for each in explanation.attributions for measure in each.measures]
-    listed += [("", measure) for measure in explanation.agreement]
+    listed += [("", measure) for measure in (*explanation.agreement, *explanation.counterfactuals)]
     for method, each in listed:
         random = "" if each.random is None else _rounded(each.random)
         rows.append((method, each.name, _rounded(each.value), random, each.verdict, each.sentence))

@@ -23,11 +23,11 @@ def run_explanation(params: dict[str, Any], context: JobContext) -> dict[str, An
         params: ``model`` (id or folder), ``volumes`` (input channels in order), ``methods`` (ids), and if wanted
             ``target`` (:meth:`Target.to_dict`), ``options`` (:meth:`ExplainOptions.to_dict`), ``reference`` (volume),
             ``labels`` (volume) with ``segments`` (dicts of :class:`meddl.volume.Segment`), ``truth`` (volume),
-            ``faithfulness`` (ids) and ``trust_file``.
+            ``faithfulness`` (ids), ``counterfactual`` (bool) and ``trust_file``.
         context: progress, cancel, and the cache that keeps the loaded model for the next explanation.
 
     Returns:
-        ``prediction``, ``attributions`` and ``agreement`` as plain data and volumes.
+        ``prediction``, ``attributions``, ``agreement`` and ``counterfactuals`` as plain data and volumes.
     """
     from meddl.saliency.options import ExplainOptions
     from meddl.saliency.target import Target
@@ -48,6 +48,7 @@ def run_explanation(params: dict[str, Any], context: JobContext) -> dict[str, An
         segmentation=segmentation,
         truth=params.get("truth"),
         faithfulness=params.get("faithfulness") or (),
+        counterfactual=bool(params.get("counterfactual")),
         progress=context.progress,
         cancelled=context.cancelled,
     )
@@ -55,6 +56,7 @@ def run_explanation(params: dict[str, Any], context: JobContext) -> dict[str, An
         "prediction": why.prediction.to_dict(),
         "attributions": [each.to_dict() for each in why.attributions],
         "agreement": [asdict(each) for each in why.agreement],
+        "counterfactuals": [asdict(each) for each in why.counterfactuals],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +63,14 @@ class View:
             found = windows_of(rule, shape, target)  # type: ignore[arg-type]
             self.windows = found[:MOST_WINDOWS]
 
-    def attribute(self, method: Method, work: Work) -> tuple[RawAttribution, float, dict[str, Any]]:
-        """Return the map on the prepared image's grid, the number explained, and facts."""
+    def attribute(self, method: Method, work: Work) -> tuple[RawAttribution, RawAttribution, float]:
+        """Return the map on the prepared image's grid, that of the first window alone, and the number explained."""
         import torch
 
         image = self.prepared.image
         total: torch.Tensor | None = None
-        score, facts = 0.0, dict[str, Any]()
+        first: RawAttribution | None = None
+        score = 0.0
         notes: list[str] = []
         for number, window in enumerate(self.windows):
             low, high = number / len(self.windows), (number + 1) / len(self.windows)
@@ -86,16 +87,20 @@ class View:
                 total = torch.zeros((raw.values.shape[0], *image.shape[1:]))
             window.add(raw.values.float().cpu(), total)
             notes += [note for note in raw.notes if note not in notes]
-            facts = facts or dict(raw.facts)
-        assert total is not None
+            first = first or raw
+        assert total is not None and first is not None
         share = sum(window.share for window in self.windows)
         if share < 0.999:
             notes.append(f"Explained are the {len(self.windows)} windows with most of it: {share:.0%} of the whole.")
-        facts |= {"windows": len(self.windows), "share": round(share, 4)}
-        return RawAttribution(total, facts, tuple(notes)), score, facts
+        facts = {**first.facts, "windows": len(self.windows), "share": round(share, 4)}
+        return RawAttribution(total, facts, tuple(notes)), first, score
 
     def measures(self, method: Method, raw: RawAttribution, work: Work, names: Sequence[str]) -> tuple[Measure, ...]:
-        """Return how far to believe a map, judged in the window with most of the target."""
+        """Return how far to believe a map, judged in the window with most of the target.
+
+        Args:
+            raw: the map of that window alone.
+        """
         if not names:
             return ()
         from meddl.saliency.faithfulness.examined import Examined
@@ -104,16 +109,29 @@ class View:
         if unknown := [name for name in names if name not in MEASURES]:
             raise UsageError(f"There is no measure {unknown[0]!r}. Choose of: {', '.join(MEASURES)}.")
         window = self.windows[0]
-        values = RawAttribution(window.cut(raw.values)[0], raw.facts, raw.notes)
         examined = Examined(
             self.scorer(window),
             self._cut(self.prepared.image, window),
-            values,
+            raw,
             method,
             self._work(window, work),
             window.cut(self._truth[None])[0, 0] > 0 if self._truth is not None else None,
         )
         return tuple(MEASURES[name](examined) for name in names)
+
+    def counterfactuals(self, names: Mapping[int, str], work: Work) -> tuple[Measure, ...]:
+        """Return what becomes of the score without each structure, in the window with most of the target.
+
+        Args:
+            names: of the structures, by their numbers in ``regions``.
+        """
+        from meddl.saliency.counterfactual import counterfactuals
+
+        window = self.windows[0]
+        own = self._work(window, work)
+        assert own.regions is not None
+        found = counterfactuals(self.scorer(window), self._cut(self.prepared.image, window), own.regions, names, own)
+        return tuple(each.measure for _, each in found)
 
     def scorer(self, window: Window) -> Scorer:
         """Return the network, asked about the part of the target that a window answers for."""

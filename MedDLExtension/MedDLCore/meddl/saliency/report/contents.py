@@ -68,6 +68,12 @@ def contents(
         blocks += _one_map(attribution, image, outlines, channels, threshold)
     if explanation.agreement:
         blocks += [Heading("Do the methods agree?"), _measures(explanation.agreement, with_question=False)]
+    if explanation.counterfactuals:
+        blocks += [
+            Heading("What would be without it?"),
+            Text("Each structure was painted over with its surroundings, and the model was asked again."),
+            _measures(explanation.counterfactuals, with_question=False),
+        ]
     blocks += [Heading("How it was made"), _provenance(explanation, image), Text(CAUTION, "small")]
     return tuple(blocks)
 

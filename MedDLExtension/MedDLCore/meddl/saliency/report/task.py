@@ -14,10 +14,10 @@ def write_report_file(params: dict[str, Any], context: JobContext) -> dict[str, 
     """Write a report of an explanation; see :func:`meddl.saliency.report.write_report`.
 
     Args:
-        params: ``prediction``, ``attributions`` and ``agreement`` as ``run_explanation`` returned them (``prediction``
-            may be left out: of it the provenance of the maps is told), ``image`` (volume: the channels that were
-            explained), ``paths`` (of .html or .pdf files), and if wanted ``labels`` (volume) with ``segments`` (dicts),
-            ``channels`` (names) and ``threshold``.
+        params: ``prediction``, ``attributions``, ``agreement`` and ``counterfactuals`` as ``run_explanation`` returned
+            them (``prediction`` may be left out: of it the provenance of the maps is told), ``image`` (volume: the
+            channels that were explained), ``paths`` (of .html or .pdf files), and if wanted ``labels`` (volume) with
+            ``segments`` (dicts), ``channels`` (names) and ``threshold``.
         context: progress.
 
     Returns:
@@ -32,9 +32,8 @@ def write_report_file(params: dict[str, Any], context: JobContext) -> dict[str, 
 
     context.progress(0.0, "Writing the report")
     attributions = tuple(Attribution.from_dict(each) for each in params["attributions"])
-    agreement = tuple(
-        Measure(**{**each, "curve": tuple((float(x), float(y)) for x, y in each["curve"])})
-        for each in params.get("agreement") or ()
+    agreement, counterfactuals = (
+        tuple(Measure.from_dict(each) for each in params.get(name) or ()) for name in ("agreement", "counterfactuals")
     )
     if params.get("prediction"):
         prediction = prediction_from_dict(params["prediction"])
@@ -45,7 +44,7 @@ def write_report_file(params: dict[str, Any], context: JobContext) -> dict[str, 
         segments = tuple(Segment(**{**each, "color": tuple(each["color"])}) for each in params["segments"])
         segmentation = (params["labels"], segments)
     files = write_report(
-        Explanation(prediction, attributions, agreement),
+        Explanation(prediction, attributions, agreement, counterfactuals),
         params["image"],
         [Path(each) for each in params["paths"]],
         segmentation=segmentation,
