@@ -30,7 +30,7 @@ COLORS_ROLE = provenance.PREFIX + "colors"
 SOURCE_ROLE = provenance.PREFIX + "source"
 
 _COUNT = 256
-_LEGEND_WIDTH, _LEGEND_LINES = 22, 3
+_LEGEND_WIDTH, _LEGEND_LINES = 24, 3
 
 
 @dataclass(frozen=True, eq=False)
