@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import slicer
@@ -234,17 +231,15 @@ def test_table_of_cases_comes_back_without_names(make_case, make_volume, tmp_pat
         CaseRow("D", {"CT": None}, None),
     ]
     text, nodes = export_storage.to_text(rows)
-    assert "Mustermann" not in text and "1.2.3" not in text and "Other" not in text
+    assert "Mustermann" not in text and "1.2.3" not in text and "Other" not in text and str(tmp_path) not in text
 
     back = export_storage.from_text(text, nodes)
 
-    assert [row.name for row in back] == ["A", "Case 2", "C", "D"]
-    assert back[0].patient == back[1].patient != back[2].patient
-    assert back[3].patient == ""
+    # Cases from files stay with the session: where they lie may name people.
+    assert [row.name for row in back] == ["A", "D"]
+    assert back[0].patient and back[1].patient == ""
     assert back[0].nodes == (volume, node) and back[0].split == "test" and back[0].site == "Site A"
-    assert back[1].images["CT"].path == tmp_path / "b.nii.gz" and not back[1].included
-    assert back[2].label.names == ("x",) and back[2].images["CT"].member == "member"
-    assert back[3].images == {"CT": None}
+    assert back[1].images == {"CT": None}
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "{}", '{"cases": [{}]}', '{"cases": 3}', "[]"])
@@ -302,9 +297,3 @@ def test_layout_comes_back_unless_the_user_has_changed_it(scene):
     layout.SetViewArrangement(layout.SlicerLayoutOneUp3DView)
     plot.hide()
     assert layout.GetViewArrangement() == layout.SlicerLayoutOneUp3DView
-
-
-def test_paths_stay_paths():
-    text, _nodes = export_storage.to_text([CaseRow("A", {"path": ImageFile(Path("a") / "b.nrrd")})])
-    assert export_storage.from_text(text, [])[0].images["path"].path == Path("a") / "b.nrrd"
-    assert "version" in json.loads(text)

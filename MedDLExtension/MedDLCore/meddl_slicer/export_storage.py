@@ -1,24 +1,23 @@
 """The table of cases as text and nodes, as the scene keeps it: without the names of patients and studies.
 
-Who belongs together is kept as numbers; names come back from the subject hierarchy, or stay away.
+Who belongs together is kept as numbers; names come back from the subject hierarchy, or stay away. Cases from files are
+not kept: their paths may name people, and a scene is handed on more lightly than a list of files.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import slicer
-from meddl.datasets.case import Case, ClassLabel, ImageFile
+from meddl.datasets.case import ClassLabel, ImageFile
 
 from meddl_slicer.export_cases import CaseRow, SceneLabel
 from meddl_slicer.export_suggestions import home_of
 from meddl_slicer.i18n import tr as _
 
 _SHORTEST_NAME = 3
-_PATH = "a path"
 
 
 def to_text(rows: Sequence[CaseRow]) -> tuple[str, list[slicer.vtkMRMLNode]]:
@@ -34,7 +33,7 @@ def to_text(rows: Sequence[CaseRow]) -> tuple[str, list[slicer.vtkMRMLNode]]:
         return nodes.index(node)
 
     told = []
-    for row in rows:
+    for row in (row for row in rows if not _has_files(row)):
         entry: dict[str, Any] = {
             "name": _nameless(row, len(told) + 1),
             "site": row.site,
@@ -43,8 +42,6 @@ def to_text(rows: Sequence[CaseRow]) -> tuple[str, list[slicer.vtkMRMLNode]]:
             "notes": list(row.notes),
             **{kind: numbers.of(getattr(row, kind)) for kind, numbers in people.items()},
         }
-        if any(isinstance(image, ImageFile) for image in row.images.values()):
-            entry["file"] = _plain(_without_people(row))
         entry["images"] = {
             channel: number(image) if isinstance(image, slicer.vtkMRMLNode) else -1
             for channel, image in row.images.items()
@@ -72,10 +69,6 @@ def _row(entry: Mapping[str, Any], nodes: Sequence[slicer.vtkMRMLNode | None]) -
 
     images: dict[str, Any] = {channel: node(index) for channel, index in entry["images"].items()}
     label: Any = None
-    if "file" in entry:
-        case = Case.from_dict(_pathlike(entry["file"]))
-        images = {**images, **case.images}
-        label = case.label
     if "label" in entry:
         found = tuple(one for one in (node(index) for index in entry["label"]) if one is not None)
         label = SceneLabel(entry["task"], found) if found else None
@@ -126,24 +119,5 @@ def _parts(text: str) -> list[str]:
     return "".join(char if char.isalnum() else " " for char in text.casefold()).split()
 
 
-def _without_people(row: CaseRow) -> dict[str, Any]:
-    images = {channel: image for channel, image in row.images.items() if isinstance(image, ImageFile)}
-    label = None if isinstance(row.label, SceneLabel) else row.label
-    return Case("case", images, label).to_dict()
-
-
-def _plain(value: Any) -> Any:
-    """Return plain data as JSON holds it."""
-    if isinstance(value, Path):
-        return {_PATH: str(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value
-
-
-def _pathlike(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Path(value[_PATH]) if set(value) == {_PATH} else {key: _pathlike(one) for key, one in value.items()}
-    return [_pathlike(one) for one in value] if isinstance(value, list) else value
+def _has_files(row: CaseRow) -> bool:
+    return any(isinstance(image, ImageFile) for image in row.images.values())
