@@ -235,3 +235,11 @@ def test_what_a_case_is_made_from_follows_everything_its_files_depend_on(tmp_pat
     assert made_from(planned, replace(fact, label_digest="x"), made) != first
     assert made_from(replace(planned, split="test"), fact, made) != first
     assert made_from(planned, fact, replace(made, options=replace(made.options, file_ending=".nrrd"))) != first
+
+
+def test_the_key_of_another_dataset_is_refused(tmp_path):
+    key = Key(bytes(32), (KeyRow("case_0001", "patient_0001", "other scan", "p9"),))
+    with pytest.raises(UsageError, match="another dataset"):
+        plan(tmp_path, [case("scan", "p1")], ["a" * 64], key=key)
+    own = Key(bytes(32), (KeyRow("case_0001", "patient_0001", "scan", "p1"),))
+    assert plan(tmp_path, [case("scan", "p1")], ["a" * 64], key=own).plan.cases[0].name == "case_0001"

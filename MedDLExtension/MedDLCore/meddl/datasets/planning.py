@@ -98,6 +98,8 @@ def plan_export(
         scheme = None
     classes = _classes(kept, before, task)
     planned = numbered(kept, options, before, key, notes, task, scheme)
+    if key is not None:
+        _check_key(key, planned, kept, before)
     if before is not None and _parts(planned) <= _parts(before.plan.cases):
         options = replace(options, split=before.plan.options.split)  # by which they were divided
     plan = ExportPlan(options, task, channels, _modalities(kept, channels, before), scheme, classes, planned)
@@ -108,7 +110,7 @@ def plan_export(
 
         check_plan(plan, [fact for _, fact in kept])
     form.check(plan)
-    return Planning(plan, root, left_out, tuple(notes))
+    return Planning(plan, root, left_out, (*notes, *form.neighbors(root, plan)))
 
 
 def made_from(planned: PlannedCase, facts: CaseFacts, plan: ExportPlan) -> str:
@@ -233,6 +235,20 @@ def _modalities(kept: Kept, channels: Sequence[str], before: Manifest | None) ->
 
 def _parts(cases: Sequence[PlannedCase]) -> set[tuple[str, str, int | None]]:
     return {(case.name, case.split, case.fold) for case in cases}
+
+
+def _check_key(key: Key, planned: Sequence[PlannedCase], kept: Kept, before: Manifest | None) -> None:
+    """Refuse the key of another dataset, whose rows those of this one would take the place of."""
+    rows = {row.name: row for row in key.rows}
+    there = {each.name for each in before.plan.cases} if before else set()
+    cases = {case.id: case for case, _ in kept}
+    for each in planned:
+        row, case = rows.get(each.name), cases.get(each.id)
+        if row is None or case is None or each.name in there:
+            continue
+        if row.case != case.id and (row.patient or row.case) != patient_of(case):
+            raise UsageError("The key file is that of another dataset: numbers of this one stand for others in it. "
+                             "Choose another file for the key.")  # fmt: skip
 
 
 def _check_same(before: ExportPlan, plan: ExportPlan) -> None:
