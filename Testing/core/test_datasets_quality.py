@@ -248,7 +248,7 @@ def test_the_label_digest_tells_of_moved_images_and_changed_labels() -> None:
 
     assert len({first, of_moved, of_other}) == 3
     assert of_renamed == first  # it is written, and names can be guessed from a hash
-    assert inspect_case(_loaded(image, labels)).label_digest in digests
+    assert inspect_case(_loaded(image, labels)).label_digest == first
 
 
 def test_real_cases_give_facts_that_survive_a_journey_through_json() -> None:
