@@ -214,9 +214,15 @@ def check_folder(root: Path) -> None:
     Raises:
         UsageError: it is no folder, or one that holds something else.
     """
-    if root.exists() and not root.is_dir():
+    try:
+        is_there, is_folder = root.exists(), root.is_dir()
+        is_strange = is_folder and not (root / MANIFEST).exists() and any(one.name != WORK for one in root.iterdir())
+    except OSError as error:
+        reason = error.strerror or "the system refused it"
+        raise UsageError(f"The folder for the dataset cannot be looked into: {reason}. Choose another one.") from error
+    if is_there and not is_folder:
         raise UsageError(f"{root.name} is a file. Choose a folder for the dataset.")
-    if root.is_dir() and not (root / MANIFEST).exists() and any(entry.name != WORK for entry in root.iterdir()):
+    if is_strange:
         raise UsageError(
             f"The folder {root.name} holds something else already. Choose an empty folder, or one with a dataset that "
             "MedDL has made."

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meddl.datasets.options import key_outside
-from meddl.errors import UsageError, VolumeError
+from meddl.errors import UnwritableDataset, UsageError
 from meddl.spreadsheet import safe_cell
 
 _TITLE = "MedDL key"
@@ -95,7 +95,7 @@ def write_key(key: Key, path: Path, dataset: Path) -> None:
 
     Raises:
         UsageError: it lies there.
-        VolumeError: the file cannot be written; one that was there is left as it was.
+        UnwritableDataset: the file cannot be written; one that was there is left as it was.
     """
     key_outside(path, dataset)
     text = io.StringIO(newline="")
@@ -170,4 +170,4 @@ def _write_privately(data: bytes, path: Path) -> None:
             part.unlink(missing_ok=True)
     except OSError as error:
         reason = "its folder does not exist" if not path.parent.is_dir() else error.strerror or "the system refused it"
-        raise VolumeError(f"The key file could not be written: {reason}. Choose another place.") from error
+        raise UnwritableDataset(f"The key file could not be written: {reason}. Choose another place.") from error

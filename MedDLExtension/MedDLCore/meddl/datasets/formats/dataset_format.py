@@ -54,6 +54,10 @@ class DatasetFormat(ABC):
             choices = " or ".join(self.endings) or "left open"
             raise UsageError(f"{self.title} has no images ending in {ending}. The ending can be {choices}.")
 
+    def neighbors(self, root: Path, plan: ExportPlan) -> tuple[str, ...]:
+        """Return what the datasets beside this one keep its users from, in sentences, before anything is written."""
+        return ()
+
     @abstractmethod
     def write_case(self, case: PreparedCase, plan: ExportPlan, folder: Path) -> dict[str, Any]:
         """Write the files of a case below ``folder``, by their paths in the dataset.
