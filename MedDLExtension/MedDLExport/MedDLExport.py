@@ -257,12 +257,16 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _whatIsMissing(self):
         """Return what keeps the export from working, each as a few words; empty when all is there."""
+        from meddl_slicer.export_cases import missing
+
         chosen = self.session.chosen()
         found = []
         if not chosen:
             found.append(_("a case with a check mark"))
         elif all(row.label is None for row in chosen):
             found.append(_("a label for at least one case"))
+        elif all(missing(row) for row in chosen):
+            found.append(_("all images of at least one case"))
         elif any(row.task not in ("", self.session.task) for row in chosen):
             found.append(_("cases whose labels are for the task that is chosen"))
         if self._missingPackages:

@@ -97,7 +97,8 @@ class CaseTable:
         first = self.table.item(line, _CASE)
         first.setFlags(first.flags() | qt.Qt.ItemIsUserCheckable)
         state = qt.Qt.Checked if row.included else qt.Qt.Unchecked
-        if first.checkState() != state:
+        # An item that was never checked nor unchecked shows no box at all.
+        if first.data(qt.Qt.CheckStateRole) is None or first.checkState() != state:
             first.setCheckState(state)
         isClass = task == "classification"
         for column in range(self.table.columnCount):

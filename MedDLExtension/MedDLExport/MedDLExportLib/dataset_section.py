@@ -25,6 +25,8 @@ class DatasetSection:
         ui.endingComboBox.connect("activated(int)", self._onEnding)
         ui.folderPathLineEdit.retrieveHistory()
         ui.folderPathLineEdit.connect("currentPathChanged(QString)", self._onFolder)
+        # That it was emptied is told by this signal only.
+        ui.folderPathLineEdit.connect("validInputChanged(bool)", lambda valid: None if valid else self._onFolder(""))
         ui.numberSpinBox.setKeyboardTracking(False)
 
     def update(self, running):

@@ -17,8 +17,10 @@ class OptionsSection:
         self.ui = ui
         self._session = session
         ui.referenceComboBox.connect("activated(int)", self._onReference)
-        ui.keyPathLineEdit.connect("currentPathChanged(QString)", self._onKey)
-        ui.reviewPathLineEdit.connect("currentPathChanged(QString)", self._onReview)
+        for line, onPath in ((ui.keyPathLineEdit, self._onKey), (ui.reviewPathLineEdit, self._onReview)):
+            line.connect("currentPathChanged(QString)", onPath)
+            # That it was emptied is told by this signal only.
+            line.connect("validInputChanged(bool)", lambda valid, call=onPath: None if valid else call(""))
 
     def update(self, running):
         """Bring the widgets in line with the choices."""

@@ -41,7 +41,7 @@ class ResultSection:
     def update(self, running):
         """Bring the buttons in line with the folder."""
         folder = self._folder()
-        there = folder is not None and folder.is_dir()
+        there = folder is not None and _isFolder(folder)
         self.ui.resultCollapsibleButton.visible = bool(self.ui.resultLabel.text) or there
         self.ui.openFolderButton.enabled = there
         self.ui.openFolderButton.toolTip = (
@@ -90,7 +90,7 @@ class ResultSection:
             cases=found["cases"], patients=found["patients"]
         )
         if found["problems"]:
-            return about + " " + _("{count} things are wrong with it:").format(count=len(found["problems"]))
+            return about + " " + _("This is wrong with it:")
         if not found["complete"]:
             return about + " " + _("It is not complete: export again to complete it.")
         return about + " " + _("It is complete, and can be read by those it was made for.")
@@ -103,3 +103,10 @@ class ResultSection:
 
     def _onOpen(self):
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(Path(self._folder()))))
+
+
+def _isFolder(path):
+    try:
+        return path.is_dir()
+    except OSError:  # its name is too long, or nobody may look there
+        return False

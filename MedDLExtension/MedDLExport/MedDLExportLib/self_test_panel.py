@@ -25,6 +25,43 @@ class PanelTests:
         self.assertEqual(widget.ui.casesTable.item(1, 4).text(), "(removed)")
         self.assertIn("still in the scene", widget.ui.casesTable.item(1, 6).text())
 
+    def test_secondReaderCanBeChecked(self):
+        volume = self.makeCases(1)[0]
+        other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Second reader")
+        other.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        other.GetSegmentation().AddEmptySegment("Tumor", "Tumor")
+        widget = self.makeWidget()
+        widget.cases.addFromScene()
+        self.assertEqual([row.included for row in widget.session.rows], [True, False])
+        item = widget.ui.casesTable.item(1, 0)
+        self.assertIsNotNone(item.data(qt.Qt.CheckStateRole))  # there is a box to check
+        item.setCheckState(qt.Qt.Checked)
+        self.assertTrue(widget.session.rows[1].included)
+
+    def test_emptiedPathsAreNoPaths(self):
+        widget = self.makeReadyWidget(1)
+        widget.ui.keyPathLineEdit.currentPath = str(self.folder / "key.csv")
+        self.assertIsNotNone(widget.session.key)
+        widget.ui.keyPathLineEdit.currentPath = ""
+        self.assertIsNone(widget.session.key)
+        self.assertTrue(widget.ui.exportButton.enabled, widget.ui.exportButton.toolTip)
+        widget.ui.folderPathLineEdit.currentPath = ""
+        self.assertIn("a folder", widget.ui.exportButton.toolTip)
+
+    def test_picturesFollowTheLabels(self):
+        from MedDLExportLib.parameters import Task
+
+        self.makeCases(1)
+        widget = self.makeWidget()
+        widget.cases.addFromScene()
+        pictures = widget.session.known.pictures
+        self.waitFor(lambda: len(pictures) == 1, 10)
+        ((key, before),) = pictures.items()
+        widget._parameterNode.task = Task.DETECTION
+        widget.cases.relabel()  # there are no boxes: the image alone
+        self.waitFor(lambda: len(widget.session.known.pictures) == 1, 10)
+        self.assertFalse((widget.session.known.pictures[key] == before).all())
+
     def test_nothingToExport(self):
         widget = self.makeWidget()
         widget.cases.addFromScene()

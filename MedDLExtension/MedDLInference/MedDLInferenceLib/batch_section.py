@@ -26,6 +26,7 @@ class BatchSection:
         for line in (ui.batchCasesPathLineEdit, ui.batchOutputPathLineEdit):
             line.retrieveHistory()
             line.connect("currentPathChanged(QString)", lambda path: self.update())
+            line.connect("validInputChanged(bool)", lambda valid: self.update())  # that it was emptied
         ui.batchModelsListWidget.connect("itemChanged(QListWidgetItem*)", lambda item: self.update())
         ui.batchEnsembleCheckBox.connect("toggled(bool)", lambda checked: self.update())
         ui.batchStartButton.connect("clicked(bool)", self.start)

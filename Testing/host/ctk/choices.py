@@ -110,11 +110,13 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         self._browse.clicked.connect(lambda: self.browse())
 
     def _on_text(self, text: str) -> None:
-        valid = bool(text) and QtCore.QFileInfo(text).exists()
-        if valid != self._valid:
-            self._valid = valid
+        # Valid is what the validator of the name filters takes: without filters, any text but the empty one.
+        valid, before = bool(text), self._valid
+        self._valid = valid
+        if valid:
+            self.currentPathChanged.emit(text)
+        if valid != before:
             self.validInputChanged.emit(valid)
-        self.currentPathChanged.emit(text)
 
     label = stored("label", str, "")
     filters = stored("filters", int, 0x6057)
