@@ -214,3 +214,25 @@ def test_measures_judge_the_map_of_the_window_they_run_in(tmp_path):
     made = explain(bundle, image, ["saliency"], options=CPU, faithfulness=("stability",)).attributions[0]
     assert made.facts["windows"] > 1
     assert made.measures[0].value > 0.9  # the gradient of a line is the same under noise; shifts cost the rim
+
+
+def test_networks_for_slices_are_explained_in_the_slice_they_were_asked_about(tmp_path):
+    image, where = block((12, 10, 9), oblique())
+    softmax = [{"_target_": "Activationsd", "keys": "pred", "softmax": True}]
+    kind = write(
+        tmp_path / "c", "classification", **voxelwise(1, [[2], [-1]], [0, 0], 2), classes=("much", "little"),
+        postprocessing=softmax, flat=True,
+    )  # fmt: skip
+    made = explain(kind, image, ["input_x_gradient"], options=CPU).attributions[0]
+    assert sorted(set(np.argwhere(made.map.array[0] != 0)[:, 2])) == [4]
+    structure = write(
+        tmp_path / "s", "segmentation", **voxelwise(1, [[0], [3]], [0, -30], 2), classes=("background", "Bright"),
+        postprocessing=_AS_DISCRETE, meddl=SEGMENTS, flat=True,
+    )  # fmt: skip
+    made = explain(structure, image, ["saliency"], options=CPU).attributions[0]
+    (number,) = set(np.argwhere(made.map.array[0] != 0)[:, 2])
+    assert np.array_equal(made.map.array[0, :, :, number] != 0, where[:, :, number]) and where[:, :, number].any()
+    place = (image.affine @ [3, 4, 3, 1])[:3]
+    at = Target("structure", "Bright", position=tuple(float(x) for x in place))
+    made = explain(structure, image, ["saliency"], at, CPU).attributions[0]
+    assert np.argwhere(made.map.array[0] != 0).tolist() == [[3, 4, 3]]

@@ -206,19 +206,24 @@ class Predictor:
         return prediction
 
     def prepared(
-        self, images: Volume | Sequence[Volume], cancelled: Cancelled | None = None
+        self, images: Volume | Sequence[Volume], cancelled: Cancelled | None = None, *, slice_index: int | None = None
     ) -> tuple[Volume, Prepared]:
         """Return the one image that the input images make, and how the model's own network gets it.
 
-        For those who ask the network themselves. A network for single slices gets the middle one of a volume, as a
-        classifier does. Raises what :meth:`predict` raises.
+        For those who ask the network themselves. Raises what :meth:`predict` raises.
+
+        Args:
+            slice_index: which slice of a volume a network for single slices gets; the middle one by default, which a
+                classifier looks at.
         """
         run = Run(self.options, silent, cancelled or never, unlogged)
         image = self._one_image(list(images) if isinstance(images, Sequence) else [images], run)
+        seen = image
+        if self._task.stages[-1].flat and image.shape[2] > 1:
+            seen = slice_of(image, image.shape[2] // 2 if slice_index is None else slice_index)
         if isinstance(self._task, SegmentationTask):
-            return image, self._task.prepared(image, run)
-        stage, seen = self._task.stages[-1], straightened(image, run)
-        return image, stage.prepare(slice_of(seen, seen.shape[2] // 2) if stage.flat else seen)
+            return image, self._task.prepared(seen, run)
+        return image, self._task.stages[-1].prepare(straightened(seen, run))
 
     def _one_image(self, volumes: list[Volume], run: Run) -> Volume:
         """Return the image with all channels, of numbers only."""

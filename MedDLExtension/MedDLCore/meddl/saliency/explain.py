@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meddl.errors import ModelError, UsageError
-from meddl.inference.prediction import Prediction
+from meddl.inference.prediction import Prediction, SegmentationPrediction
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Attribution, Measure
 from meddl.saliency.methods.method import Method, Work
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from meddl.inference import Predictor
+    from meddl.inference.sliding_window import WindowRule
     from meddl.inference.stage import Prepared
     from meddl.models import ModelBundle, TrustStore
     from meddl.saliency.question import Question
@@ -119,7 +120,7 @@ class Explainer:
             raise UsageError("No method was chosen.")
         progress(0.0, "Asking the model")
         prediction = self.predictor.predict(images, cancelled=cancelled)
-        image, prepared = self.predictor.prepared(images, cancelled)
+        image, prepared = self.predictor.prepared(images, cancelled, slice_index=_slice_of(target, prediction))
         question = self._question(target, prediction, prepared, cancelled)
         work = Work(options, _spacing(prepared), progress=progress, cancelled=cancelled)
         prepared_reference = self._prepared_reference(reference, image, prepared, options)
@@ -127,8 +128,8 @@ class Explainer:
         mask = _mask_on(truth, prepared) if truth is not None else None
         stage = self.predictor.stages[-1]
         view = View(
-            stage.network, stage.executor.rule, self.slice_axis, self.predictor.device, prepared, question,
-            prepared_reference, regions, mask,
+            stage.network, _with_slices(stage.executor.rule), self.slice_axis, self.predictor.device, prepared,
+            question, prepared_reference, regions, mask,
         )  # fmt: skip
         attributions = []
         torch.manual_seed(options.seed)
@@ -271,6 +272,31 @@ def _spacing(prepared: Prepared) -> tuple[float, float, float]:
 def _grid(prepared: Prepared) -> Grid:
     size = prepared.image.shape[1:]
     return Grid((int(size[0]), int(size[1]), int(size[2])), prepared.affine)
+
+
+def _with_slices(rule: WindowRule | None) -> WindowRule | None:
+    """Return a rule for images of three axes, of which a network for single slices sees two."""
+    if rule is None or len(rule.roi) == 3:
+        return rule
+    return replace(rule, roi=(*rule.roi, 1), overlap=(*rule.overlap, 0.0), sigma_scale=(*rule.sigma_scale, 0.0))
+
+
+def _slice_of(target: Target | None, prediction: Prediction) -> int | None:
+    """Return the slice that a network for single slices is asked about: with most of the structure, or the point."""
+    if not isinstance(prediction, SegmentationPrediction):
+        return None
+    if target is not None and target.position is not None:
+        affine = prediction.labels.affine
+        at = (np.linalg.inv(affine) @ [*target.position, 1.0])[2]
+        return int(np.clip(np.rint(at), 0, prediction.labels.shape[2] - 1))
+    name = (
+        target.name if target is not None and target.name else max(prediction.voxels, key=prediction.voxels.__getitem__)
+    )
+    segment = next((each for each in prediction.segments if each.name == name), None)
+    if segment is None:
+        return None
+    counts = (prediction.labels.array[segment.layer] == segment.label).sum(axis=(0, 1))
+    return int(counts.argmax())
 
 
 def _regions(segmentation: Segmentation, prepared: Prepared) -> torch.Tensor:
