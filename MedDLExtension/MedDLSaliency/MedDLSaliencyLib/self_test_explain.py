@@ -247,7 +247,7 @@ class ExplainTests:
         self.waitForEnd(widget)
         self.assertIn("written", widget.ui.statusLabel.text)
         page = path.read_text(encoding="utf-8")
-        for text in ("Input x gradient", "Threshold (self-test)", "Block", "Brain"):
+        for text in (widget.results.view.title, "Threshold (self-test)", "Block", "Brain"):
             self.assertIn(text.casefold(), page.casefold())
         self.assertNotIn("<script", page)
 
