@@ -78,12 +78,31 @@ class Gibbs(IntensityTransform):
 
 def _coarser(array: np.ndarray, factors: Sequence[float]) -> np.ndarray:
     """Return means over larger voxels, linearly interpolated between their centers."""
-    import torch
-    from torch.nn.functional import adaptive_avg_pool3d, interpolate
+    from scipy.sparse import csr_matrix
 
-    shape = array.shape[1:]
-    i, j, k = (max(1, round(count / factor)) for count, factor in zip(shape, factors, strict=True))
-    if (i, j, k) == shape:
-        return array.copy()
-    small = adaptive_avg_pool3d(torch.from_numpy(np.ascontiguousarray(array))[None], (i, j, k))
-    return np.asarray(interpolate(small, size=shape, mode="trilinear", align_corners=False)[0])
+    for axis, factor in enumerate(factors, 1):
+        count = array.shape[axis]
+        few = max(1, round(count / factor))
+        if few == count:
+            continue
+        weights = csr_matrix(_interpolation(few, count) @ _means(count, few))
+        first = np.moveaxis(array, axis, 0)
+        mixed = (weights @ np.ascontiguousarray(first).reshape(count, -1)).reshape(first.shape)
+        array = np.moveaxis(mixed, 0, axis)
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _means(count: int, few: int) -> np.ndarray:
+    """Return how much of each of ``count`` voxels lies in each of ``few`` larger ones (rows)."""
+    ends = np.arange(few + 1) * (count / few)
+    start, stop = np.arange(count), np.arange(1, count + 1)
+    overlap = np.minimum(stop, ends[1:, np.newaxis]) - np.maximum(start, ends[:-1, np.newaxis])
+    weights: np.ndarray = np.clip(overlap, 0, None) * (few / count)
+    return weights.astype(np.float32)
+
+
+def _interpolation(few: int, count: int) -> np.ndarray:
+    """Return the share of each of ``few`` larger voxels in each of ``count`` (rows), linear between their centers."""
+    at = np.clip((np.arange(count) + 0.5) * (few / count) - 0.5, 0, few - 1)
+    weights: np.ndarray = np.clip(1 - np.abs(at[:, np.newaxis] - np.arange(few)), 0, None)
+    return weights.astype(np.float32)

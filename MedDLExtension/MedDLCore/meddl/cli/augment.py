@@ -24,8 +24,8 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
         parents=[common],
         help="make variants of training cases, with their labels",
         description="Make variants of training cases, with their labels: as new cases of a dataset, marked as "
-        "synthetic, in the training part only. Cases of a list or folder are exported with them; to a dataset that is there they "
-        "are added.",
+        "synthetic, in the training part only. Cases of a list or folder are exported with them; to a dataset that is "
+        "there they are added.",
     )
     parser.add_argument("--plan", required=True, metavar="PRESET_OR_JSON", help="a preset's name or a plan's file")
     parser.add_argument(
