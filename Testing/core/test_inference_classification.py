@@ -329,3 +329,16 @@ def test_a_model_is_kept_for_the_next_run_and_its_options_may_change(tmp_path: P
     assert low == high == pytest.approx(first["volumes_ml"]["bright"], abs=2e-3)
     entropy = second["uncertainty"]["entropy"]
     assert entropy.shape == image().shape and entropy.array.min() >= 0 and entropy.array.max() <= 1
+
+
+def test_another_number_of_frames_than_the_model_reads_is_refused(tmp_path: Path) -> None:
+    bundle, _ = recurrent(tmp_path / "model", "frames")
+    path = bundle.path / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["meddl"]["sequence"]["length"] = 4
+    path.write_text(json.dumps(metadata))
+    predictor = Predictor(ModelBundle.open(bundle.path), "cpu")
+    frames = [image((16, 20, 9)) for _ in range(3)]
+    assert predictor.predict(frames[0], frames=frames).provenance
+    with pytest.raises(ModelError, match="reads 4 time frames; this sequence has 3"):
+        predictor.predict(frames[0], frames=frames[1:])

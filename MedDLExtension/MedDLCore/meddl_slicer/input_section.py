@@ -231,7 +231,7 @@ class InputSection:
 
     def _showInput(self):
         """Bring the input into the slice views; of a sequence that nothing shows yet, its first frame."""
-        from meddl_slicer import sequences
+        from meddl_slicer import results, sequences
 
         node = self._parameters.inputVolume if self._parameters else None
         if sequences.is_volume_sequence(node):
@@ -239,6 +239,7 @@ class InputSection:
         shown = sequences.shown_volume(node)
         if shown is None:
             return
+        results.show_map(None)  # that of another image would mislead
         if slicer.app.layoutManager() is not None:
             slicer.util.setSliceViewerLayers(background=shown, fit=True)
             return

@@ -58,12 +58,12 @@ class ResultSection:
         """Show what an export has done."""
         verification = work.verification
         said = [
-            _("{done} cases were written, {skipped} were there already.").format(
+            _("Cases written: {done}, there already: {skipped}.").format(
                 done=len(work.done), skipped=len(work.skipped)
             )
         ]
         if work.failed:
-            said.append(_("{count} were left out: see the notes in the table of cases.").format(count=len(work.failed)))
+            said.append(_("Left out: {count}, see the notes in the table of cases.").format(count=len(work.failed)))
         if verification:
             said.append(self._verdict(verification))
         notes = [*work.planning.notes, *verification.get("problems", ()), *verification.get("notes", ())]

@@ -53,7 +53,7 @@ class ExportTests:
         key = self.folder / "key.csv"
         widget.ui.keyPathLineEdit.currentPath = str(key)
         gap = self.press(widget, widget.ui.exportButton)
-        self.assertIn("3 cases were written", widget.ui.resultLabel.text, widget.ui.statusLabel.text)
+        self.assertIn("Cases written: 3", widget.ui.resultLabel.text, widget.ui.statusLabel.text)
         self.assertIn("It is complete", widget.ui.resultLabel.text, widget.ui.resultTextEdit.plainText)
         logging.info(f"Longest gap of the main thread: {gap * 1000:.0f} ms")
         root = widget.session.datasetFolder()
@@ -71,14 +71,14 @@ class ExportTests:
         slicer.mrmlScene.RemoveNode(slicer.util.getNode(f"{first.name.split('.')[0]}*"))
 
         self.press(widget, widget.ui.exportButton)
-        self.assertIn("0 cases were written, 3 were there already", widget.ui.resultLabel.text)
+        self.assertIn("Cases written: 0, there already: 3", widget.ui.resultLabel.text)
         self.press(widget, widget.ui.verifyButton)
         self.assertIn("It is complete", widget.ui.resultLabel.text)
         first.write_bytes(b"damaged")
         self.press(widget, widget.ui.verifyButton)
         self.assertIn("wrong with it", widget.ui.resultLabel.text)
         self.press(widget, widget.ui.exportButton)
-        self.assertIn("1 cases were written, 2 were there already", widget.ui.resultLabel.text)
+        self.assertIn("Cases written: 1, there already: 2", widget.ui.resultLabel.text)
 
     def test_cancelLeavesAWholeDataset(self):
         widget = self.makeReadyWidget(6)
@@ -108,8 +108,8 @@ class ExportTests:
         self.press(widget, widget.ui.checkButton)
         slicer.mrmlScene.RemoveNode(slicer.util.getNode("CT 2"))
         self.press(widget, widget.ui.exportButton)
-        self.assertIn("2 cases were written", widget.ui.resultLabel.text, widget.ui.statusLabel.text)
-        self.assertIn("1 were left out", widget.ui.resultLabel.text)
+        self.assertIn("Cases written: 2", widget.ui.resultLabel.text, widget.ui.statusLabel.text)
+        self.assertIn("Left out: 1", widget.ui.resultLabel.text)
         self.assertIn("still in the scene", widget.ui.casesTable.item(1, 6).text())
 
     def test_plotAndTheWayBack(self):
@@ -142,7 +142,7 @@ class ExportTests:
         self.assertEqual(widget.ui.casesTable.rowCount, 2, widget.ui.statusLabel.text)
         widget.ui.folderPathLineEdit.currentPath = str(self.folder / "dataset")
         self.press(widget, widget.ui.exportButton)
-        self.assertIn("2 cases were written", widget.ui.resultLabel.text, widget.ui.statusLabel.text)
+        self.assertIn("Cases written: 2", widget.ui.resultLabel.text, widget.ui.statusLabel.text)
         self.assertEqual(len(widget.session.known.pictures), 2)
 
     def test_boxesPointsClassesAndTargets(self):
@@ -180,7 +180,7 @@ class ExportTests:
                 for line in range(2):
                     widget.ui.casesTable.item(line, 5).setText(f"Kind {line}")
             self.press(widget, widget.ui.exportButton)
-            self.assertIn("2 cases were written", widget.ui.resultLabel.text, f"{task}: {widget.ui.statusLabel.text}")
+            self.assertIn("Cases written: 2", widget.ui.resultLabel.text, f"{task}: {widget.ui.statusLabel.text}")
             self.assertIn("It is complete", widget.ui.resultLabel.text, widget.ui.resultTextEdit.plainText)
 
     def test_everyFormatOfSegmentations(self):
@@ -195,7 +195,7 @@ class ExportTests:
                 widget.ui.folderPathLineEdit.currentPath = str(self.folder / form)
                 self.press(widget, widget.ui.exportButton)
                 self.assertIn(
-                    "2 cases were written", widget.ui.resultLabel.text, f"{form}: {widget.ui.statusLabel.text}"
+                    "Cases written: 2", widget.ui.resultLabel.text, f"{form}: {widget.ui.statusLabel.text}"
                 )
                 self.assertIn("It is complete", widget.ui.resultLabel.text, widget.ui.resultTextEdit.plainText)
 

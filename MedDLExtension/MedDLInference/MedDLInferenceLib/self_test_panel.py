@@ -72,9 +72,12 @@ class PanelTests:
         other, _array = self.makeVolume("Other head")
         widget.ui.inputSelector.setCurrentNode(other)
         self.assertTrue(widget.ui.showInputButton.enabled)
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            composite.SetForegroundVolumeID(widget._parameterNode.inputVolume.GetID())
         widget.ui.showInputButton.click()
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             self.assertEqual(composite.GetBackgroundVolumeID(), other.GetID())
+            self.assertFalse(composite.GetForegroundVolumeID())
 
     def test_resultIsScrolledTo(self):
         widget = self.makeReadyWidget()

@@ -26,6 +26,7 @@ from meddl.inference.tasks.input_image import slice_of, straightened
 from meddl.inference.tasks.segmentation import SegmentationTask
 from meddl.models import ModelBundle, TrustStore, without_consent
 from meddl.models.formats.nnunet_folder import NnUNetBundle
+from meddl.models.metadata_values import own_part
 
 if TYPE_CHECKING:
     from meddl.volume import Volume
@@ -279,6 +280,11 @@ class Predictor:
             )
         if reads and not frames:
             raise ModelError(f"The model '{self.bundle.name}' reads a sequence of time frames; this is a single one.")
+        length = own_part(self.bundle.metadata, "sequence").get("length")
+        if reads and isinstance(length, int) and length not in (0, len(frames) + 1):
+            raise ModelError(
+                f"The model '{self.bundle.name}' reads {length} time frames; this sequence has {len(frames) + 1}."
+            )
 
     @property
     def stages(self) -> tuple[Stage, ...]:
