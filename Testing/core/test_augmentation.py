@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,7 +66,7 @@ def balls(affine: np.ndarray, shape: tuple[int, int, int] = (40, 36, 32)) -> tup
     boxes = tuple(Box(f"b{n}", 1.0, center, 6.4 * grid.spacing, affine[:3, :3] / grid.spacing)
                   for n, center in enumerate(centers))  # fmt: skip
     image = Volume(light[np.newaxis], affine)
-    return Sample({"a": image}, Volume(labels, affine), boxes, points), index
+    return Sample({"a": image}, Volume(labels, affine), boxes, points, sides=Sides()), index
 
 
 def centers_of_labels(labels: Volume) -> np.ndarray:
@@ -257,6 +259,8 @@ def test_without_the_other_side_there_is_no_mirror():
     made = augment(Sample({"a": image}, labels, sides=sides), plan_of("flip"), 0)
     assert made.sample.images["a"].array.tobytes() == image.array.tobytes()
     assert made.draw.steps == () and "Left lung" in made.draw.notes[0]
+    unsaid = augment(Sample({"a": image}, labels), plan_of("flip"), 0)
+    assert unsaid.draw.steps == () and augment(Sample({"a": image}), plan_of("flip"), 0).draw.steps
     up = augment(Sample({"a": image}, labels, sides=sides), plan_of("flip", axis="up-down"), 0)
     assert len(up.draw.steps) == 1
 
@@ -323,7 +327,7 @@ def test_pictures_and_single_slices_stay_in_their_plane():
     affine = place((0.2, 0.2, 1.0), (0, 0, 0))
     rng = np.random.default_rng(0)
     smooth = rng.normal(size=(1, 9, 9, 1)).repeat(8, 1).repeat(8, 2).astype(np.float32)
-    sample = Sample({"x": Volume(smooth, affine)}, Volume((smooth > 1).astype(np.uint8), affine))
+    sample = Sample({"x": Volume(smooth, affine)}, Volume((smooth > 1).astype(np.uint8), affine), sides=Sides())
     for name in TRANSFORMS:
         made = augment(sample, plan_of(name), 1).sample
         assert made.images["x"].shape == (72, 72, 1) and np.isfinite(made.images["x"].array).all()
@@ -389,3 +393,15 @@ def test_labels_that_lie_outside_become_background():
     shift[:3, 3] = 2.5, 0, 0
     moved = moved_labels(labels, Movement([LinearMap(shift)]), labels.grid).array[0]
     assert moved[:2].sum() == 0 and moved[3:].all() and Sides().reason == ""
+
+
+def test_the_example_of_the_guide_runs():
+    page = Path(__file__).resolve().parents[2] / "Docs" / "Augmentation.md"
+    text = page.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (plan,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    told: dict = {}
+    exec(code, told)
+    assert np.array_equal(told["again"].images["T1"].array, told["made"].sample.images["T1"].array)
+    assert AugmentationPlan.from_dict(json.loads(plan)).steps
+    assert all(f"`{name}`" in text for name in (*TRANSFORMS, *PRESETS))

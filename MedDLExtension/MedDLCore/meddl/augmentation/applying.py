@@ -114,7 +114,7 @@ def _moved(sample: Sample, steps: Sequence[DrawnStep], drawn: Draw, grid: Grid |
     if target is not None:
         dtype = target.array.dtype
         target = _as(moved_image(target, movement, grid or target.grid, range_of(target)[0]), dtype)
-    names = sample.sides.names if exchanged else {}
+    names = sample.sides.names if exchanged and sample.sides is not None else {}
     points = sample.points
     if points:
         places = movement.moved(np.array([each.position for each in points], np.float64))
@@ -152,6 +152,8 @@ def _moved_box(box: Box, movement: Movement, label: str) -> Box:
 
 
 def _exchanged(labels: Volume, sample: Sample) -> Volume:
+    if sample.sides is None:
+        return labels
     array = labels.array.copy()
     for layer, values in zip(array, sample.sides.values, strict=False):
         if values:

@@ -117,8 +117,8 @@ def draw(
         known = transform(step.transform, f"Transform {number + 1}")
         if isinstance(known, SpatialTransform):
             drawn = known.draw(step.settings, stream, sample.grid)
-            if drawn is not None and known.exchanges_sides(drawn) and sample.sides.reason:
-                notes.append(f"Left and right were not exchanged: {sample.sides.reason}")
+            if drawn is not None and known.exchanges_sides(drawn) and sample.one_sided:
+                notes.append(f"Left and right were not exchanged: {sample.one_sided}")
                 drawn = None
         elif isinstance(known, SharedTransform):
             drawn = known.draw(step.settings, stream, sample.grid)

@@ -130,7 +130,7 @@ def _volumes(source: Sample, made: Sample, segments: Sequence[Segment]) -> tuple
 
 def _swapped(source: Sample, made: Sample, layer: int, counts: np.ndarray) -> Mapping[int, int]:
     """Return what each value became: where one side alone is labeled, a mirror leaves the other side's value only."""
-    if layer >= len(source.sides.values) or made.labels is None:
+    if source.sides is None or layer >= len(source.sides.values) or made.labels is None:
         return {}
     pairs = source.sides.values[layer]
     present = set(np.unique(made.labels.array[layer]).tolist())

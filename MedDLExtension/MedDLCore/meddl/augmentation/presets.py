@@ -61,7 +61,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
             _step("sharpen", 0.2, sigma_mm=[0.7, 1.5], amount=[0.3, 1.2]),
             _step("anisotropy", 0.25, factor=[1.5, 4.0], axis="up-down"),
             _step("low_resolution", 0.1, factor=[1.2, 1.8]),
-            _step("noise", 0.5, strength=[0.005, 0.04], kind="gaussian", grain_mm=[0.0, 1.0]),
+            _step("noise", 0.5, strength=[0.003, 0.025], kind="gaussian", grain_mm=[0.0, 1.0]),
         ],
     },
     "xray": {

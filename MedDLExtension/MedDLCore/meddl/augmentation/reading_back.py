@@ -131,6 +131,12 @@ def _prepared(case: Case, manifest: Manifest, record: CaseRecord) -> PreparedCas
     labels = None
     if loaded.labels is not None and isinstance(label, SegmentationLabel) and plan.scheme is not None:
         labels = _bare(_values(loaded.labels, loaded.segments, plan.scheme))
+        if not labels.grid.same_as(images[plan.channels[0]].grid):  # a DICOM SEG holds what is labeled only
+            from meddl.datasets.one_grid import to_one_grid
+            from meddl.datasets.options import GridOptions
+
+            placed = to_one_grid(images, labels, None, GridOptions(), scheme=plan.scheme)
+            images, labels = dict(placed.images), placed.labels
     facts = record.facts.get("quality", {}).get("channels", {})
     return PreparedCase(
         name=planned.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -27,7 +27,8 @@ class Sample:
         boxes, points: RAS mm.
         classes: of the images.
         target: of a reconstruction: it moves with the images, and what the scanner does to them it is spared.
-        sides: what the labels become in a mirror.
+        sides: what the labels become in a mirror; None where nobody knows: labeled images then have no mirror image in
+            which left and right are exchanged.
     """
 
     images: Mapping[str, Volume]
@@ -36,7 +37,7 @@ class Sample:
     points: tuple[Landmark, ...] | None = None
     classes: tuple[str, ...] = ()
     target: Volume | None = None
-    sides: Sides = field(default_factory=Sides)
+    sides: Sides | None = None
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -44,6 +45,14 @@ class Sample:
         if self.labels is not None and self.labels.array.dtype.kind not in "iub":
             raise UsageError("The labels to augment are no whole numbers.")
         object.__setattr__(self, "images", MappingProxyType(dict(self.images)))
+
+    @property
+    def one_sided(self) -> str:
+        """Why left and right must not be exchanged, in a sentence; "" where they can."""
+        if self.sides is not None:
+            return self.sides.reason
+        is_labeled = self.labels is not None or self.boxes or self.points or self.classes
+        return "Which of its labels have a side was not said." if is_labeled else ""
 
     @property
     def grid(self) -> Grid:
