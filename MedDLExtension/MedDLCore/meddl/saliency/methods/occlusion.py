@@ -151,13 +151,14 @@ class _Trial:
         """Fill in all effects and return facts."""
         live = self.blocks.live
         checked: float | None = None
-        gradients = gradients and len(live) > _few()
-        if gradients:
-            self._estimate_by_gradient()
-        elif len(live) > _few():
-            self._estimate_by_big_blocks()
-        else:
+        estimated_by = ""
+        if len(live) <= _few():
             self._measure(live)
+        elif gradients and self._estimate_by_gradient():
+            estimated_by = "gradient"
+        else:
+            self._estimate_by_big_blocks()
+            estimated_by = "big blocks"
         generator = np.random.default_rng(seed)
         share = PROMISING
         while not self._measured[live].all():
@@ -176,13 +177,14 @@ class _Trial:
             "blocks": len(live),
             "skipped": len(self.effects) - len(live),
             "measured": measured,
-            "estimated_by": "gradient" if gradients else "big blocks" if len(live) > _few() else "",
+            "estimated_by": estimated_by,
             "checked": checked,
             "runs": self._runs,
             "at_once": self._at_once,
         }
 
-    def _estimate_by_gradient(self) -> None:
+    def _estimate_by_gradient(self) -> bool:
+        """Estimate all effects; return False if no gradient comes through."""
         import captum.attr
 
         blocks = self.blocks
@@ -193,9 +195,13 @@ class _Trial:
             if not len(chosen):
                 continue
             self._runs += 1
-            gradient = captum.attr.Saliency(self._module).attribute(blocks.covered(chosen, 0.5), abs=False)
+            try:
+                gradient = captum.attr.Saliency(self._module).attribute(blocks.covered(chosen, 0.5), abs=False)
+            except RuntimeError:
+                return False
             fall = blocks.summed((gradient.detach() * change).sum(dim=1)[0]).cpu().numpy()
-            self.effects[chosen] = fall[chosen]
+            self.effects[chosen] = np.nan_to_num(fall[chosen])
+        return True
 
     def _estimate_by_big_blocks(self) -> None:
         big = self.blocks.in_big
