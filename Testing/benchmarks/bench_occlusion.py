@@ -23,7 +23,7 @@ from meddl.volume import read_volume
 from scipy.stats import spearmanr
 
 #: Model, axis of the image that its network does not see, and millimeters of the smallest blocks (0: the default).
-CASES = (("demo_body_region", 2, 0.0), ("demo_head_points", None, 16.0), ("demo_head_points", None, 0.0))
+CASES = (("demo_body_region", 2, 4.0), ("demo_head_points", None, 20.0), ("demo_head_points", None, 0.0))
 
 
 def measure(repeats: int) -> list[harness.Table]:

@@ -29,10 +29,10 @@ SPARSE = 3
 PROMISING = 0.1
 """Share of the blocks that are covered one by one in any case."""
 
-CHECKED = 32
+CHECKED = 64
 """Blocks among the others that are covered one by one, to see how good their estimates are."""
 
-GOOD = 0.97
+GOOD = 0.985
 """Rank correlation of estimated and measured effects from which estimates will do."""
 
 _SAME = 1e-5
