@@ -1,0 +1,66 @@
+"""What a bundle says of the generator in it: the part "synthesis" of its metadata's "meddl"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from meddl.errors import ModelError
+from meddl.synthesis.config import KINDS, PLANES, Kind, Plane
+
+
+@dataclass(frozen=True)
+class SynthesisFacts:
+    """What a generator makes and what it was made of.
+
+    Attributes:
+        kind, conditioned, size, spacing_mm, plane: as in :class:`SynthesisConfig`; size and spacing as trained.
+        labels: names by value, the background among them; empty for one that is not conditioned.
+        low, high: values of the image at the network's -1 and 1.
+        modality: as DICOM names it, or "".
+        trained_on: counts of cases, patients and examples, the dataset's name, steps and minutes: for people.
+    """
+
+    kind: Kind
+    conditioned: bool
+    size: tuple[int, ...]
+    spacing_mm: float
+    plane: Plane = "axial"
+    labels: Mapping[int, str] = field(default_factory=dict)
+    low: float = -1.0
+    high: float = 1.0
+    modality: str = ""
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Return plain data, as the bundle's metadata have them."""
+        labels = {str(value): name for value, name in self.labels.items()}
+        return {**asdict(self), "size": list(self.size), "labels": labels, "trained_on": dict(self.trained_on)}
+
+    @classmethod
+    def from_metadata(cls, data: Any) -> SynthesisFacts:
+        """Return what a bundle's metadata say.
+
+        Raises:
+            ModelError: they say nothing of the kind.
+        """
+        try:
+            facts = cls(
+                data["kind"],
+                data["conditioned"] is True,
+                tuple(int(each) for each in data["size"]),
+                float(data["spacing_mm"]),
+                data.get("plane", "axial"),
+                {int(value): str(name) for value, name in data.get("labels", {}).items()},
+                float(data.get("low", -1.0)),
+                float(data.get("high", 1.0)),
+                str(data.get("modality", "")),
+                dict(data.get("trained_on", {})),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError("What the model's metadata say of synthesis is incomplete. Train it anew.") from error
+        sane = facts.kind in KINDS and facts.plane in PLANES and len(facts.size) in (2, 3)
+        if not sane or not facts.spacing_mm > 0 or not facts.high > facts.low or min(facts.size) < 1:
+            raise ModelError("What the model's metadata say of synthesis makes no sense. Train it anew.")
+        return facts
