@@ -9,19 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meddl.cli.export_arguments import FORMATS, add_dataset_arguments, dataset_options, label_scheme
 from meddl.cli.progress import ProgressBar
-from meddl.errors import UsageError
 
 if TYPE_CHECKING:
     from meddl.datasets import ExportOptions, ExportSummary, LabelScheme
-
-_FORMATS = ("nnunet", "msd", "monai", "classification", "coco", "bids", "dicom")
-_EXTRAS = {
-    "shift-dates": "shift_dates",
-    "clean-descriptors": "clean_descriptors",
-    "clean-pixels": "clean_pixels",
-    "safe-private": "keep_safe_private",
-}
 
 
 def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -32,50 +24,12 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
         help="make a training dataset of cases",
         description="Make a training dataset of images with their labels, with nobody's name in it.",
     )
-    parser.add_argument("--format", required=True, choices=_FORMATS)
+    parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--cases", required=True, type=Path, metavar="CSV_OR_FOLDER", help="list or folder of cases")
     parser.add_argument("--pattern", default="", help="how files of a folder are named, e.g. '{case}_{channel}.nii.gz'")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the dataset")
-    parser.add_argument("--name", default="Dataset", help="of the dataset")
-    parser.add_argument("--number", type=int, default=1, help="of the dataset, where the format counts (1 to 999)")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be written")
-
-    labels = parser.add_argument_group("labels")
-    labels.add_argument(
-        "--labels", type=Path, metavar="FILE", help="JSON table that names, merges and drops structures"
-    )
-    labels.add_argument("--overlaps", choices=("order", "regions"), default="order", help="what becomes of overlaps")
-
-    grid = parser.add_argument_group("geometry")
-    grid.add_argument("--reference", default="", metavar="CHANNEL", help="whose grid all is brought to (the first)")
-    grid.add_argument("--orientation", default="", metavar="RAS", help="turn the axes towards these directions")
-    grid.add_argument("--spacing", default="", metavar="X,Y,Z", help="resample to these mm")
-    grid.add_argument("--crop", choices=("none", "foreground", "label", "roi"), default="none")
-    grid.add_argument("--margin", type=float, default=0.0, metavar="MM", help="kept round what is cropped to")
-    grid.add_argument("--roi", default="", metavar="R0,A0,S0,R1,A1,S1", help="lowest and highest corner in mm")
-    grid.add_argument("--file-ending", default="", metavar="ENDING", help=".nii.gz or .nrrd")
-
-    parts = parser.add_argument_group("parts of the dataset, by patient")
-    parts.add_argument("--split", default="", metavar="PARTS", help="e.g. validation=0.1,test=0.2")
-    parts.add_argument("--folds", type=int, default=5, help="of the training cases; 0 for none")
-    parts.add_argument("--seed", type=int, default=0)
-
-    privacy = parser.add_argument_group("de-identification")
-    privacy.add_argument(
-        "--deidentify",
-        default="basic",
-        metavar="PROFILE",
-        help=f"basic, or basic with any of {','.join(_EXTRAS)} (comma-separated); none keeps the names of cases",
-    )
-    privacy.add_argument("--deface", choices=("none", "template", "brain"), default="none", help="of head images")
-    privacy.add_argument(
-        "--key", type=Path, metavar="FILE", help="keep who is who in this file, outside of the dataset"
-    )
-    privacy.add_argument("--review", type=Path, metavar="DIR", help="pictures of what defacing did; faces are on them")
-
-    words = parser.add_argument_group("for the datasheet")
-    for name in ("description", "license", "consent", "contact"):
-        words.add_argument(f"--{name}", default="")
+    add_dataset_arguments(parser, split_seed="--seed")
     parser.set_defaults(run=run)
 
 
@@ -83,9 +37,9 @@ def run(options: argparse.Namespace) -> int:
     """Export; exit code 1 says that a case is not in the dataset."""
     from meddl.datasets import collect_cases, export_dataset
 
-    how = _options(options)
+    how = dataset_options(options, options.format)
     cases = collect_cases(options.cases, pattern=options.pattern, exclude=(options.output,))
-    scheme = _scheme(options.labels)
+    scheme = label_scheme(options.labels)
     if options.dry_run:
         return _dry_run(options, cases, how, scheme)
     with ProgressBar(shown=not options.json) as bar:
@@ -102,69 +56,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(summary)
     return 1 if summary.failed or summary.left_out else 0
-
-
-def _options(options: argparse.Namespace) -> ExportOptions:
-    from meddl.datasets import DeidentifyOptions, ExportOptions, GridOptions, SplitOptions
-
-    profile, *extras = [each.strip() for each in options.deidentify.split(",")]
-    if profile not in ("basic", "none") or any(each not in _EXTRAS for each in extras):
-        raise UsageError(f"There is no profile {options.deidentify!r}. Give basic or none; with basic, any of: "
-                         f"{', '.join(_EXTRAS)}.")  # fmt: skip
-    chosen: dict[str, Any] = {_EXTRAS[each]: True for each in extras}
-    return ExportOptions(
-        options.format,
-        options.name,
-        options.number,
-        options.file_ending,
-        GridOptions(
-            options.reference,
-            options.orientation.upper(),
-            _numbers(options.spacing, "--spacing", 3),
-            options.crop,
-            options.margin,
-            _numbers(options.roi, "--roi", 6),
-        ),
-        replace(SplitOptions(folds=options.folds, seed=options.seed), **_parts(options.split)),
-        DeidentifyOptions(profile=profile, deface=options.deface, **chosen),
-        options.description,
-        options.license,
-        options.consent,
-        options.contact,
-    )
-
-
-def _numbers(text: str, name: str, count: int) -> tuple[float, ...]:
-    if not text:
-        return ()
-    try:
-        numbers = tuple(float(each) for each in text.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != count:
-        raise UsageError(f"{name} takes {count} numbers with commas between them, not {text!r}.")
-    return numbers
-
-
-def _parts(text: str) -> dict[str, Any]:
-    parts: dict[str, Any] = {}
-    for entry in filter(None, (each.strip() for each in text.split(","))):
-        name, _, value = entry.partition("=")
-        try:
-            if name not in ("validation", "test"):
-                raise ValueError
-            parts[name] = float(value)
-        except ValueError:
-            raise UsageError(f"--split takes parts like validation=0.1,test=0.2, not {entry!r}.") from None
-    return parts
-
-
-def _scheme(path: Path | None) -> LabelScheme | None:
-    if path is None:
-        return None
-    from meddl.datasets.scheme_editing import read_scheme
-
-    return read_scheme(path)
 
 
 def _print(summary: ExportSummary) -> None:
