@@ -1,8 +1,13 @@
-"""Augmented cases per second, with labels, against a plain MONAI pipeline of the same transforms."""
+"""Augmented cases per second, with labels, against plain MONAI and TorchIO pipelines of the same transforms.
+
+TorchIO is compared where it is installed (``pip install "torchio<2"``); MedDL does not need it.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import harness
 import numpy as np
@@ -12,6 +17,7 @@ from meddl.volume import Volume
 
 SIZE = 96
 OURS, THEIRS = "meddl.augmentation", "MONAI (Compose of dictionary transforms)"
+TORCHIO = "TorchIO (Compose of a subject's transforms)"
 STEPS = [
     {"transform": "flip", "axis": "up-down"},
     {"transform": "affine", "rotation_degrees": [-12, 12], "scale": [0.9, 1.1], "shift_mm": [-8, 8]},
@@ -21,30 +27,46 @@ STEPS = [
     {"transform": "low_resolution"},
     {"transform": "noise"},
 ]
-"""All of them happen each time, so that both do the same work."""
+"""All of them happen each time, so that all do the same work."""
+ARTIFACTS = [
+    {"transform": "motion", "moves": 2},
+    {"transform": "ghosting"},
+    {"transform": "spike"},
+    {"transform": "anisotropy"},
+]
+"""What TorchIO has and MONAI has not."""
 
 
 def measure(repeats: int) -> list[harness.Table]:
     sample = _sample()
+    others = {THEIRS: _monai(sample)}
+    torchio = _torchio(sample)
+    if torchio is not None:
+        others[TORCHIO] = torchio[0]
+    tables = [
+        *_against(sample, STEPS, others, repeats, f"{len(STEPS)} transforms of an image and 8 labels"),
+        *([] if torchio is None else _against(sample, ARTIFACTS, {TORCHIO: torchio[1]}, repeats, "Four artifacts")),
+    ]
+    return [*tables, _previews(sample, repeats)]
+
+
+def _against(
+    sample: Sample, steps: list[dict[str, Any]], others: dict[str, Callable[[], object]], repeats: int, what: str
+) -> list[harness.Table]:
     numbers = itertools.count()
-    plan = AugmentationPlan.from_dict({"name": "bench", "transforms": STEPS})
-    theirs = _monai()
-    image, labels = (torch.from_numpy(each.array.astype(np.float32)) for each in (sample.images["T1"], sample.labels))
+    plan = AugmentationPlan.from_dict({"name": "bench", "transforms": steps})
+    works = {OURS: lambda: augment(sample, plan, next(numbers)), **others}
     samples = harness.interleaved(
-        {
-            OURS: lambda: harness.timed(lambda: augment(sample, plan, next(numbers))),
-            THEIRS: lambda: harness.timed(lambda: theirs({"image": image, "label": labels})),
-        },
-        repeats,
+        {name: lambda work=work: harness.timed(work) for name, work in works.items()}, repeats
     )
     rates = [(name, 1 / harness.median([each.wall for each in timed])) for name, timed in samples.items()]
+    notes = ["ours moves labels by greatest membership, the others by nearest neighbor"]
     return [
-        harness.Table(f"{len(STEPS)} transforms of an image and 8 labels, {SIZE} voxels along each edge",
-                      harness.COMPARED, harness.compared(samples, OURS),
-                      ["ours moves labels by greatest membership, MONAI's by nearest neighbor"]),
-        harness.Table("Cases per second", ("", "per second"), rates),
-        _previews(sample, repeats),
-    ]  # fmt: skip
+        harness.Table(
+            f"{what}, {SIZE} voxels along each edge", harness.COMPARED, harness.compared(samples, OURS), notes
+        ),
+        harness.Table(f"{what}: cases per second", ("", "per second"), rates),
+    ]
 
 
 def _previews(sample: Sample, repeats: int) -> harness.Table:
@@ -71,7 +93,7 @@ def _sample() -> Sample:
     return Sample({"T1": Volume(part, head.affine)}, Volume(labels, head.affine))
 
 
-def _monai() -> object:
+def _monai(sample: Sample) -> Callable[[], object]:
     from monai.transforms import (
         Compose,
         Rand3DElasticd,
@@ -85,7 +107,7 @@ def _monai() -> object:
 
     both, modes = ["image", "label"], ("bilinear", "nearest")
     turns, scales, shifts = (12 * np.pi / 180,) * 3, (0.1,) * 3, (8,) * 3
-    return Compose(
+    pipeline = Compose(
         [
             RandFlipd(both, prob=1, spatial_axis=2),
             RandAffined(both, prob=1, rotate_range=turns, scale_range=scales, translate_range=shifts, mode=modes),
@@ -96,6 +118,40 @@ def _monai() -> object:
             RandGaussianNoised("image", prob=1, std=5),
         ]
     )  # fmt: skip
+    image, labels = (torch.from_numpy(each.array.astype(np.float32)) for each in (sample.images["T1"], sample.labels))
+    return lambda: pipeline({"image": image, "label": labels})
+
+
+def _torchio(sample: Sample) -> tuple[Callable[[], object], Callable[[], object]] | None:
+    """Return the pipelines of :data:`STEPS` and :data:`ARTIFACTS`, or None where TorchIO is not installed."""
+    try:
+        import torchio
+    except ImportError:
+        return None
+    subject = torchio.Subject(
+        t1=torchio.ScalarImage(tensor=torch.from_numpy(sample.images["T1"].array), affine=sample.grid.affine),
+        labels=torchio.LabelMap(tensor=torch.from_numpy(sample.labels.array), affine=sample.grid.affine),
+    )
+    steps = torchio.Compose(
+        [
+            torchio.RandomFlip(axes=2, flip_probability=1),
+            torchio.RandomAffine(scales=0.1, degrees=12, translation=8),
+            torchio.RandomElasticDeformation(num_control_points=7, max_displacement=5),
+            torchio.RandomBiasField(),
+            torchio.RandomGamma(),
+            torchio.RandomAnisotropy(downsampling=(1.5, 2.5)),
+            torchio.RandomNoise(std=5),
+        ]
+    )
+    artifacts = torchio.Compose(
+        [
+            torchio.RandomMotion(num_transforms=2),
+            torchio.RandomGhosting(),
+            torchio.RandomSpike(),
+            torchio.RandomAnisotropy(downsampling=(2, 5)),
+        ]
+    )
+    return lambda: steps(subject), lambda: artifacts(subject)
 
 
 if __name__ == "__main__":
