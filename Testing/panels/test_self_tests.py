@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXTENSION = REPOSITORY / "MedDLExtension"
 RUNNER = Path(__file__).with_name("run_self_tests.py")
 LONGEST_S = 900
-MODULES = ("MedDLCore", "MedDLInference", "MedDLExport", "MedDLSaliency")
+MODULES = ("MedDLCore", "MedDLInference", "MedDLExport", "MedDLSaliency", "MedDLAugmentation")
 
 
 def application() -> tuple[list[str], dict[str, str]]:

@@ -1,0 +1,80 @@
+"""Panel MedDL Augmentation: more data of the data there is, with its labels."""
+
+import importlib.util
+
+import slicer
+from MedDLAugmentationLib.logic import MedDLAugmentationLogic
+from MedDLAugmentationLib.self_test import MedDLAugmentationTest  # noqa: F401  (Slicer looks for it here)
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import *
+
+
+class MedDLAugmentation(ScriptedLoadableModule):
+    """What Slicer's module list shows."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("MedDL Augmentation")
+        self.parent.categories = ["MedDL", translate("qSlicerAbstractCoreModule", "Utilities")]
+        self.parent.dependencies = ["MedDLCore"]
+        self.parent.contributors = ["MedDL contributors"]
+        self.parent.helpText = _(
+            "Makes more training data of the data there is, with its labels: variants as another patient, position or "
+            "scanner might have made them; images that a network has learned to make; scans as a faster, cheaper or "
+            "other scanner would have taken them. All of it is repeatable and says what it is. Nothing leaves this "
+            "computer. For research."
+        )
+        self.parent.acknowledgementText = _(
+            "Networks and parts of the transforms are those of MONAI (https://monai.io)."
+        )
+
+
+class MedDLAugmentationWidget(ScriptedLoadableModuleWidget):
+    """The panel: one tab each for variants, for what networks make, and for other scanners.
+
+    Each tab is an object with ``enter()``, ``exit()`` and ``cleanup()``; it follows the scene by itself.
+
+    Attributes:
+        logic: the panel's; ``logic.runner`` runs all jobs.
+        generate: the tab "Generate", made by ``MedDLAugmentationLib.generate_tab.GenerateTab(page, panel)``.
+    """
+
+    def __init__(self, parent=None):
+        self.logic = None
+        self.generate = None
+        self._tabs = []
+        # Last, since without a parent it calls setup().
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+
+    def createLogic(self):
+        """Return the logic of this panel; tests give another one."""
+        return MedDLAugmentationLogic()
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDLAugmentation.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = self.createLogic()
+        if importlib.util.find_spec("MedDLAugmentationLib.generate_tab") is not None:
+            from MedDLAugmentationLib.generate_tab import GenerateTab
+
+            self.generate = GenerateTab(self.ui.generateTab, self)
+            self._tabs.append(self.generate)
+
+    def cleanup(self):
+        for tab in self._tabs:
+            tab.cleanup()
+        # A selector that still observes the scene when the application exits can crash it.
+        self.uiWidget.setMRMLScene(None)
+
+    def enter(self):
+        self.logic.warmUp()
+        for tab in self._tabs:
+            tab.enter()
+
+    def exit(self):
+        for tab in self._tabs:
+            tab.exit()
