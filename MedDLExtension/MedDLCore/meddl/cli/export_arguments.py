@@ -89,10 +89,10 @@ def dataset_options(options: argparse.Namespace, format: str) -> ExportOptions:
         GridOptions(
             options.reference,
             options.orientation.upper(),
-            _numbers(options.spacing, "--spacing", 3),
+            numbers(options.spacing, "--spacing", 3),
             options.crop,
             options.margin,
-            _numbers(options.roi, "--roi", 6),
+            numbers(options.roi, "--roi", 6),
         ),
         replace(SplitOptions(folds=options.folds, seed=options.split_seed), **_parts(options.split)),
         DeidentifyOptions(profile=profile, deface=options.deface, **chosen),
@@ -103,16 +103,21 @@ def dataset_options(options: argparse.Namespace, format: str) -> ExportOptions:
     )
 
 
-def _numbers(text: str, name: str, count: int) -> tuple[float, ...]:
+def numbers(text: str, name: str, count: int) -> tuple[float, ...]:
+    """Return the numbers that an argument gives with commas between them; none where it is empty.
+
+    Raises:
+        UsageError: they are not ``count`` numbers.
+    """
     if not text:
         return ()
     try:
-        numbers = tuple(float(each) for each in text.split(","))
+        found = tuple(float(each) for each in text.split(","))
     except ValueError:
-        numbers = ()
-    if len(numbers) != count:
+        found = ()
+    if len(found) != count:
         raise UsageError(f"{name} takes {count} numbers with commas between them, not {text!r}.")
-    return numbers
+    return found
 
 
 def _parts(text: str) -> dict[str, Any]:

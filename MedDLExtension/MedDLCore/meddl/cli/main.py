@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 
 import meddl
-from meddl.cli import augment, dataset, doctor, evaluate, explain, export, infer, models
+from meddl.cli import augment, dataset, doctor, evaluate, explain, export, infer, models, synth
 from meddl.errors import JobCancelled, MedDLError, UntrustedModelError, UsageError, to_dict
 
 OK, FAILED, WRONG_USE = 0, 1, 2
@@ -76,5 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     export.add_parser(commands, common)
     dataset.add_parser(commands, common)
     augment.add_parser(commands, common)
+    synth.add_parser(commands, common)
     doctor.add_parser(commands, common)
     return parser

@@ -1,0 +1,88 @@
+"""What the actions of ``meddl synth`` read and write alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meddl.errors import UsageError
+
+if TYPE_CHECKING:
+    from meddl.augmentation.variants import VariantSummary
+    from meddl.synthesis import Synthetic
+    from meddl.volume import Segment, Volume
+
+_NAMELESS = re.compile(r"Label \d+")
+
+
+def read_labels(path: Path) -> tuple[Volume, tuple[Segment, ...]]:
+    """Return a segmentation's labels and what they mean; a label map without names means nothing by itself: ()."""
+    from meddl.volume import read_segmentation
+
+    labels, segments = read_segmentation(path)
+    return labels, () if all(_NAMELESS.fullmatch(each.name) for each in segments) else segments
+
+
+def write_synthetic(made: Sequence[Synthetic], folder: Path, suffix: str) -> tuple[tuple[Path, ...], ...]:
+    """Write images, their labels and the facts of each into a folder; return the files by image, the image first."""
+    from meddl.inference.files import VOLUME_SUFFIXES
+    from meddl.volume import write_segmentation, write_volume
+
+    if suffix not in VOLUME_SUFFIXES:
+        raise UsageError(f"Images cannot be written as {suffix!r}. Choose one of: {', '.join(VOLUME_SUFFIXES)}.")
+    make_folder(folder)
+    written = []
+    for number, each in enumerate(made, 1):
+        stem = f"synthetic_{number:03d}"
+        paths = [folder / f"{stem}{suffix}"]
+        write_volume(each.image, paths[0])
+        if each.labels is not None:
+            paths.append(folder / f"{stem}.seg.nrrd")
+            write_segmentation(each.labels, each.segments, paths[-1])
+        paths.append(folder / f"{stem}.json")
+        write_facts(each.facts, paths[-1])
+        written.append(tuple(paths))
+    return tuple(written)
+
+
+def write_facts(facts: Mapping[str, Any], path: Path) -> None:
+    """Write facts as JSON, whole or not at all."""
+    from meddl.volume import whole_file
+
+    with whole_file(path) as file:
+        file.write((json.dumps(dict(facts), indent=2, sort_keys=True) + "\n").encode())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or "the system refused it"
+        raise UsageError(f"The folder {folder.name} cannot be made: {reason}. Choose another.") from error
+
+
+def tell_variants(summary: VariantSummary, as_json: bool, what: str) -> int:
+    """Print what became of adding cases to a dataset; return the exit code."""
+    from meddl.models.metadata_values import printable
+
+    if as_json:
+        print(json.dumps({**summary.to_dict(), "root": str(summary.root)}, indent=2))
+        return int(bool(summary.failed))
+    there = f", {len(summary.skipped)} were there already" if summary.skipped else ""
+    print(f"{len(summary.done)} {what}{'s' if len(summary.done) != 1 else ''} made{there}")
+    for name, reason in summary.failed.items():
+        print(printable(f"  Failed: {name}: {reason}"))
+    for name, warnings in summary.warnings.items():
+        print(printable(f"  {name}: {' '.join(warnings)}"))
+    for note in summary.notes:
+        print(printable(f"Note: {note}"))
+    print(f"Dataset: {summary.root}")
+    return int(bool(summary.failed))

@@ -1,0 +1,86 @@
+"""``meddl synth sample``: images out of a generator, as files or as new cases of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meddl.cli.progress import ProgressBar
+from meddl.cli.synth_files import read_labels, tell_variants, write_synthetic
+from meddl.errors import UsageError
+
+if TYPE_CHECKING:
+    from meddl.synthesis.synthesizer import Synthesizer
+
+_EPILOG = """\
+example: three images that fit a segmentation, on its grid
+  meddl synth sample --model heads --labels head.seg.nrrd --count 3 --output made
+example: two synthetic cases for each training case of a dataset, their label maps moved first
+  meddl synth sample --model heads --dataset out --count 2 --plan position
+"""
+
+
+def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add the action to the parser."""
+    parser = actions.add_parser(
+        "sample", parents=[common], help="make images with a generator", epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--model", required=True, metavar="MODEL", help="a generator's folder, zip or id")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="images, or cases for each training case (1)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is left to chance (0)")
+    parser.add_argument("--labels", type=Path, metavar="SEG", help="segmentation that the images shall fit")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the images")
+    parser.add_argument("--format", default=".nrrd", metavar="SUFFIX", help="of the images (.nrrd)")
+    parser.add_argument("--dataset", type=Path, metavar="DIR", help="add cases to this dataset's training part")
+    parser.add_argument("--plan", default="", metavar="PRESET_OR_JSON", help="moves label maps of the dataset first")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda:N or mps (auto)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make images; exit code 1 says that a case of a dataset could not be made."""
+    from meddl.models import resolve_model
+    from meddl.synthesis.synthesizer import Synthesizer
+
+    if (options.output is None) == (options.dataset is None):
+        raise UsageError("Give either --output, a folder for images, or --dataset, which cases are added to.")
+    if options.dataset is not None and options.labels is not None:
+        raise UsageError("Cases of a dataset get the label maps of its training cases: leave --labels out.")
+    if options.plan and options.dataset is None:
+        raise UsageError("--plan moves label maps of a dataset: give --dataset, or leave it out.")
+    synthesizer = Synthesizer(resolve_model(options.model), device=options.device)
+    return _into_dataset(options, synthesizer) if options.dataset is not None else _into_folder(options, synthesizer)
+
+
+def _into_dataset(options: argparse.Namespace, synthesizer: Synthesizer) -> int:
+    from meddl.augmentation import load_plan
+    from meddl.synthesis.adding import SynthesisOptions, add_synthetic_cases
+
+    how = SynthesisOptions(options.count, options.seed, load_plan(options.plan) if options.plan else None)
+    with ProgressBar(shown=not options.json) as bar:
+        summary = add_synthetic_cases(options.dataset, synthesizer, how, progress=bar)
+    return tell_variants(summary, options.json, "synthetic case")
+
+
+def _into_folder(options: argparse.Namespace, synthesizer: Synthesizer) -> int:
+    from meddl.models.metadata_values import printable
+
+    labels, segments = read_labels(options.labels) if options.labels is not None else (None, ())
+    with ProgressBar(shown=not options.json) as bar:
+        made = synthesizer.sample(options.count, seed=options.seed, labels=labels, segments=segments, progress=bar)
+    files = write_synthetic(made, options.output, options.format)
+    if options.json:
+        facts = [
+            {**each.facts, "files": [str(path) for path in paths]} for each, paths in zip(made, files, strict=True)
+        ]
+        print(json.dumps({"made": facts, "notes": list(synthesizer.notes)}, indent=2))
+        return 0
+    for paths in files:
+        print(printable(str(paths[0])))
+    notes = (*synthesizer.notes, *(note for each in made[:1] for note in each.facts.get("notes", ())))
+    for note in dict.fromkeys(notes):
+        print(printable(f"Note: {note}"))
+    return 0
