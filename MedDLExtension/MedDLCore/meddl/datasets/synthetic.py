@@ -13,14 +13,20 @@ MARK = "_synthetic_"
 """Stands in the name of every case that was made from another, and so in the names of its files."""
 
 
-def synthetic_case(source: PlannedCase, number: int, recipe: str) -> PlannedCase:
+def synthetic_case(source: PlannedCase, number: int, recipe: str, mark: str = "") -> PlannedCase:
     """Return the plan of the ``number``-th case made from ``source``.
 
     Args:
         recipe: tells in what way it is made; with the source's images it is what the case is known by.
+        mark: small letters that stand before the number and tell cases made in one way from those made in another.
     """
     digest = hashlib.sha256(f"{source.digest}\0{recipe}\0{number}".encode()).hexdigest()[:32]
-    return replace(source, id="", name=f"{source.name}{MARK}{number:02d}", digest=digest, source=source.name)
+    return replace(source, id="", name=f"{source.name}{MARK}{mark}{number:02d}", digest=digest, source=source.name)
+
+
+def mark_of(case: PlannedCase) -> str:
+    """Return the mark that a case made from another was planned with."""
+    return case.name.rpartition(MARK)[2].rstrip("0123456789")
 
 
 def synthetic_problems(manifest: Manifest) -> list[str]:
