@@ -1,0 +1,155 @@
+"""Augmentation as jobs: previews of a case that is sent once, whole variants of what the preview showed, datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from meddl.augmentation import PRESETS, AugmentationPlan, Sample, load_plan, preview
+from meddl.augmentation.preview_case import PreviewCase, on_image_grid
+from meddl.augmentation.task import make_variant, preview_variants
+from meddl.errors import JobCancelled
+from meddl.jobs import JobContext
+from meddl.volume import Segment, Volume
+
+OBLIQUE = np.array([[-1.2, 0.3, 0.0, 10.0], [0.3, 1.2, 0.0, -20.0], [0.0, 0.0, 2.0, 5.0], [0.0, 0.0, 0.0, 1.0]])
+SEGMENTS = (Segment(1, "Left kidney", (1.0, 0.0, 0.0)), Segment(2, "Right kidney", (0.0, 1.0, 0.0)))
+
+
+def a_case() -> tuple[Volume, Volume]:
+    """Return an oblique image with two kidneys, and their labels."""
+    rng = np.random.default_rng(5)
+    labels = np.zeros((1, 40, 36, 24), np.uint8)
+    labels[0, 6:14, 10:20, 8:16], labels[0, 26:34, 10:20, 8:16] = 1, 2
+    image = rng.normal(100, 10, labels.shape).astype(np.float32) + 80 * (labels > 0)
+    return Volume(image.astype(np.int16), OBLIQUE), Volume(labels, OBLIQUE)
+
+
+def params(plan: str = "mr", **more: Any) -> dict[str, Any]:
+    image, labels = a_case()
+    segments = [{**vars(each)} for each in SEGMENTS]
+    sample = {"images": {"T1": image}, "labels": labels, "segments": segments}
+    found = {"case": "a", "sample": sample, "plan": dict(PRESETS[plan]), "seed": 3, "axis": 2, "index": 11}
+    return {**found, **more}
+
+
+def without_voxels(**more: Any) -> dict[str, Any]:
+    return {name: value for name, value in params(**more).items() if name != "sample"}
+
+
+def test_a_case_is_sent_once() -> None:
+    context = JobContext()
+    assert preview_variants(without_voxels(), context)["missing"]
+
+    sent = preview_variants(params(), context)
+    kept = preview_variants(without_voxels(), context)
+
+    assert not sent["missing"]
+    assert not kept["missing"]
+    for one, other in zip(sent["samples"], kept["samples"], strict=True):
+        np.testing.assert_array_equal(one["images"]["T1"].array, other["images"]["T1"].array)
+
+
+def test_another_case_takes_the_place_of_the_first() -> None:
+    context = JobContext()
+    preview_variants(params(), context)
+    preview_variants(params(case="b"), context)
+
+    assert preview_variants(without_voxels(), context)["missing"]
+    assert len(context.cache) == 1
+
+
+def test_the_preview_is_that_of_the_python_face() -> None:
+    image, labels = a_case()
+    from meddl.augmentation import sides_of_segments
+
+    sample = Sample({"T1": image}, labels, sides=sides_of_segments(SEGMENTS))
+    expected = preview(sample, load_plan("mr"), 3, axis=2, index=11, segments=SEGMENTS)
+
+    found = preview_variants(params(), JobContext())["samples"]
+
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one.sample.images["T1"].array, other["images"]["T1"].array)
+        np.testing.assert_array_equal(one.sample.labels.array, other["labels"].array)
+        assert one.draw.to_dict() == other["draw"]
+
+
+def test_the_whole_variant_is_the_one_that_was_shown() -> None:
+    context = JobContext()
+    plan = {"name": "moves", "transforms": [{"transform": "affine", "shift_mm": [4, 6], "rotation_degrees": [3, 5]}]}
+    shown = preview_variants(params() | {"plan": plan}, context)["samples"][2]
+
+    made = make_variant({"case": "a", "draw": shown["draw"]}, context)
+
+    np.testing.assert_array_equal(made["images"]["T1"].array[..., 11:12], shown["images"]["T1"].array)
+    np.testing.assert_array_equal(made["labels"].array[..., 11:12], shown["labels"].array)
+    assert made["images"]["T1"].array.dtype == np.int16
+    assert make_variant({"case": "other", "draw": shown["draw"]}, context) == {"missing": True}
+
+
+def test_labels_of_a_part_of_the_image_move_beyond_it() -> None:
+    """Slicer stores the part of a label map that is filled."""
+    image, labels = a_case()
+    affine = OBLIQUE.copy()
+    affine[:3, 3] += OBLIQUE[:3, :3] @ (6, 10, 8)
+    part = Volume(np.ascontiguousarray(labels.array[:, 6:34, 10:20, 8:16]), affine)
+
+    whole = on_image_grid(Sample({"T1": image}, part)).labels
+
+    np.testing.assert_array_equal(whole.array, labels.array)
+
+
+def test_structures_that_leave_the_image_are_told_and_those_that_leave_the_slice_are_not() -> None:
+    image, labels = a_case()
+    case = PreviewCase(Sample({"T1": image}, labels), SEGMENTS)
+
+    def realism(**shift: Any) -> Any:
+        plan = AugmentationPlan.from_dict({"transforms": [{"transform": "affine", "rotation_degrees": 0, "scale": 1,
+                                                           **shift}]})  # fmt: skip
+        return case.preview(plan, 0, 0, axis=2, index=11).realism
+
+    assert not realism(shift_mm=12).vanished  # 6 of 8 slices up: not in this slice any more
+    assert set(realism(shift_mm=80).vanished) == {"Left kidney", "Right kidney"}
+    assert "vanished" in realism(shift_mm=80).warnings[-1]
+
+
+def test_an_unpaired_side_is_told() -> None:
+    one_kidney = params()
+    one_kidney["sample"]["segments"] = one_kidney["sample"]["segments"][:1]
+
+    found = preview_variants(one_kidney, JobContext())
+
+    assert "Left kidney has a side" in found["one_sided"]
+    assert any("not exchanged" in note for each in found["samples"] for note in each["draw"]["notes"])
+
+
+def test_a_preview_ends_when_it_is_not_wanted_any_more() -> None:
+    with pytest.raises(JobCancelled):
+        preview_variants(params(), JobContext(is_cancelled=lambda: True))
+
+
+def test_variants_of_a_folder_become_a_dataset_and_are_added_to_one(tmp_path: Path) -> None:
+    from meddl.augmentation.task import augment
+    from meddl.datasets import ExportOptions, SplitOptions
+    from meddl.volume import write_segmentation, write_volume
+
+    image, labels = a_case()
+    source = tmp_path / "cases"
+    for name in ("a", "b", "c"):
+        (source / name).mkdir(parents=True)
+        write_volume(image, source / name / "image.nii.gz")
+        write_segmentation(labels, SEGMENTS, source / name / "label.seg.nrrd")
+    plan = {"name": "noisy", "transforms": [{"transform": "noise"}]}
+    export = ExportOptions("monai", "Kidneys", split=SplitOptions(folds=0)).to_dict()
+    asked = {"source": source, "output": tmp_path / "out", "export": export, "plan": plan, "count": 1, "seed": 0}
+
+    made = augment(asked, JobContext())
+    again = augment({"source": made["root"], "plan": plan, "count": 2, "seed": 0}, JobContext())
+
+    assert len(made["done"]) == 3
+    assert made["complete"]
+    assert made["export"] is not None
+    assert len(again["done"]) + len(again["skipped"]) == 6
+    assert again["export"] is None
