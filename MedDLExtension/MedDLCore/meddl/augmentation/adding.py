@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from meddl.augmentation.prepared_sample import quality_of
 from meddl.datasets.case import Case, PreparedCase
+from meddl.datasets.label_scheme import LabelScheme, Overlaps
 from meddl.datasets.manifest import Manifest
 from meddl.datasets.options import ExportOptions
 from meddl.datasets.plan import CaseRecord, ExportPlan, PlannedCase
@@ -146,13 +147,17 @@ def export_with_made_cases(
     export: ExportOptions,
     maker: Maker,
     *,
+    scheme: LabelScheme | None = None,
+    overlaps: Overlaps = "order",
     key: Path | None = None,
+    review: Path | None = None,
     progress: Progress = lambda fraction, text: None,
     cancelled: Callable[[], bool] = lambda: False,
     log: Callable[[str], None] = lambda line: None,
 ) -> tuple[ExportSummary, VariantSummary]:
     """Export cases as a dataset, with what is made of those of its training part.
 
+    Arguments as of :func:`meddl.datasets.export_dataset`.
     The process may be killed at any time: the next call with the same arguments completes it, to the same bytes.
 
     Raises:
@@ -164,11 +169,15 @@ def export_with_made_cases(
     from meddl.datasets.export import export_dataset, plan_cases
     from meddl.jobs.progress import part_of
 
-    _, planning = plan_cases(cases, output, export, key=key, progress=part_of(progress, 0.0, 0.1), cancelled=cancelled)
+    _, planning = plan_cases(
+        cases, output, export, scheme=scheme, overlaps=overlaps, key=key, progress=part_of(progress, 0.0, 0.1),
+        cancelled=cancelled,
+    )  # fmt: skip
     maker.check(with_made_cases(planning.plan, maker))  # refuses before anything is written
     summary = export_dataset(
-        cases, output, export, key=key, progress=part_of(progress, 0.1, 0.4), cancelled=cancelled, log=log
-    )
+        cases, output, export, scheme=scheme, overlaps=overlaps, key=key, review=review,
+        progress=part_of(progress, 0.1, 0.4), cancelled=cancelled, log=log,
+    )  # fmt: skip
     sources = CollectedSources(planning.plan, cases)
     step = part_of(progress, 0.4, 1.0)
     return summary, add_made_cases(summary.root, maker, sources, progress=step, cancelled=cancelled, log=log)

@@ -24,6 +24,7 @@ from meddl.augmentation.plan import AugmentationPlan
 from meddl.augmentation.prepared_sample import sample_of, segments_of
 from meddl.augmentation.sample import Sample, range_of
 from meddl.datasets.case import Case, PreparedCase
+from meddl.datasets.label_scheme import LabelScheme, Overlaps
 from meddl.datasets.options import ExportOptions
 from meddl.datasets.plan import CaseRecord, ExportPlan, PlannedCase
 from meddl.errors import UsageError
@@ -118,13 +119,17 @@ def augment_cases(
     export: ExportOptions,
     options: VariantOptions,
     *,
+    scheme: LabelScheme | None = None,
+    overlaps: Overlaps = "order",
     key: Path | None = None,
+    review: Path | None = None,
     progress: Progress = lambda fraction, text: None,
     cancelled: Callable[[], bool] = lambda: False,
     log: Callable[[str], None] = lambda line: None,
 ) -> tuple[ExportSummary, VariantSummary]:
     """Export cases as a dataset, with variants of those of its training part.
 
+    Arguments as of :func:`meddl.datasets.export_dataset`.
     The process may be killed at any time: the next call with the same arguments completes it, to the same bytes.
 
     Raises:
@@ -134,8 +139,9 @@ def augment_cases(
     """
     maker = VariantMaker(options)
     return export_with_made_cases(
-        cases, output, export, maker, key=key, progress=progress, cancelled=cancelled, log=log
-    )
+        cases, output, export, maker, scheme=scheme, overlaps=overlaps, key=key, review=review, progress=progress,
+        cancelled=cancelled, log=log,
+    )  # fmt: skip
 
 
 def augment_dataset(

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meddl.cli.dataset_report import tell_export, tell_made
+from meddl.cli.export_arguments import FORMATS, add_dataset_arguments, dataset_options, label_scheme
 from meddl.cli.progress import ProgressBar
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
     from meddl.augmentation.variants import VariantOptions, VariantSummary
-    from meddl.datasets import ExportOptions, ExportSummary
-
-_FORMATS = ("nnunet", "msd", "monai", "classification", "coco", "bids", "dicom")
+    from meddl.datasets import ExportSummary
 
 
 def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -37,12 +37,9 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for the dataset; for one that is there, itself"
     )
-    parser.add_argument("--format", choices=_FORMATS, help="of the new dataset (monai)")
-    parser.add_argument("--name", default="Dataset", help="of the new dataset")
-    parser.add_argument("--number", type=int, default=1, help="of the new dataset, where the format counts")
-    parser.add_argument("--folds", type=int, default=5, help="of its training cases; 0 for none")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="keep who is who in this file, outside of it")
+    parser.add_argument("--format", choices=FORMATS, help="of the new dataset (monai)")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be made")
+    add_dataset_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -67,23 +64,22 @@ def run(options: argparse.Namespace) -> int:
         return _told(options, None, made)
     if options.output is None:
         raise UsageError("Give --output, a folder for the dataset.")
-    export = _export(options)
+    export = dataset_options(options, options.format or "monai")
+    scheme = label_scheme(options.labels)
     cases = collect_cases(options.cases, pattern=options.pattern, exclude=(options.output,))
     with ProgressBar(shown=not options.json) as bar:
         if options.dry_run:
             from meddl.datasets.export import plan_cases
 
-            _, planning = plan_cases(cases, options.output, export, key=options.key, progress=bar)
+            _, planning = plan_cases(
+                cases, options.output, export, scheme=scheme, overlaps=options.overlaps, key=options.key, progress=bar
+            )
         else:
-            summary, made = augment_cases(cases, options.output, export, how, key=options.key, progress=bar)
+            summary, made = augment_cases(
+                cases, options.output, export, how, scheme=scheme, overlaps=options.overlaps, key=options.key,
+                review=options.review, progress=bar,
+            )  # fmt: skip
     return _planned(options, planning.plan, how) if options.dry_run else _told(options, summary, made)
-
-
-def _export(options: argparse.Namespace) -> ExportOptions:
-    from meddl.datasets import ExportOptions, SplitOptions
-
-    split = SplitOptions(folds=options.folds)
-    return ExportOptions(options.format or "monai", options.name, options.number, split=split)
 
 
 def _dry_run_dataset(options: argparse.Namespace, how: VariantOptions) -> int:
@@ -113,25 +109,9 @@ def _planned(options: argparse.Namespace, plan: object, how: VariantOptions) -> 
 
 
 def _told(options: argparse.Namespace, summary: ExportSummary | None, made: VariantSummary) -> int:
-    from meddl.models.metadata_values import printable
-
-    lost = bool(made.failed) or (summary is not None and bool(summary.failed or summary.left_out))
     if options.json:
         exported = {**summary.to_dict(), "root": str(summary.root)} if summary is not None else None
         print(json.dumps({**made.to_dict(), "root": str(made.root), "export": exported}, indent=2))
-        return int(lost)
-    if summary is not None:
-        print(f"{len(summary.done)} cases written, {len(summary.skipped)} were there already")
-        for what, cases in (("Left out", summary.left_out), ("Failed", summary.failed)):
-            for name, reason in cases.items():
-                print(printable(f"  {what}: {name}: {reason}"))
-    there = f", {len(made.skipped)} were there already" if made.skipped else ""
-    print(f"{len(made.done)} variant{'s' if len(made.done) != 1 else ''} made{there}")
-    for name, reason in made.failed.items():
-        print(printable(f"  Failed: {name}: {reason}"))
-    for name, warnings in made.warnings.items():
-        print(printable(f"  {name}: {' '.join(warnings)}"))
-    for note in (*(summary.notes if summary is not None else ()), *made.notes):
-        print(printable(f"Note: {note}"))
-    print(f"Dataset: {made.root}")
-    return int(lost)
+        return int(bool(made.failed) or (summary is not None and bool(summary.failed or summary.left_out)))
+    lost = tell_export(summary) if summary is not None else 0
+    return max(lost, tell_made(made, "variant"))

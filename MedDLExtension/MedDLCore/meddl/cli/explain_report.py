@@ -53,4 +53,6 @@ def _print_measures(measures: Sequence[Measure]) -> None:
     for each in measures:
         verdict = f" ({each.verdict})" if each.verdict else ""
         random = "" if each.random is None else f", random map {figure(each.random)}"
-        print(f"  {measure_title(each.name)}: {figure(each.value)}{random}{verdict}. {each.sentence}".rstrip())
+        value = "" if each.value is None else f"{figure(each.value)}{random}"
+        said = f"{value}{verdict}".strip()
+        print(f"  {measure_title(each.name)}: {said + '. ' if said else ''}{each.sentence}".rstrip())

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meddl.cli.dataset_report import tell_export
 from meddl.cli.export_arguments import FORMATS, add_dataset_arguments, dataset_options, label_scheme
 from meddl.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from meddl.datasets import ExportOptions, ExportSummary, LabelScheme
+    from meddl.datasets import ExportOptions, LabelScheme
 
 
 def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -53,22 +54,10 @@ def run(options: argparse.Namespace) -> int:
     summary = replace(summary, notes=(*told, *summary.notes))
     if options.json:
         print(json.dumps({**summary.to_dict(), "root": str(summary.root)}, indent=2))
-    else:
-        _print(summary)
-    return 1 if summary.failed or summary.left_out else 0
-
-
-def _print(summary: ExportSummary) -> None:
-    from meddl.models.metadata_values import printable
-
-    there = f", {len(summary.skipped)} were there already" if summary.skipped else ""
-    print(f"{len(summary.done)} case{'s' if len(summary.done) != 1 else ''} written{there}")
-    for what, cases in (("Left out", summary.left_out), ("Failed", summary.failed)):
-        for name, reason in cases.items():
-            print(printable(f"  {what}: {name}: {reason}"))
-    for note in summary.notes:
-        print(printable(f"Note: {note}"))
+        return int(bool(summary.failed or summary.left_out))
+    lost = tell_export(summary)
     print(f"Dataset: {summary.root}")
+    return lost
 
 
 def _dry_run(options: argparse.Namespace, cases: Any, how: ExportOptions, scheme: LabelScheme | None) -> int:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
-    from meddl.augmentation.variants import VariantSummary
     from meddl.synthesis import Synthetic
     from meddl.volume import Segment, Volume
 
@@ -67,22 +66,3 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or "the system refused it"
         raise UsageError(f"The folder {folder.name} cannot be made: {reason}. Choose another.") from error
-
-
-def tell_variants(summary: VariantSummary, as_json: bool, what: str) -> int:
-    """Print what became of adding cases to a dataset; return the exit code."""
-    from meddl.models.metadata_values import printable
-
-    if as_json:
-        print(json.dumps({**summary.to_dict(), "root": str(summary.root)}, indent=2))
-        return int(bool(summary.failed))
-    there = f", {len(summary.skipped)} were there already" if summary.skipped else ""
-    print(f"{len(summary.done)} {what}{'s' if len(summary.done) != 1 else ''} made{there}")
-    for name, reason in summary.failed.items():
-        print(printable(f"  Failed: {name}: {reason}"))
-    for name, warnings in summary.warnings.items():
-        print(printable(f"  {name}: {' '.join(warnings)}"))
-    for note in summary.notes:
-        print(printable(f"Note: {note}"))
-    print(f"Dataset: {summary.root}")
-    return int(bool(summary.failed))

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meddl.cli.dataset_report import tell_made
 from meddl.cli.progress import ProgressBar
-from meddl.cli.synth_files import make_folder, read_labels, tell_variants, write_facts
+from meddl.cli.synth_files import make_folder, read_labels, write_facts
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _in_dataset(options: argparse.Namespace, how: LesionOptions, synthesizer: Sy
 
     with ProgressBar(shown=not options.json) as bar:
         summary = add_lesions(options.dataset, how, variants=options.variants, synthesizer=synthesizer, progress=bar)
-    return tell_variants(summary, options.json, "case with lesions")
+    return tell_made(summary, "case with lesions", as_json=options.json)
 
 
 def _in_image(options: argparse.Namespace, how: LesionOptions, synthesizer: Synthesizer | None) -> int:

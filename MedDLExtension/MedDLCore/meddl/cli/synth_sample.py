@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meddl.cli.dataset_report import tell_made
 from meddl.cli.progress import ProgressBar
-from meddl.cli.synth_files import read_labels, tell_variants, write_synthetic
+from meddl.cli.synth_files import read_labels, write_synthetic
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _into_dataset(options: argparse.Namespace, synthesizer: Synthesizer) -> int:
     how = SynthesisOptions(options.count, options.seed, load_plan(options.plan) if options.plan else None)
     with ProgressBar(shown=not options.json) as bar:
         summary = add_synthetic_cases(options.dataset, synthesizer, how, progress=bar)
-    return tell_variants(summary, options.json, "synthetic case")
+    return tell_made(summary, "synthetic case", as_json=options.json)
 
 
 def _into_folder(options: argparse.Namespace, synthesizer: Synthesizer) -> int:
