@@ -46,7 +46,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", metavar="UID", help="which series, where the folder holds several")
     parser.add_argument("--method", default="", metavar="M[,M...]", help="of --list-methods, or all")
     parser.add_argument("--list-methods", action="store_true", help="tell which methods work on the model, and why not")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for maps, tables and reports")
+    parser.add_argument("--output", metavar="DIR", help="folder for maps, tables and reports")
     parser.add_argument("--format", default=".nrrd", metavar="SUFFIX", help="of the maps (default: .nrrd)")
     what = parser.add_argument_group("what to explain")
     what.add_argument(
@@ -239,13 +239,12 @@ def _reports(options: argparse.Namespace) -> list[str]:
 
 
 def _folder(options: argparse.Namespace) -> Path:
-    folder: Path | None = options.output
-    if folder is None:
+    from meddl.saliency.files import check_folder
+
+    if not options.output:
         raise UsageError("Where to? Name a folder with --output.")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder.name} is a file. Let --output be a folder.")
-    if not folder.absolute().parent.is_dir():
-        raise UsageError(f"The folder for {folder.name} does not exist. Make it first.")
+    folder = Path(options.output)
+    check_folder(folder)
     return folder
 
 
@@ -288,4 +287,5 @@ def _mask(path: Path) -> Volume:
     from meddl.volume import read_segmentation, read_volume
 
     volume = read_segmentation(path)[0] if path.name.lower().endswith(".seg.nrrd") else read_volume(path)
-    return volume.with_array((volume.array != 0).any(axis=0, keepdims=True).astype(np.uint8))
+    there = np.nan_to_num(volume.array, nan=0) != 0
+    return volume.with_array(there.any(axis=0, keepdims=True).astype(np.uint8))

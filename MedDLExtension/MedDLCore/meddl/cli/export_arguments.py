@@ -103,11 +103,11 @@ def dataset_options(options: argparse.Namespace, format: str) -> ExportOptions:
     )
 
 
-def numbers(text: str, name: str, count: int) -> tuple[float, ...]:
+def numbers(text: str, name: str, count: int = 0) -> tuple[float, ...]:
     """Return the numbers that an argument gives with commas between them; none where it is empty.
 
     Raises:
-        UsageError: they are not ``count`` numbers.
+        UsageError: they are not ``count`` numbers, or with 0 no numbers at all.
     """
     if not text:
         return ()
@@ -115,8 +115,8 @@ def numbers(text: str, name: str, count: int) -> tuple[float, ...]:
         found = tuple(float(each) for each in text.split(","))
     except ValueError:
         found = ()
-    if len(found) != count:
-        raise UsageError(f"{name} takes {count} numbers with commas between them, not {text!r}.")
+    if not found or (count and len(found) != count):
+        raise UsageError(f"{name} takes {f'{count} ' if count else ''}numbers with commas between them, not {text!r}.")
     return found
 
 

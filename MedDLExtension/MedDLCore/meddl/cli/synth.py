@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from meddl.cli import synth_evaluate, synth_lesion, synth_sample, synth_train
+from meddl.cli import synth_evaluate, synth_lesion, synth_sample, synth_simulate, synth_train
 
 
 def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -17,5 +17,5 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
         "judge them. Research use only.",
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for part in (synth_train, synth_sample, synth_lesion, synth_evaluate):
+    for part in (synth_train, synth_sample, synth_lesion, synth_evaluate, synth_simulate):
         part.add_parser(actions, common)

@@ -25,6 +25,25 @@ def read_labels(path: Path) -> tuple[Volume, tuple[Segment, ...]]:
     return labels, () if all(_NAMELESS.fullmatch(each.name) for each in segments) else segments
 
 
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """Return the names and values in a JSON file; none where there is no file.
+
+    Raises:
+        UsageError: it cannot be read, or is something else.
+    """
+    if path is None:
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path.name} cannot be read: {error.strerror or 'the system refused it'}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path.name} is no JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path.name} is no object of names and values.")
+    return data
+
+
 def write_synthetic(made: Sequence[Synthetic], folder: Path, suffix: str) -> tuple[tuple[Path, ...], ...]:
     """Write images, their labels and the facts of each into a folder; return the files by image, the image first."""
     from meddl.inference.files import VOLUME_SUFFIXES

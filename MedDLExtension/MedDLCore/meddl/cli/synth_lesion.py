@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 example: a lesion of 1 to 3 ml in the liver, looking like one of another scan
-  meddl synth lesion --input ct.nii.gz --labels organs.seg.nrrd --inside Liver --volume 1,3 \\
+  meddl synth lesion --input ct.nii.gz --segmentation organs.seg.nrrd --inside Liver --volume 1,3 \\
     --example other.nii.gz --example-mask other_lesion.nii.gz --output made
 """
 
@@ -31,7 +31,7 @@ def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentPar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--input", type=Path, metavar="FILE", help="image without the lesion")
-    parser.add_argument("--labels", type=Path, metavar="SEG", help="segmentation of the image")
+    parser.add_argument("--segmentation", type=Path, metavar="SEG", help="segmentation of the image")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for image, labels and facts")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="add copies of this dataset's training cases")
     parser.add_argument("--variants", type=int, default=1, metavar="N", help="copies of each training case (1)")
@@ -64,8 +64,10 @@ def run(options: argparse.Namespace) -> int:
     how = _lesion_options(options)
     synthesizer = _synthesizer(options)
     if options.dataset is not None:
-        if options.example or options.labels or options.output:
-            raise UsageError("A dataset has labels and lesions of its own: leave --labels, --example and --output out.")
+        if options.example or options.segmentation or options.output:
+            raise UsageError(
+                "A dataset has labels and lesions of its own: leave --segmentation, --example and --output out."
+            )
         return _in_dataset(options, how, synthesizer)
     if options.output is None:
         raise UsageError("Give --output, a folder for the image, its labels and the facts.")
@@ -88,8 +90,8 @@ def _in_image(options: argparse.Namespace, how: LesionOptions, synthesizer: Synt
     image = read_volume(options.input)
     labels: Volume | None = None
     segments: tuple[Segment, ...] = ()
-    if options.labels is not None:
-        labels, segments = read_labels(options.labels)
+    if options.segmentation is not None:
+        labels, segments = read_labels(options.segmentation)
         if not labels.grid.same_as(image.grid):
             labels = resample_to(labels, image.grid, interpolation="nearest")
     with ProgressBar(shown=not options.json) as bar:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 example: three images that fit a segmentation, on its grid
-  meddl synth sample --model heads --labels head.seg.nrrd --count 3 --output made
+  meddl synth sample --model heads --segmentation head.seg.nrrd --count 3 --output made
 example: two synthetic cases for each training case of a dataset, their label maps moved first
   meddl synth sample --model heads --dataset out --count 2 --plan position
 """
@@ -32,7 +32,7 @@ def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentPar
     parser.add_argument("--model", required=True, metavar="MODEL", help="a generator's folder, zip or id")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="images, or cases for each training case (1)")
     parser.add_argument("--seed", type=int, default=0, help="of what is left to chance (0)")
-    parser.add_argument("--labels", type=Path, metavar="SEG", help="segmentation that the images shall fit")
+    parser.add_argument("--segmentation", type=Path, metavar="SEG", help="segmentation that the images shall fit")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the images")
     parser.add_argument("--format", default=".nrrd", metavar="SUFFIX", help="of the images (.nrrd)")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="add cases to this dataset's training part")
@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
     if (options.output is None) == (options.dataset is None):
         raise UsageError("Give either --output, a folder for images, or --dataset, which cases are added to.")
-    if options.dataset is not None and options.labels is not None:
-        raise UsageError("Cases of a dataset get the label maps of its training cases: leave --labels out.")
+    if options.dataset is not None and options.segmentation is not None:
+        raise UsageError("Cases of a dataset get the label maps of its training cases: leave --segmentation out.")
     if options.plan and options.dataset is None:
         raise UsageError("--plan moves label maps of a dataset: give --dataset, or leave it out.")
     synthesizer = Synthesizer(resolve_model(options.model), device=options.device)
@@ -69,7 +69,7 @@ def _into_dataset(options: argparse.Namespace, synthesizer: Synthesizer) -> int:
 def _into_folder(options: argparse.Namespace, synthesizer: Synthesizer) -> int:
     from meddl.models.metadata_values import printable
 
-    labels, segments = read_labels(options.labels) if options.labels is not None else (None, ())
+    labels, segments = read_labels(options.segmentation) if options.segmentation is not None else (None, ())
     with ProgressBar(shown=not options.json) as bar:
         made = synthesizer.sample(options.count, seed=options.seed, labels=labels, segments=segments, progress=bar)
     files = write_synthetic(made, options.output, options.format)

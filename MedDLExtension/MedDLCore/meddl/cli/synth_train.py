@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meddl.cli.progress import ProgressBar
+from meddl.cli.synth_files import read_settings
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentPar
     parser.add_argument("--dataset", required=True, type=Path, metavar="DIR", help="made by 'meddl export'")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the generator")
     parser.add_argument("--name", default="", help="of the generator, for people")
-    parser.add_argument("--config", type=Path, metavar="JSON", help="settings in a file; the options below come first")
+    parser.add_argument("--settings", type=Path, metavar="JSON", help="all of them; the options below come first")
     parser.add_argument("--kind", choices=("gan", "rectified_flow", "ddpm"), help="(rectified_flow)")
     parser.add_argument(
         "--unconditioned", action="store_true", help="make images from chance alone; else they fit a label map"
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 def _config(options: argparse.Namespace) -> SynthesisConfig:
     from meddl.synthesis import SynthesisConfig
 
-    said: dict[str, Any] = _in_file(options.config)
+    said: dict[str, Any] = read_settings(options.settings)
     said |= {name: getattr(options, name) for name in _GIVEN if getattr(options, name) is not None}
     if options.unconditioned:
         said["conditioned"] = False
@@ -84,17 +85,3 @@ def _config(options: argparse.Namespace) -> SynthesisConfig:
         except ValueError:
             raise UsageError(f"--size takes two or three whole numbers with commas, not {options.size!r}.") from None
     return SynthesisConfig.from_dict(said)
-
-
-def _in_file(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path.name} cannot be read: {error.strerror or 'the system refused it'}.") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path.name} is no JSON: {error}.") from error
-    if not isinstance(data, dict):
-        raise UsageError(f"{path.name} is no object of names and values.")
-    return data
