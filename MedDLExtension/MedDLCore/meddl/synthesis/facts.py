@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from meddl.errors import ModelError
-from meddl.synthesis.config import KINDS, PLANES, Kind, Plane
+from meddl.synthesis.config import KINDS, PLANES, Kind, Plane, Where
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,9 @@ class SynthesisFacts:
         labels: names by value, the background among them; empty for one that is not conditioned.
         low, high: values of the image at the network's -1 and 1.
         modality: as DICOM names it, or "".
-        trained_on: counts of cases, patients and examples, the dataset's name, steps and minutes: for people.
+        trained_on: counts of cases, patients and examples, the dataset's name, steps and minutes: for people. And
+            ``images_sha256``: of the cases that it has learned from, so that it is never used where these judge.
+        where: as in :class:`SynthesisConfig`: what its examples showed.
     """
 
     kind: Kind
@@ -32,6 +34,7 @@ class SynthesisFacts:
     high: float = 1.0
     modality: str = ""
     trained_on: Mapping[str, Any] = field(default_factory=dict)
+    where: Where = "whole"
 
     def to_metadata(self) -> dict[str, Any]:
         """Return plain data, as the bundle's metadata have them."""
@@ -57,6 +60,7 @@ class SynthesisFacts:
                 float(data.get("high", 1.0)),
                 str(data.get("modality", "")),
                 dict(data.get("trained_on", {})),
+                "labels" if data.get("where") == "labels" else "whole",
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError("What the model's metadata say of synthesis is incomplete. Train it anew.") from error
