@@ -116,7 +116,7 @@ class Judgement:
         return tuple(said)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data: ``{"summary", "warnings", "distances", "memorization", "usefulness", "notes", "facts"}``."""
+        """Return plain data: what the attributes hold, with ``summary`` and ``warnings`` first."""
         return {
             "summary": list(self.summary),
             "warnings": list(self.warnings),
