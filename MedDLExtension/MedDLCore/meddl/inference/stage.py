@@ -101,7 +101,7 @@ class Stage:
         self.post = self._find_postprocessing()
         self._inferer = self._get(self._parts.inferer_id)
         options = options or RunOptions()
-        if getattr(self.network, "brings_weights", False):
+        if getattr(self.network, "brings_weights", False) or getattr(self.network, "needs_torch", False):
             # It has an engine and a precision of its own.
             options = replace(options, engine="torch", precision="float32")
         self._options, self._cases = options, cases

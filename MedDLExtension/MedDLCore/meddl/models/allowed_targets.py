@@ -57,6 +57,8 @@ _NETWORKS = {
 
 _OWN_NETWORKS = {
     "meddl.networks.denoising": "DenoisingCNN",
+    "meddl.networks.image_from_noise": "ImageFromNoise",
+    "meddl.networks.labels_to_image": "LabelsToImage",
     "meddl.networks.recurrent": "RecurrentClassifier",
 }
 

@@ -18,7 +18,7 @@ TASKS = ("segmentation", "classification", "detection", "landmarks", "reconstruc
 OTHER_TASKS = ("registration", "generation", "regression")
 """What is told apart but not run."""
 
-_ALIASES = {"denoising": "reconstruction", "super_resolution": "reconstruction", "synthesis": "reconstruction"}
+_ALIASES = {"denoising": "reconstruction", "super_resolution": "reconstruction", "synthesis": "generation"}
 _NO_IMAGE = re.compile(r"\b(noise|latent|timesteps?)\b", re.IGNORECASE)
 _TEXTUAL = re.compile(r"\b(text|prompt|caption|tokens?|report)\b", re.IGNORECASE)
 _GENERATES = re.compile(r"\b(synthesis|synthesi[sz]\w*|generat\w+|from gaussian noise)\b", re.IGNORECASE)
@@ -101,8 +101,8 @@ def refusal(name: str, metadata: Mapping[str, Any], tree: Mapping[str, Any] | No
         reasons.append("is told in words what to do, and here a model is given images only")
     if task == "generation":
         reasons.append(
-            "makes images out of noise and takes none to run on; that is the work of the panel for synthesis, not of "
-            "this one"
+            "makes images out of noise and takes none to run on; that is the work of MedDL Augmentation, not of "
+            "MedDL Inference"
         )
     if task == "registration":
         reasons.append(

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meddl.networks.denoising import DenoisingCNN
+    from meddl.networks.image_from_noise import ImageFromNoise
+    from meddl.networks.labels_to_image import LabelsToImage
     from meddl.networks.onnx_network import OnnxNetwork
     from meddl.networks.recurrent import RecurrentClassifier
 
-__all__ = ["DenoisingCNN", "OnnxNetwork", "RecurrentClassifier"]
+__all__ = ["DenoisingCNN", "ImageFromNoise", "LabelsToImage", "OnnxNetwork", "RecurrentClassifier"]
 
 _HOMES = {
     "DenoisingCNN": "meddl.networks.denoising",
+    "ImageFromNoise": "meddl.networks.image_from_noise",
+    "LabelsToImage": "meddl.networks.labels_to_image",
     "OnnxNetwork": "meddl.networks.onnx_network",
     "RecurrentClassifier": "meddl.networks.recurrent",
 }

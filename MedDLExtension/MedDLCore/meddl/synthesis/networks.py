@@ -1,0 +1,117 @@
+"""The networks of a generator as a bundle's config describes them, and the discriminator that a GAN learns from."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from meddl.synthesis.config import SynthesisConfig
+
+NOISE_CHANNELS = 4
+LATENT = 64
+_TOKENS = 512
+"""Attention over more positions than 8 x 8 x 8 takes more time than all else."""
+_FEATURES = {"gan": (24, 48, 96, 96), "rectified_flow": (16, 32, 64, 64), "ddpm": (16, 32, 64, 64)}
+_SEEDS = 10_000
+
+
+def network_config(config: SynthesisConfig, labels: int, low: float, high: float) -> dict[str, Any]:
+    """Return what ``network_def`` of the bundle's config makes the generator of.
+
+    Args:
+        config: kind and size of the generator.
+        labels: values of label maps, the background among them; 0 for a generator that is not conditioned.
+        low, high: the image's values at the network's -1 and 1.
+    """
+    own: dict[str, Any] = {
+        "network": _gan(config, labels) if config.kind == "gan" else _denoiser(config, labels),
+        "kind": config.kind,
+        "size": list(config.size),
+        "sampling_steps": config.sampling_steps,
+        "seed": config.seed % _SEEDS,
+        "low": float(low),
+        "high": float(high),
+    }
+    if not labels:
+        return {"_target_": "meddl.networks.ImageFromNoise", **own, "latent": LATENT}
+    return {"_target_": "meddl.networks.LabelsToImage", **own, "labels": labels, "noise_channels": NOISE_CHANNELS}
+
+
+def features_of(config: SynthesisConfig) -> tuple[int, ...]:
+    """Return the channels of the network's levels, from fine to coarse."""
+    if config.features:
+        return config.features
+    known = _FEATURES[config.kind]
+    return known[: _levels(config, len(known))]
+
+
+def discriminator_config(config: SynthesisConfig, labels: int) -> dict[str, Any]:
+    """Return what the discriminator of a GAN is made of: it sees the image with the label map that it should fit."""
+    return {
+        "_target_": "PatchDiscriminator",
+        "spatial_dims": config.dimensions,
+        "channels": 32 if config.dimensions == 2 else 16,
+        "in_channels": 1 + labels,
+        "num_layers_d": 2,
+        "norm": "INSTANCE",
+    }
+
+
+def make_network(definition: dict[str, Any]) -> Any:
+    """Return the module that such a description makes, with random weights."""
+    from pathlib import Path
+
+    from meddl.models.restricted_config import RestrictedConfig
+
+    tree = {"network_def": definition}
+    return RestrictedConfig(tree, bundle_root=Path(), source="inference.json").get("network_def")
+
+
+def _gan(config: SynthesisConfig, labels: int) -> dict[str, Any]:
+    features = features_of(config)
+    if not labels:
+        depth = len(features) - 1
+        return {
+            "_target_": "Generator",
+            "latent_shape": [LATENT],
+            "start_shape": [features[-1], *(size >> depth for size in config.size)],
+            "channels": [*reversed(features[:-1]), 1],
+            "strides": [2] * depth + [1],
+            "num_res_units": 1,
+        }
+    return {
+        "_target_": "UNet",
+        "spatial_dims": config.dimensions,
+        "in_channels": labels + NOISE_CHANNELS,
+        "out_channels": 1,
+        "channels": list(features),
+        "strides": [2] * (len(features) - 1),
+        "num_res_units": 1,
+        "norm": "INSTANCE",
+    }
+
+
+def _denoiser(config: SynthesisConfig, labels: int) -> dict[str, Any]:
+    features = features_of(config)
+    groups = math.gcd(8, *features)
+    return {
+        "_target_": "DiffusionModelUNet",
+        "spatial_dims": config.dimensions,
+        "in_channels": 1 + labels,
+        "out_channels": 1,
+        "channels": list(features),
+        "num_res_blocks": 1,
+        # MONAI's network attends at its coarsest level whatever is said here.
+        "attention_levels": [False] * len(features),
+        "num_head_channels": groups,
+        "norm_num_groups": groups,
+    }
+
+
+def _levels(config: SynthesisConfig, most: int) -> int:
+    """Return how often an example is halved, and one: until attention is cheap, as far as the size goes."""
+    for levels in range(3, most + 1):
+        divisor = 1 << (levels - 1)
+        if math.prod(size // divisor for size in config.size) <= _TOKENS:
+            return levels
+    return most

@@ -1,0 +1,190 @@
+"""One step of learning: what a GAN, a rectified flow and a diffusion do with a batch of examples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.losses.adversarial_loss import PatchAdversarialLoss
+from monai.networks.schedulers import DDPMScheduler, RFlowScheduler
+from torch import nn
+
+from meddl.networks.generation import DIFFUSION_TIMES, SCHEDULE, GeneratorNetwork
+from meddl.synthesis.config import SynthesisConfig
+from meddl.synthesis.networks import discriminator_config, make_network
+
+_CLIP = 1.0
+_AVERAGED = {"gan": 0.99, "rectified_flow": 0.995, "ddpm": 0.995}
+"""How slowly the weights that are kept follow those that learn."""
+_FEATURES, _VARIETY = 10.0, 1.0
+
+
+class Trainer(ABC):
+    """Teaches one generator; chance comes from torch's own numbers, which the caller seeds before each step.
+
+    Args:
+        config: of the training.
+        network: to be taught; on its device already.
+
+    Attributes:
+        columns: what the losses of a step are called.
+    """
+
+    columns: tuple[str, ...]
+
+    def __init__(self, config: SynthesisConfig, network: GeneratorNetwork) -> None:
+        self._config = config
+        self._network = network
+        self._steps = 0
+        self._averaged = {name: value.detach().clone() for name, value in network.network.state_dict().items()}
+
+    def step(self, images: torch.Tensor, conditions: torch.Tensor | None) -> dict[str, float]:
+        """Learn from images ``(B, 1, *size)`` in -1..1 and one channel for each of their labels; return the losses."""
+        self._network.train()
+        losses = self._learn(images, conditions)
+        self._steps += 1
+        self._follow()
+        return losses
+
+    def averaged(self) -> dict[str, torch.Tensor]:
+        """Return the weights that a bundle gets, as the generator's state: the mean of those of the last steps."""
+        return {f"network.{name}": value.detach().cpu().contiguous() for name, value in self._averaged.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next steps depend on."""
+        return {
+            "steps": self._steps,
+            "averaged": dict(self._averaged),
+            "network": self._network.network.state_dict(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state` was taken."""
+        self._steps = int(state["steps"])
+        device = next(self._network.parameters()).device
+        self._averaged = {name: value.to(device) for name, value in state["averaged"].items()}
+        self._network.network.load_state_dict(state["network"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    @abstractmethod
+    def _learn(self, images: torch.Tensor, conditions: torch.Tensor | None) -> dict[str, float]: ...
+
+    @abstractmethod
+    def _parts(self) -> dict[str, Any]: ...
+
+    def _follow(self) -> None:
+        # Early weights are forgotten quickly: they know nothing.
+        kept = min(_AVERAGED[self._config.kind], self._steps / (self._steps + 10))
+        for name, value in self._network.network.state_dict().items():
+            if value.is_floating_point():
+                self._averaged[name].lerp_(value.detach(), 1 - kept)
+            else:
+                self._averaged[name].copy_(value)
+
+
+class GanTrainer(Trainer):
+    """Least squares (Mao et al. 2017, "Least squares generative adversarial networks").
+
+    A generator that is told the labels also learns to look to the discriminator as the real image of these labels does
+    (feature matching, Wang et al. 2018), and to make other images of other noise (Yang et al. 2019,
+    "Diversity-sensitive conditional generative adversarial networks").
+    """
+
+    columns = ("generator", "discriminator")
+
+    def __init__(self, config: SynthesisConfig, network: GeneratorNetwork) -> None:
+        super().__init__(config, network)
+        device = next(network.parameters()).device
+        labels = int(getattr(network, "labels", 0))
+        self._discriminator: nn.Module = make_network(discriminator_config(config, labels)).to(device)
+        self._loss = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
+        rate = config.learning_rate
+        self._optimizer = torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.99))
+        self._other = torch.optim.Adam(self._discriminator.parameters(), rate, betas=(0.5, 0.99))
+
+    def _learn(self, images: torch.Tensor, conditions: torch.Tensor | None) -> dict[str, float]:
+        count = images.shape[0]
+        noise = torch.randn((count, *self._network.noise_shape), device=images.device)
+        made = self._network.made(noise, conditions)
+
+        self._other.zero_grad(set_to_none=True)
+        seen = self._seen(
+            torch.cat([images, made.detach()]),
+            None if conditions is None else conditions.repeat(2, *[1] * (conditions.ndim - 1)),
+        )
+        real, false = seen[-1][:count], seen[-1][count:]
+        apart = 0.5 * (self._loss(real, True, True) + self._loss(false, False, True))
+        apart.backward()
+        self._other.step()
+
+        self._optimizer.zero_grad(set_to_none=True)
+        self._discriminator.requires_grad_(False)
+        found = self._seen(made, conditions)
+        loss = fooled = self._loss(found[-1], True, False)
+        if conditions is not None:
+            with torch.no_grad():
+                wanted = self._seen(images, conditions)
+            loss = loss + _FEATURES * sum(F.l1_loss(a, b) for a, b in zip(found[:-1], wanted[:-1], strict=True))
+            other = self._network.made(noise.roll(1, 0), conditions) if count > 1 else made
+            loss = loss - _VARIETY * (made - other).abs().mean().clamp(max=0.1)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._network.parameters(), 10 * _CLIP)
+        self._optimizer.step()
+        self._discriminator.requires_grad_(True)
+        return {"generator": float(fooled.detach()), "discriminator": float(apart.detach())}
+
+    def _seen(self, images: torch.Tensor, conditions: torch.Tensor | None) -> list[torch.Tensor]:
+        return self._discriminator(images if conditions is None else torch.cat([images, conditions], dim=1))
+
+    def _parts(self) -> dict[str, Any]:
+        return {"discriminator": self._discriminator, "optimizer": self._optimizer, "other_optimizer": self._other}
+
+
+class FlowTrainer(Trainer):
+    """The velocity from noise to images: of a rectified flow (Liu et al. 2023) or of a diffusion (Ho et al. 2020).
+
+    The rate of learning rises for a twentieth of the steps.
+    """
+
+    columns = ("loss",)
+
+    def __init__(self, config: SynthesisConfig, network: GeneratorNetwork) -> None:
+        super().__init__(config, network)
+        self._flow = RFlowScheduler(num_train_timesteps=DIFFUSION_TIMES, use_discrete_timesteps=False)
+        self._diffusion = DDPMScheduler(DIFFUSION_TIMES, prediction_type="v_prediction", **SCHEDULE)
+        self._optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=1e-4)
+
+    def _learn(self, images: torch.Tensor, conditions: torch.Tensor | None) -> dict[str, float]:
+        noise = torch.randn_like(images)
+        if self._config.kind == "rectified_flow":
+            times = self._flow.sample_timesteps(images)
+            noisy, wanted = self._flow.add_noise(images, noise, times), images - noise
+        else:
+            times = torch.randint(0, DIFFUSION_TIMES, (images.shape[0],), device=images.device)
+            noisy = self._diffusion.add_noise(images, noise, times)
+            wanted = self._diffusion.get_velocity(images, noise, times)
+        loss = F.mse_loss(self._network.velocity(noisy, times, conditions), wanted)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._config.learning_rate * min(1.0, (self._steps + 1) / _WARMING)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._network.parameters(), _CLIP)
+        self._optimizer.step()
+        return {"loss": float(loss.detach())}
+
+    def _parts(self) -> dict[str, Any]:
+        return {"optimizer": self._optimizer}
+
+
+_WARMING = 50
+"""Steps over which the rate of learning rises."""
+
+
+def make_trainer(config: SynthesisConfig, network: GeneratorNetwork) -> Trainer:
+    """Return what teaches a generator of this kind."""
+    return GanTrainer(config, network) if config.kind == "gan" else FlowTrainer(config, network)
