@@ -1,0 +1,313 @@
+"""The part of the tab that trains: settings, start, cancel, continue, and how it goes."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import qt
+from slicer.i18n import tr as _
+
+from MedDLAugmentationLib.generate_parameters import Shape, config_of, size_of, take_over
+from MedDLAugmentationLib.generate_pictures import FittedPicture
+
+_LOOK_MS = 1000
+_SLOW_EDGE = {2: 128, 3: 48}
+"""From this size on, a training on a processor takes hours."""
+
+
+class TrainSection:
+    """Trains in a worker of its own, and follows it by what it writes into its folder.
+
+    Args:
+        tab: the tab.
+        dataset: what is learned from.
+        generator: gets what was trained.
+    """
+
+    def __init__(self, tab, dataset, generator):
+        from meddl_slicer.job_panel import JobPanel
+        from meddl_slicer.synthesis_plot import LossPlot
+
+        self._tab, self._dataset, self._generator = tab, dataset, generator
+        self.ui = ui = tab.ui
+        widgets = SimpleNamespace(
+            progressBar=ui.trainProgressBar,
+            statusLabel=ui.trainStatusLabel,
+            cancelButton=ui.trainCancelButton,
+            logTextEdit=ui.workLogTextEdit,
+        )
+        self.jobPanel = JobPanel(tab.trainingRunner, widgets)
+        self.plot = LossPlot()
+        self._mayPlot = True
+        self._picture = FittedPicture(ui.samplesLabel)
+        self._training = None
+        self._there = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_LOOK_MS)
+        self._timer.connect("timeout()", self.look)
+        line = ui.outputPathLineEdit
+        line.retrieveHistory()
+        line.connect("currentPathChanged(QString)", lambda path: self._onFolder())
+        line.connect("validInputChanged(bool)", lambda valid: self._onFolder())
+        ui.nameLineEdit.connect("textChanged(QString)", lambda text: self._onFolder())
+        ui.channelComboBox.connect("activated(int)", self._onChannel)
+        ui.trainButton.connect("clicked(bool)", self.start)
+        ui.takeOverButton.connect("clicked(bool)", self.takeOver)
+        ui.plotButton.connect("toggled(bool)", self._onPlot)
+        self._onFolder()
+
+    @property
+    def isRunning(self):
+        """Whether a training is under way."""
+        return self.jobPanel.isRunning
+
+    @property
+    def folder(self):
+        """Where the generator goes, or None."""
+        from meddl.batch.naming import safe_name
+
+        text = self.ui.outputPathLineEdit.currentPath.strip()
+        name = self.ui.nameLineEdit.text.strip()
+        return Path(text) / safe_name(name) if text and name else None
+
+    def enter(self):
+        """Look what has come meanwhile."""
+        self._timer.start()
+        self._onFolder()
+
+    def exit(self):
+        """Look only while there is a training: the user may be in another module."""
+        if not self.isRunning:
+            self._timer.stop()
+
+    def cleanup(self):
+        """Stop the training, and take the plot away."""
+        self._timer.stop()
+        self.jobPanel.abandon()
+        self.plot.hide()
+        self._tab.releaseRunner()
+
+    def onSceneClosing(self):
+        """Take the plot away; the training goes on."""
+        self.plot.forget()
+        self._press(False)
+
+    def missing(self):
+        """Return what keeps a training from being started, each as a few words."""
+        parameters = self._tab.parameters
+        if not parameters:
+            return []
+        found = self._dataset.missing()
+        about = self._dataset.about
+        if about is not None and parameters.training.conditioned and not about["structures"]:
+            found.append(_("a dataset with segmentations (or images from chance alone)"))
+        if not self.ui.nameLineEdit.text.strip():
+            found.append(_("a name"))
+        if not self.ui.outputPathLineEdit.currentPath.strip():
+            found.append(_("a folder"))
+        if self._refusal():
+            found.append(_("another name, or the settings of the training that is there"))
+        return found + self._tab.needs()
+
+    def start(self, *_args):
+        """Start the training, or go on with the one that is in the folder."""
+        self._tab.attempt(self._start, self.jobPanel)
+
+    def takeOver(self, *_args):
+        """Choose the settings of the training that is in the folder."""
+        config = self._there.config() if self._there is not None else None
+        if config is not None and self._tab.parameters:
+            take_over(self._tab.parameters.training, config)
+        self._tab.update()
+
+    def look(self):
+        """Show what has come since the last look."""
+        self._picture.fit()
+        if self._training is None:
+            return
+        if self._training.look():
+            self._showLosses()
+        self._picture.show(self._training.newest_samples())
+        self._showSamplesText()
+
+    def update(self):
+        """Bring the widgets in line with the choices."""
+        training, running = self._tab.parameters.training, self.isRunning
+        self.ui.trainSettings.enabled = not running
+        self.ui.kindCostLabel.text = training.kind.cost()
+        self.ui.kindComboBox.toolTip = training.kind.cost()
+        isSlices = training.shape is Shape.SLICES
+        self.ui.planeComboBox.visible = self.ui.sliceSizeSpinBox.visible = isSlices
+        self.ui.patchSizeSpinBox.visible = not isSlices
+        size = size_of(training)
+        slow = size[0] > _SLOW_EDGE[len(size)]
+        self.ui.sizeTextLabel.text = " x ".join(map(str, size)) + (_(": hours on a processor") if slow else "")
+        self._showChannels(training)
+        self._showPlace()
+        about = self._there is not None and self._there.config() is not None
+        continues = about and not self._refusal()
+        self.ui.trainButton.text = _("Continue") if continues else _("Start")
+        tip = (
+            _("Go on with the training that is in the folder, until {steps} steps are done.").format(
+                steps=training.steps
+            )
+            if continues
+            else _("Train on the dataset's training part. You can go on working meanwhile.")
+        )
+        if self._tab.isBusy and self._tab._isLong:
+            self._tab.tip(self.ui.trainButton, [], tip, running=True)
+        else:
+            self._tab.tip(self.ui.trainButton, self.missing(), tip, running)
+        self.ui.plotButton.enabled = running or (self._training is not None and self._training.steps > 0)
+        self.ui.samplesLabel.visible = self._picture.isShown
+        self.ui.samplesTextLabel.visible = self._picture.isShown
+        self.ui.lossLabel.visible = bool(self.ui.lossLabel.text)
+
+    # Running
+
+    def _start(self):
+        from meddl.synthesis.task import TRAIN_SYNTHESIZER
+        from meddl_slicer.synthesis_training import TrainingView
+
+        training, folder = self._tab.parameters.training, self.folder
+        params = {
+            "dataset": self._dataset.folder,
+            "config": config_of(training).to_dict(),
+            "output": folder,
+            "name": training.name.strip(),
+            "minutes": training.minutes,
+        }
+        self._dataset.remember()
+        self.ui.outputPathLineEdit.addCurrentPathToHistory()
+        self.jobPanel.addLog(_("Training {name}").format(name=training.name.strip()))
+        self.jobPanel.run(TRAIN_SYNTHESIZER, params, onFinished=self._onFinished)
+        self._training = TrainingView(folder)
+        self._training.look()
+        self._timer.start()
+        if self._mayPlot:
+            self._press(True)
+            self._showPlot()
+        self._tab.update()
+
+    def _onFinished(self, job):
+        from meddl.errors import JobCancelled
+
+        seconds = self.jobPanel.elapsed
+        self.look()
+        self._tab.releaseRunner()
+        added = self._training.hasBundle and self._generator.add(self._training.root)
+        if job.error is not None:
+            self._tab.showError(job.error, self.jobPanel)
+            if isinstance(job.error, JobCancelled):
+                said = _("Cancelled after {steps} steps.").format(steps=self._training.steps)
+                if added:
+                    said += " " + _("What it had learned at its last checkpoint can be used, and continued.")
+                self.jobPanel.showIdle(said)
+        else:
+            steps = job.result["steps"]
+            said = _("Trained: {steps} steps. It took {minutes:.1f} minutes.").format(steps=steps, minutes=seconds / 60)
+            if job.result["ended"] == "minutes":
+                said = _("The time is up after {steps} steps. Continue to go on.").format(steps=steps)
+            said += " " + _("The generator is chosen below.") if added else ""
+            self.jobPanel.showIdle(said, 1.0)
+            self.jobPanel.addLog("\n".join([said, *job.result["notes"]]))
+        self._onFolder()
+
+    # Pictures
+
+    def _onPlot(self, checked):
+        self._mayPlot = checked
+        if checked:
+            self._showPlot()
+        else:
+            self.plot.hide()
+
+    def _showPlot(self):
+        import slicer
+
+        if self._training is not None:
+            with slicer.util.tryWithErrorDisplay(_("The plot could not be shown.")):
+                self.plot.show(self._title(), self._training.losses())
+
+    def _showLosses(self):
+        latest = self._training.latest()
+        told = ", ".join(f"{name} {value:.4g}" for name, value in latest.items())
+        self.ui.lossLabel.text = _("Step {step}: {losses}").format(step=self._training.steps, losses=told)
+        self.ui.lossLabel.visible = True
+        self.plot.update(self._title(), self._training.losses())
+        self.ui.plotButton.enabled = True
+
+    def _showSamplesText(self):
+        path = self._picture.path
+        isThere = self._picture.isShown
+        self.ui.samplesLabel.visible = self.ui.samplesTextLabel.visible = isThere
+        if isThere:
+            step = path.stem.rpartition("_")[2].lstrip("0") or "0"
+            self.ui.samplesTextLabel.text = _("After {step} steps, from above: {rows}").format(
+                step=step, rows=self._rows()
+            )
+
+    def _rows(self):
+        config = self._training.config()
+        if config is not None and config.conditioned:
+            return _("label maps, real images, synthetic images that fit the label maps")
+        return _("real images, synthetic images")
+
+    def _title(self):
+        return _("Training {name}").format(name=self._training.root.name)
+
+    def _press(self, pressed):
+        wasBlocked = self.ui.plotButton.blockSignals(True)
+        self.ui.plotButton.checked = pressed
+        self.ui.plotButton.blockSignals(wasBlocked)
+
+    # What is in the folder already
+
+    def _onFolder(self):
+        from meddl_slicer.synthesis_training import TrainingView
+
+        if self.isRunning:
+            return
+        folder = self.folder
+        self._there = TrainingView(folder) if folder is not None else None
+        if self._there is not None:
+            self._there.look()
+            if self._there.steps:
+                self._training = self._there
+                self._showLosses()
+                self._picture.show(self._there.newest_samples())
+                self._showSamplesText()
+        self._tab.update()
+
+    def _refusal(self):
+        """Return why what is in the folder cannot be gone on with, or ""."""
+        there = self._there
+        if there is None or self.isRunning:
+            return ""
+        config = there.config()
+        if config is None:
+            return _("There is something else in a folder of this name already.") if there.is_taken() else ""
+        if config.digest != config_of(self._tab.parameters.training).digest:
+            return _("A training of this name is there already, with other settings.")
+        return ""
+
+    def _showPlace(self):
+        there, refusal = self._there, self._refusal()
+        text = refusal
+        if not refusal and there is not None and there.steps:
+            text = _("A training of this name has come to step {step}.").format(step=there.steps)
+        self.ui.outputNoteLabel.text = text
+        self.ui.outputNoteLabel.visible = bool(text)
+        self.ui.takeOverButton.visible = bool(refusal) and there.config() is not None
+
+    def _showChannels(self, training):
+        about, combo = self._dataset.about, self.ui.channelComboBox
+        names = about["channels"] if about is not None else []
+        if names != [combo.itemText(index) for index in range(combo.count)]:
+            combo.clear()
+            combo.addItems(names)
+        combo.setCurrentIndex(max(combo.findText(training.channel), 0) if names else -1)
+        self.ui.channelLabel.visible = combo.visible = len(names) > 1
+
+    def _onChannel(self, index):
+        if self._tab.parameters:
+            self._tab.parameters.training.channel = self.ui.channelComboBox.itemText(index) if index else ""

@@ -1,0 +1,137 @@
+"""How a training goes, live in Slicer's plot view. The plot is gone with the panel: never saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import slicer
+import slicer.util
+import vtk
+
+from meddl_slicer.colors import label_color
+from meddl_slicer.i18n import tr as _
+from meddl_slicer.scene_guard import alive, remove
+from meddl_slicer.synthesis_training import STEP
+
+_NAME = "MedDL training"
+_WIDTH = 2
+
+
+class LossPlot:
+    """One chart in the layout that grows, and the way back to how the layout was before.
+
+    The layout is switched once, by :meth:`show`: whoever goes to another one meanwhile stays there.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[slicer.vtkMRMLNode] = []
+        self._table: slicer.vtkMRMLTableNode | None = None
+        self._chart: slicer.vtkMRMLPlotChartNode | None = None
+        self._names: tuple[str, ...] = ()
+        self._before: int | None = None
+        self._shown: int | None = None
+        self._charts: dict[str, str | None] = {}
+
+    @property
+    def isShown(self) -> bool:
+        """Whether there is a chart: none before :meth:`show`, nor after the scene was closed."""
+        return alive(self._chart) is not None
+
+    def show(self, title: str, columns: Mapping[str, Sequence[float]]) -> slicer.vtkMRMLPlotChartNode:
+        """Show losses by steps, in a layout with a plot view."""
+        self._make(title, columns)
+        self._switch(self._chart)
+        return self._chart
+
+    def update(self, title: str, columns: Mapping[str, Sequence[float]]) -> None:
+        """Draw what has come, if the chart is there; the layout stays."""
+        if not self.isShown:
+            return
+        if tuple(columns) != self._names:
+            self._make(title, columns)
+            return
+        self._chart.SetTitle(title)
+        self._table.SetAndObserveTable(_table(columns))
+
+    def hide(self) -> None:
+        """Take the plot away, and go back to the former layout unless the user has chosen another one."""
+        layout = _layout_node()
+        if layout is not None and self._before is not None and layout.GetViewArrangement() == self._shown:
+            layout.SetViewArrangement(self._before)
+        for name, chart in self._charts.items():
+            view = slicer.mrmlScene.GetNodeByID(name)
+            if view is not None and (chart is None or slicer.mrmlScene.GetNodeByID(chart) is not None):
+                view.SetPlotChartNodeID(chart)
+        self.forget()
+
+    def forget(self) -> None:
+        """Take the plot away, and leave the layout alone: the scene is being closed."""
+        for node in reversed(self._nodes):
+            remove(node)
+        self._nodes, self._names, self._table, self._chart = [], (), None, None
+        self._before, self._shown, self._charts = None, None, {}
+
+    def _make(self, title: str, columns: Mapping[str, Sequence[float]]) -> None:
+        """Fill table and chart; both stay the same nodes, so that views go on showing them."""
+        if not self.isShown or alive(self._table) is None:
+            self._nodes = []
+            self._table = self._add("vtkMRMLTableNode", _NAME)
+            self._chart = self._add("vtkMRMLPlotChartNode", _NAME)
+            self._chart.SetXAxisTitle(_("Step"))
+            self._chart.SetYAxisTitle(_("Loss"))
+        self._table.SetAndObserveTable(_table(columns))
+        self._names = tuple(columns)
+        with slicer.util.NodeModify(self._chart):
+            self._chart.SetTitle(title)
+            self._chart.RemoveAllPlotSeriesNodeIDs()
+            for node in self._nodes[2:]:
+                remove(node)
+            del self._nodes[2:]
+            for index, name in enumerate(name for name in columns if name != STEP):
+                one = self._add("vtkMRMLPlotSeriesNode", name)
+                one.SetAndObserveTableNodeID(self._table.GetID())
+                one.SetXColumnName(STEP)
+                one.SetYColumnName(name)
+                one.SetPlotType(one.PlotTypeScatter)
+                one.SetMarkerStyle(one.MarkerStyleNone)
+                one.SetLineWidth(_WIDTH)
+                one.SetColor(*label_color(index))
+                self._chart.AddAndObservePlotSeriesNodeID(one.GetID())
+
+    def _switch(self, chart: slicer.vtkMRMLPlotChartNode) -> None:
+        layout = _layout_node()
+        if self._before is None and layout is not None:
+            self._before = layout.GetViewArrangement()
+            views = slicer.util.getNodesByClass("vtkMRMLPlotViewNode")
+            self._charts = {view.GetID(): view.GetPlotChartNodeID() for view in views}
+        if getattr(slicer, "app", None) is None or slicer.app.layoutManager() is None:
+            return  # no views to show it in
+        slicer.modules.plots.logic().ShowChartInLayout(chart)
+        self._shown = layout.GetViewArrangement() if layout is not None else None
+
+    def _add(self, kind: str, name: str) -> Any:
+        node = slicer.mrmlScene.CreateNodeByClass(kind)
+        node.UnRegister(None)
+        node.SetName(name)
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        node = slicer.mrmlScene.AddNode(node)
+        self._nodes.append(node)
+        return node
+
+
+def _layout_node() -> slicer.vtkMRMLNode | None:
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+
+def _table(columns: Mapping[str, Sequence[float]]) -> vtk.vtkTable:
+    table = vtk.vtkTable()
+    # A chart takes no series without points: before the first step, there is one at 0.
+    for name, values in (columns or {STEP: (), "loss": ()}).items():
+        array = vtk.vtkDoubleArray()
+        array.SetName(name)
+        for value in values or (0.0,):
+            array.InsertNextValue(float(value))
+        table.AddColumn(array)
+    return table
