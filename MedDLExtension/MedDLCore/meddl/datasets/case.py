@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -107,6 +107,13 @@ KINDS: Mapping[type, str] = MappingProxyType(
 """The task that a kind of label is for."""
 
 
+class CaseMaker(Protocol):
+    """Makes what a case shows out of its images and its label, each time that the case is loaded."""
+
+    def __call__(self, case: Case) -> LoadedCase:
+        """Return the case in memory; the same on every call."""
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One case as it was collected.
@@ -123,6 +130,8 @@ class Case:
         site: the hospital or scanner that splits are balanced over; "" where there is only one.
         split: where the user wants it, or "".
         notes: what the user should know about how it was collected, in sentences.
+        maker: the case shows something that is made out of ``images`` and ``label`` (an X-ray of a CT, say); None for
+            what was acquired.
     """
 
     id: str
@@ -133,6 +142,7 @@ class Case:
     site: str = ""
     split: Split | Literal[""] = ""
     notes: tuple[str, ...] = ()
+    maker: CaseMaker | None = None
 
     def __post_init__(self) -> None:
         if not self.id.strip():
@@ -150,6 +160,8 @@ class Case:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data and volumes, as a job's params carry them."""
+        if self.maker is not None:
+            raise UsageError("A case that is made when it is loaded is no plain data.")
         return {
             "id": self.id,
             "images": {name: _packed(source) for name, source in self.images.items()},
@@ -186,6 +198,8 @@ class LoadedCase:
         labels: of a segmentation ``(L, I, J, K)``, one channel per layer, else None.
         segments: what the labels mean.
         target: of a reconstruction, else None.
+        made: how it was made out of the case's images (:attr:`Case.maker`), JSON-able, for the manifest; it identifies
+            nobody. Empty for what was acquired.
     """
 
     case: Case
@@ -193,6 +207,7 @@ class LoadedCase:
     labels: Volume | None = None
     segments: tuple[Segment, ...] = ()
     target: Volume | None = None
+    made: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

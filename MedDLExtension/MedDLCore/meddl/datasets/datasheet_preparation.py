@@ -79,6 +79,10 @@ def preprocessing_answer(manifest: Manifest) -> str:
         if dropped := len(plan.scheme.dropped):
             text.append(f"{dropped} structure{'s' if dropped > 1 else ''} of the originals "
                         f"{'were' if dropped > 1 else 'was'} left out.")  # fmt: skip
+    made = Counter(str(record.facts["made"].get("title", "")) for record in manifest.done() if record.facts.get("made"))
+    for title, count in sorted(made.items()):
+        text.append(f"**The images of {count} cases were not acquired but simulated** ({markdown.inline(title)}) "
+                    "out of others; how, with the seed, is told with each case in the manifest.")  # fmt: skip
     if notes := sum(bool(record.facts.get("notes")) for record in manifest.done()):
         text.append(f"Remarks on {notes} cases are in the manifest.")
     return " ".join(text)

@@ -31,6 +31,8 @@ def load_case(case: Case) -> LoadedCase:
     Raises:
         VolumeError, UsageError: one of its files cannot be read, or is not what it was taken for.
     """
+    if case.maker is not None:
+        return case.maker(case)
     images = {name: load_image(source) for name, source in case.images.items()}
     if isinstance(case.label, SegmentationLabel):
         labels, segments, notes = _load_labels(case.label, tuple(images.values()))

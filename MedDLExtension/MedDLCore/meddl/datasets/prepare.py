@@ -51,8 +51,8 @@ def prepare_case(
     options = plan.options
     images = {name: loaded.images[name] for name in plan.channels}
     target = loaded.target
-    facts: dict[str, Any] = {}
-    if options.deidentify.profile == "basic":
+    facts: dict[str, Any] = {"made": dict(loaded.made)}
+    if options.deidentify.profile == "basic" and not loaded.made:  # else its maker has looked at what it is made of
         progress(0.05, "Looking for burned-in text")
         images, target, facts["blanked"] = _without_text(images, loaded, plan)
     labels = None
@@ -91,7 +91,9 @@ def prepare_case(
         points=label.points if isinstance(label, LandmarksLabel) else None,
         target=_anonymous(target) if target is not None else None,
         modality={name: known_modality(str(loaded.images[name].meta.get("modality", ""))) for name in plan.channels},
-        dicom={name: files for name in sorted(unchanged) if (files := dicom_files(loaded.case.images[name]))},
+        dicom={}
+        if loaded.made
+        else {name: files for name in sorted(unchanged) if (files := dicom_files(loaded.case.images[name]))},
         secret=secret,
         facts={key: value for key, value in facts.items() if value},
         pictures=pictures,

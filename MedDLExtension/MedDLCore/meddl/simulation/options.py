@@ -112,7 +112,7 @@ class LowDose:
     dose: tuple[float, ...] = (0.25,)
     photons: float = 2e5
     electronic_noise: float = 3.0
-    views: int = 720
+    views: int = 360
     image: Literal["difference", "fbp"] = "difference"
     filter: Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"] = "hann"
     noisy_original: bool = True
@@ -148,6 +148,7 @@ class Projection:
         value: "film": 0 to 4095, bright where much is in the way; "line_integral": of the attenuation.
         contrast: of the film.
         min_path_mm: a structure is where rays run through so much of it.
+        structures: names of those that are projected, in upper or lower case; () for all.
         paths: tell how far each ray runs through each structure, too.
     """
 
@@ -164,10 +165,11 @@ class Projection:
     value: Literal["film", "line_integral"] = "film"
     contrast: float = 1.0
     min_path_mm: float = 1.0
+    structures: tuple[str, ...] = ()
     paths: bool = False
 
     def __post_init__(self) -> None:
-        _tuples(self, "views", "size")
+        _tuples(self, "views", "size", "structures")
         _one_of(self, beam=("cone", "parallel"), value=("film", "line_integral"))
         _within(self, "jitter_degrees", 0, 45)
         _within(self, "source_mm", 100, 1e5)
@@ -237,6 +239,7 @@ class SimulationOptions:
         if kind is None:
             raise UsageError(f"The method is {data.get('method')!r}. Choose one of: {', '.join(METHODS)}.")
         own = {each.name: each.default for each in fields(kind)}
+        own.update({name: example for name, example in _EXAMPLES.items() if own.get(name) == ()})
         common = {"variants": 1, "seed": 0, "channel": ""}
         for name, value in data.items():
             if name == "method":
@@ -248,6 +251,10 @@ class SimulationOptions:
                 raise UsageError(f"{name} is {value!r}, which it cannot be. An example: {shown!r}.")
         method = kind(**{name: data[name] for name in own if name in data})
         return cls(method, **{name: data[name] for name in common if name in data})
+
+
+_EXAMPLES: Mapping[str, tuple[Any, ...]] = {"snr": (20.0,), "structures": ("Liver",)}
+"""Of settings whose default is nothing."""
 
 
 def angles(view: str) -> tuple[float, float]:
@@ -303,8 +310,8 @@ def _fits(value: Any, example: Any) -> bool:
         return isinstance(value, bool)
     if isinstance(example, tuple):
         if not isinstance(value, list | tuple):
-            return _fits(value, example[0]) if example else _is_number(value)
-        return all(_fits(each, example[0]) if example else _is_number(each) for each in value)
+            return _fits(value, example[0])
+        return all(_fits(each, example[0]) for each in value)
     return _is_number(value) if isinstance(example, float) else type(value) is type(example)
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
+from meddl.errors import UsageError
 from meddl.inference.prediction import Box, Landmark
-from meddl.simulation.options import SimulationOptions
+from meddl.randomness import Stream
+from meddl.simulation.options import LowDose, Projection, SimulationOptions, Undersampling
+from meddl.simulation.projection import projected
 from meddl.simulation.simulated import Simulated
 from meddl.volume import Segment, Volume
+
+_ALGORITHM = 1
+"""Another number where the same options give other voxels."""
 
 
 def simulate(
@@ -48,4 +56,29 @@ def simulate(
         >>> made.image.shape, made.target is water
         ((32, 32, 1), True)
     """
-    raise NotImplementedError
+    if not 0 <= number < options.count:
+        raise UsageError(f"These options make {options.count} image{'s' * (options.count > 1)}, numbered from 0 on: "
+                         f"there is no number {number}.")  # fmt: skip
+    seed = options.seed if seed is None else seed
+    method = options.method
+    stream = Stream("simulation", _ALGORITHM, seed, key, method.method, number)
+    facts: dict[str, Any] = {"options": options.to_dict(), "seed": seed, "number": number, "algorithm": _ALGORITHM}
+    if isinstance(method, Projection):
+        view = method.views[number % len(method.views)]
+        shot = projected(volume, method, view, stream, labels, segments, points, boxes, progress, cancelled)
+        return replace(shot, facts={**facts, "drawn": dict(shot.facts)})
+    if isinstance(method, Undersampling):
+        from meddl.simulation.mri import undersampled
+
+        array, drawn = undersampled(volume, method, stream, progress, cancelled)
+    elif isinstance(method, LowDose):
+        from meddl.simulation.low_dose_ct import low_dose
+
+        array, drawn = low_dose(volume, method, stream, progress, cancelled)
+    else:
+        from meddl.simulation.noise import noisy
+
+        array, drawn = noisy(volume, method, stream, cancelled)
+    image = replace(volume, array=array)
+    facts["drawn"] = drawn
+    return Simulated(image, volume, labels, tuple(segments), tuple(points), tuple(boxes), facts=facts)

@@ -22,7 +22,29 @@ def run_simulation(params: dict[str, Any], context: JobContext) -> dict[str, Any
     Returns:
         ``simulated``: a list of :meth:`Simulated.to_dict`.
     """
-    raise NotImplementedError
+    from meddl.jobs.progress import part_of
+    from meddl.simulation.options import SimulationOptions
+    from meddl.simulation.simulating import simulate
+    from meddl.volume import Segment
+
+    options = SimulationOptions.from_dict(params["options"])
+    segments = [Segment(**{**each, "color": tuple(each["color"])}) for each in params.get("segments") or ()]
+    number = params.get("number")
+    numbers = range(options.count) if number is None else [int(number)]
+    made = []
+    for done, each in enumerate(numbers):
+        simulated = simulate(
+            params["volume"],
+            options,
+            params.get("labels"),
+            segments,
+            params.get("seed"),
+            number=each,
+            progress=part_of(context.progress, done / len(numbers), (done + 1) / len(numbers)),
+            cancelled=context.cancelled,
+        )
+        made.append(simulated.to_dict())
+    return {"simulated": made}
 
 
 def run_simulate_cases(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
@@ -37,4 +59,26 @@ def run_simulate_cases(params: dict[str, Any], context: JobContext) -> dict[str,
     Returns:
         :meth:`ExportSummary.to_dict`.
     """
-    raise NotImplementedError
+    from pathlib import Path
+
+    from meddl.datasets import Case, ExportOptions, collect_cases
+    from meddl.simulation.cases import simulate_cases
+    from meddl.simulation.options import SimulationOptions
+
+    output, key = Path(params["output"]), params.get("key")
+    if params.get("source") is not None:
+        cases = collect_cases(Path(params["source"]), exclude=(output,))
+    else:
+        cases = tuple(Case.from_dict(each) for each in params["cases"])
+    summary = simulate_cases(
+        cases,
+        output,
+        ExportOptions.from_dict(params["export"]),
+        SimulationOptions.from_dict(params["options"]),
+        overlaps=params.get("overlaps") or "regions",
+        key=Path(key) if key else None,
+        progress=context.progress,
+        cancelled=context.cancelled,
+        log=context.log,
+    )
+    return summary.to_dict()

@@ -1,0 +1,70 @@
+"""What an image must be so that a scanner can be simulated on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meddl.errors import VolumeError
+from meddl.simulation.options import AXES, Axis
+from meddl.volume import Grid, Volume
+
+_PICTURES = ("png", "jpeg", "tiff")
+_NO_AIR_HU = -50.0
+"""Any CT of a patient has something darker: air or, where it was cut to the inside, fat."""
+_MOST_HU = 70_000.0
+
+
+def check_magnitude(volume: Volume, what: str) -> None:
+    """Refuse what is no MR magnitude image.
+
+    Args:
+        what: the method, as people call it.
+
+    Raises:
+        VolumeError: it is none; the message says why.
+    """
+    _check(volume, what)
+    modality = str(volume.meta.get("modality", ""))
+    if modality not in ("", "MR"):
+        raise VolumeError(f"{what} takes MR images, and this one is marked as {modality}. Choose an MR image.")
+    lowest, highest = float(volume.array.min()), float(volume.array.max())
+    # Resampling may have left traces below zero.
+    if lowest < -0.02 * max(highest, 0.0):
+        raise VolumeError(f"{what} takes magnitude images, which have no values below 0, and the lowest value here is "
+                          f"{lowest:g}. Choose an MR image that is neither CT nor normalized.")  # fmt: skip
+    if not highest > 0:
+        raise VolumeError(f"{what} has nothing to work on: the image is 0 everywhere.")
+
+
+def check_ct(volume: Volume, what: str) -> None:
+    """Refuse what is no CT in Hounsfield units.
+
+    Raises:
+        VolumeError: it is none; the message says why.
+    """
+    _check(volume, what)
+    modality = str(volume.meta.get("modality", ""))
+    if modality not in ("", "CT"):
+        raise VolumeError(f"{what} takes CT images, and this one is marked as {modality}. Choose a CT.")
+    lowest, highest = float(volume.array.min()), float(volume.array.max())
+    if (not modality and lowest > _NO_AIR_HU) or highest > _MOST_HU:
+        raise VolumeError(f"{what} takes CT images in Hounsfield units (air -1000, water 0), and the values here are "
+                          f"{lowest:g} to {highest:g}. Choose a CT, or rescale its values first.")  # fmt: skip
+
+
+def axis_along(grid: Grid, axis: Axis) -> int:
+    """Return the voxel axis that runs nearest to a direction of the patient."""
+    pair = ("RL", "AP", "SI")[AXES.index(axis)]
+    return next(number for number, letter in enumerate(grid.orientation) if letter in pair)
+
+
+def _check(volume: Volume, what: str) -> None:
+    if volume.channels != 1 or volume.meta.get("format") in _PICTURES:
+        raise VolumeError(f"{what} takes an image of a scanner with one value per voxel, not a picture.")
+    if volume.array.dtype.kind == "b":
+        raise VolumeError(f"{what} takes an image, not a mask.")
+    if volume.array.dtype.kind == "f" and not np.isfinite(volume.array).all():
+        raise VolumeError(f"{what} takes numbers, and some voxels of the image hold none (NaN or infinite).")
+    if sorted(volume.shape)[1] < 8:
+        raise VolumeError(f"{what} takes images of at least 8 x 8 voxels, and this one has "
+                          f"{' x '.join(map(str, volume.shape))}.")  # fmt: skip
