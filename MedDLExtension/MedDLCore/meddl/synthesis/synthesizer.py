@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
+
+from meddl.errors import JobCancelled, ModelError, UsageError
+from meddl.jobs.progress import part_of
 from meddl.models.bundle import ModelBundle
+from meddl.models.metadata_values import own_value
 from meddl.models.trust import TrustStore
+from meddl.randomness import Stream
 from meddl.synthesis.facts import SynthesisFacts
+from meddl.synthesis.generators import Generator, TrainedGenerator, in_batches
 from meddl.synthesis.synthetic import Synthetic
 from meddl.volume import Segment, Volume
 
@@ -25,7 +34,6 @@ class Synthesizer:
 
     Raises:
         ModelError: the bundle holds no generator, or one that cannot be run here; the message says why.
-        UsageError: there is no such device.
 
     Example::
 
@@ -36,23 +44,22 @@ class Synthesizer:
 
     def __init__(self, bundle: ModelBundle, *, trust: TrustStore | None = None, device: str = "auto") -> None:
         self.bundle = bundle
-        self._trust = trust
-        self._device = device
+        self._generator = _generator_of(bundle, trust or TrustStore(), _Device(device))
 
     @property
     def facts(self) -> SynthesisFacts:
         """What the generator makes."""
-        raise NotImplementedError
+        return self._generator.facts
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """The structures that a label map may have, with the generator's values; none for an unconditioned one."""
-        raise NotImplementedError
+        return self._generator.segments
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about this generator, in sentences."""
-        raise NotImplementedError
+        return self._generator.notes
 
     def sample(
         self,
@@ -67,7 +74,7 @@ class Synthesizer:
         """Return images; the same arguments give the same voxels on one computer.
 
         Args:
-            count: how many; the first ones of a greater count are those of a smaller one.
+            count: how many; the first ones of a greater count are those of a smaller one, up to rounding.
             seed: of what is left to chance.
             labels: ``(L, I, J, K)`` whole numbers on any grid (oblique, flipped, anisotropic), for a conditioned
                 generator. The image comes on that grid.
@@ -77,10 +84,129 @@ class Synthesizer:
             progress: gets a fraction and a line of text.
             cancelled: asked between slices and patches, and between the steps of a diffusion.
 
+        Returns:
+            Images whose labels have the generator's values; of a conditioned generator all have the same labels.
+
         Raises:
-            UsageError: labels for an unconditioned generator or none for a conditioned one; none of them is known.
+            UsageError: labels for an unconditioned generator or none for a conditioned one; none of them is known;
+                or there is no such device.
             UntrustedModelError: the bundle needs the user's consent first.
             ModelError: the network cannot be made or run.
             JobCancelled: on request.
         """
-        raise NotImplementedError
+        if count < 1:
+            raise UsageError(f"{count} images were asked for. Ask for one or more.")
+        if self.facts.conditioned and labels is None:
+            raise UsageError(f"The generator '{self.bundle.name}' makes images that fit a label map. Give one.")
+        if not self.facts.conditioned and labels is not None:
+            raise UsageError(f"The generator '{self.bundle.name}' makes images out of chance alone and takes no label "
+                             "map. Leave it out, or choose one that was trained with labels.")  # fmt: skip
+
+        def cancel() -> None:
+            if cancelled():
+                raise JobCancelled("Making images was cancelled.")
+
+        cancel()
+        progress(0.0, "Loading the generator")
+        if labels is not None:
+            made = self._fitting(count, seed, labels, segments, progress, cancel)
+        else:
+            made = self._from_noise(count, seed, progress, cancel)
+        progress(1.0, "Made")
+        return made
+
+    def _fitting(
+        self,
+        count: int,
+        seed: int,
+        labels: Volume,
+        segments: Sequence[Segment],
+        progress: Progress,
+        cancel: Callable[[], None],
+    ) -> tuple[Synthetic, ...]:
+        from meddl.synthesis.fitting_images import fitting_image
+        from meddl.synthesis.label_matching import match_labels
+
+        matched = match_labels(labels, segments, self.facts, self.segments)
+        made = []
+        for number in range(count):
+            text = f"Image {number + 1} of {count}"
+            step = part_of(progress, number / count, (number + 1) / count)
+            step(0.0, text)
+            stream = Stream("meddl synthesis", seed, number)
+            fitting = fitting_image(self._generator, matched.labels, stream, cancel, partial(_told, step, text))
+            facts = self._facts(seed, number, (*matched.notes, *fitting.notes))
+            made.append(Synthetic(fitting.image, matched.labels, matched.segments, facts))
+        return tuple(made)
+
+    def _from_noise(
+        self, count: int, seed: int, progress: Progress, cancel: Callable[[], None]
+    ) -> tuple[Synthetic, ...]:
+        generator = self._generator
+        arrays = in_batches(
+            generator,
+            lambda number: generator.noise(Stream("meddl synthesis", seed, number).token()),
+            None,
+            count,
+            cancel,
+            lambda done: progress(done / count, f"Image {done} of {count}"),
+        )
+        return tuple(
+            Synthetic(_volume(array[0], generator), facts=self._facts(seed, number, self.notes))
+            for number, array in enumerate(arrays)
+        )
+
+    def _facts(self, seed: int, number: int, notes: Sequence[str]) -> dict[str, Any]:
+        facts = self.facts
+        return {
+            "generator": self.bundle.name,
+            "generator_version": self.bundle.version,
+            "generator_sha256": self.bundle.digest,
+            "kind": facts.kind,
+            "conditioned": facts.conditioned,
+            "modality": facts.modality,
+            "seed": seed,
+            "number": number,
+            "notes": list(notes),
+        }
+
+
+class _Device:
+    """The device that is meant, found when it is needed: that takes PyTorch."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self) -> Any:
+        from meddl.inference.device import resolve_device
+
+        return resolve_device(self._name)
+
+
+def _generator_of(bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any]) -> Generator:
+    if own_value(bundle.metadata, "synthesis") is not None:
+        return TrainedGenerator(bundle, trust, device)
+    from meddl.synthesis.zoo_generators import zoo_generator
+
+    found = zoo_generator(bundle, trust, device)
+    if found is None:
+        raise ModelError(f"The model '{bundle.name}' makes no images out of noise or label maps: it is for "
+                         f"{bundle.task or 'something else'}. Choose a generator.")  # fmt: skip
+    return found
+
+
+def _told(progress: Progress, text: str, done: float) -> None:
+    progress(done, text)
+
+
+def _volume(array: np.ndarray, generator: Generator) -> Volume:
+    """Return an example as a volume round the world's origin."""
+    from meddl.synthesis.cutting import SLICE_AXIS
+
+    facts = generator.facts
+    if array.ndim == 2:
+        array = np.expand_dims(array, SLICE_AXIS[facts.plane])
+    signs = np.array([1.0 if letter in "RAS" else -1.0 for letter in generator.axes])
+    affine = np.diag([*(signs * facts.spacing_mm), 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(array.shape) - 1) / 2)
+    return Volume(array[None], affine, meta={"modality": facts.modality} if facts.modality else {})
