@@ -199,6 +199,11 @@ def test_methods_are_listed_with_what_hinders_them(capsys: pytest.CaptureFixture
         (("--input", "x.nrrd", "--method", "saliency", "--output", "x.nrrd"), "is a file"),
         (("--input", "x.nrrd", "--method", "saliency", "--output", "no/where"), "does not exist"),
         (("--input", "missing.nrrd", "--method", "saliency", "--output", "why"), "missing.nrrd"),
+        (("--input", "x.nrrd", "--method", "saliency", "--output", ""), "Where to"),
+        (("--input", "x.nrrd", "--method", "saliency", "--output", "a\0b"), "no folder of that name"),
+        (("--input", "x.nrrd", "--method", "saliency", "--output", "a" * 300), "no folder of that name"),
+        ((*COMMON[2:], "--method", "smoothgrad", "--seed", "-1"), "seed"),
+        ((*COMMON[2:], "--method", "smoothgrad", "--seed", "9" * 30), "seed"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_sentence(
@@ -210,6 +215,52 @@ def test_what_is_wrong_is_told_in_one_sentence(
     assert code in (1, 2) and out == ""
     assert err.startswith("meddl: ") and said in err and len(err.strip().splitlines()) == 1
     assert not Path("why").exists()
+
+
+def test_what_is_no_number_in_a_mask_is_not_in_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    segmenter(tmp_path / "m")
+    blob(tmp_path / "x.nrrd")
+    write_volume(Volume(np.full((1, 20, 24, 18), np.nan, np.float32), oblique()), tmp_path / "r.nrrd")
+    code, _, err = run(capsys, *COMMON, "--method", "saliency", "--region", "r.nrrd")
+    assert code == 2 and "region is empty" in err and not Path("why").exists()
+
+
+def test_other_peoples_files_are_not_overwritten(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    segmenter(tmp_path / "m")
+    blob(tmp_path / "x.nrrd")
+    for name in ("measures.csv", "report.html"):
+        Path("why").mkdir()
+        Path("why", name).write_text("mine")
+        code, _, err = run(capsys, *COMMON, "--method", "saliency", "--report", "html")
+        assert code == 2 and name in err and "Remove it, or choose another folder" in err
+        assert [(path.name, path.read_text()) for path in Path("why").iterdir()] == [(name, "mine")]
+        Path("why", name).unlink()
+        Path("why").rmdir()
+
+
+def test_nothing_of_an_earlier_explanation_stays(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    segmenter(tmp_path / "m", channels=2)
+    blob(tmp_path / "x.nrrd")
+    both = ("--model", "m", "--input", "T1=x.nrrd", "--input", "T2=x.nrrd", "--output", "why")
+    assert run(capsys, *both, "--method", "saliency,input_x_gradient", "--report")[0] == 0
+    Path("why", "notes.txt").write_text("mine")
+    assert run(capsys, *both, "--method", "saliency", "--format", ".nii.gz")[0] == 0
+    assert {path.name for path in Path("why").iterdir()} == {
+        "saliency.nii.gz", "saliency_channels.nii.gz", "answer.seg.nrrd", "explanation.json", "notes.txt",
+    }  # fmt: skip
+
+
+def test_folders_that_cannot_be_written_to_are_found_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter(tmp_path / "m")
+    blob(tmp_path / "x.nrrd")
+    Path("nowhere").symlink_to("/no/such/place")
+    code, _, err = run(capsys, *COMMON[:-1], "nowhere", "--method", "saliency")
+    assert code == 2 and "is a file" in err
+    monkeypatch.setattr("os.access", lambda *_: False)
+    code, _, err = run(capsys, *COMMON, "--method", "saliency")
+    assert code == 2 and "cannot be written to" in err and not Path("why").exists()
 
 
 def test_a_model_that_cannot_be_explained_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -210,6 +210,25 @@ def test_reference_masks_tell_hits_from_misses(scene: tuple[torch.Tensor, torch.
         MEASURES["pointing_game"](replace(right, truth=torch.zeros_like(lesion)))
 
 
+def test_the_peak_of_blocks_is_in_their_middle(scene: tuple[torch.Tensor, torch.Tensor], planted: Scorer) -> None:
+    image, _ = scene
+    raw = RawAttribution(torch.zeros_like(image[0]))
+    raw.values[0, 4:11, 4:11, 4:11] = 1.0
+    truth = torch.zeros(image.shape[2:], dtype=torch.bool)
+    truth[6:9, 6:9, 6:9] = True
+    case = replace(examined(planted, image, make_method("occlusion"), truth), raw=raw)
+    assert MEASURES["pointing_game"](case).value == 1.0
+
+
+@pytest.mark.parametrize("name", ["deletion", "insertion", "infidelity", "completeness", "randomization"])
+def test_what_could_not_be_measured_has_no_figure(name: str, scene: tuple[torch.Tensor, torch.Tensor]) -> None:
+    indifferent = Scorer(lambda images: images, lambda answer: answer.flatten(1).sum(dim=1) * 0 + 1.0)
+    case = examined(indifferent, scene[0], make_method("occlusion"), scene[1])
+    case.raw.values[:] = torch.rand(case.raw.values.shape)
+    measure = MEASURES[name](case)
+    assert measure.value is None and not measure.verdict and measure.sentence.endswith(".")
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_every_measure_can_be_cancelled_or_ends_at_once_and_is_the_same_again(
     name: str, scene: tuple[torch.Tensor, torch.Tensor], planted: Scorer
@@ -217,7 +236,9 @@ def test_every_measure_can_be_cancelled_or_ends_at_once_and_is_the_same_again(
     case = examined(planted, scene[0], make_method("saliency"), scene[1], samples=2)
     first, second = MEASURES[name](case), MEASURES[name](case)
     assert first == second
-    assert first.name == name and first.sentence.endswith(".") and math.isfinite(first.value)
+    assert (
+        first.name == name and first.sentence.endswith(".") and first.value is not None and math.isfinite(first.value)
+    )
     assert first.verdict in ("good", "doubtful", "bad", "")
     assert ABOUT[name].source and ABOUT[name].title
     if not ABOUT[name].needs_reference:
@@ -241,7 +262,8 @@ def test_slices_and_several_channels_are_measured_too(name: str) -> None:
     truth = torch.zeros(24, 20, 1, dtype=torch.bool)
     truth[5:9, 5:9] = True
     measure = MEASURES[name](examined(scorer, image, make_method("integrated_gradients"), truth, steps=4))
-    assert math.isfinite(measure.value)
+    assert measure.value is None or math.isfinite(measure.value)
+    assert measure.value is not None or (not measure.verdict and measure.sentence)
 
 
 def test_a_score_that_blur_does_not_lower_gets_no_verdict(scene: tuple[torch.Tensor, torch.Tensor]) -> None:

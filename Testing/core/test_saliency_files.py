@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from core import explanations
 from core.phantoms import PLACES
-from meddl.errors import UsageError
-from meddl.saliency import AnatomyShare
+from meddl.errors import UsageError, VolumeError
+from meddl.saliency import AnatomyShare, Measure
 from meddl.saliency.files import write_explanation
 from meddl.volume import read_volume
 
@@ -76,6 +76,47 @@ def test_files_are_the_same_each_time_and_those_of_an_earlier_explanation_do_not
     assert digest() == first
     write_explanation(explanations.explanation([replace(made, anatomy=(), measures=())]), tmp_path / "out")
     assert set(first) - set(digest()) == {"anatomy.csv", "measures.csv"}
+
+
+def test_an_index_does_not_lead_astray(tmp_path: Path) -> None:
+    image = explanations.image(STRAIGHT)
+    made = explanations.explanation([explanations.attribution(image)])
+    write_explanation(made, tmp_path / "out")
+    mine = tmp_path / "mine.nrrd"
+    mine.write_text("mine")
+    index = tmp_path / "out" / "explanation.json"
+    known = json.loads(index.read_text())
+    known["files"] = {"maps": {"a": "../mine.nrrd", "b": 3, "c": str(mine)}, "answer": "../mine.nrrd"}
+    for text in (json.dumps(known), "{", "[]", json.dumps({"files": {"maps": [], "answer": None}})):
+        index.write_text(text)
+        write_explanation(made, tmp_path / "out")
+        assert mine.read_text() == "mine"
+
+
+def test_what_has_no_figure_is_valid_json_and_an_empty_cell(tmp_path: Path) -> None:
+    measures = (Measure("randomization", None, None, "", "It could not be tried."),)
+    made = explanations.attribution(explanations.image(STRAIGHT), measures=measures)
+    write_explanation(explanations.explanation([made]), tmp_path / "out")
+    known = json.loads((tmp_path / "out" / "explanation.json").read_text(), parse_constant=pytest.fail)
+    assert known["attributions"][0]["measures"][0]["value"] is None
+    with (tmp_path / "out" / "measures.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["value"] == ""
+
+
+def test_a_failed_writing_leaves_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = explanations.explanation([explanations.attribution(explanations.image(STRAIGHT))])
+    write_explanation(made, tmp_path / "out")
+
+    def full(*_: object, **__: object) -> None:
+        raise VolumeError("answer.json could not be written: No space left on device. Choose another place.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("meddl.saliency.files.write_prediction", full)
+        with pytest.raises(VolumeError, match="No space"):
+            write_explanation(made, tmp_path / "out")
+    assert not (tmp_path / "out" / "explanation.json").exists()
+    write_explanation(made, tmp_path / "out")  # what is left is no hindrance
+    assert (tmp_path / "out" / "explanation.json").exists()
 
 
 def test_maps_are_not_written_as_what_cannot_hold_them(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def test_the_page_says_all_there_is_to_know(tmp_path: Path) -> None:
     page = Page((tmp_path / "report.html").read_bytes())
     for said in (
         "For research only", "Hand-made 1.2.0", "lesion: 90.0%", "Integrated gradients: class lesion",
-        "62 % of the evidence lies in lesion (31 times its share of the volume)", "Of 2 checks with a verdict 1 speaks",
+        "62 % of the evidence lies in lesion (where all evidence is 31 times as dense as by chance)",
+        "Of 2 checks with a verdict 1 speaks",
         "it does not explain the model", "(5.0, 8.0, 3.0) mm RAS", "value 2:", "7 % is not accounted for",
         "Petsiuk et al. 2018", "Sundararajan et al. 2017", "7.0%", "abab", "torch: 2.13", "2026-01-02T03:04:05",
         "Gradient: class lesion", "was not looked at", "Two fifths", "Adebayo et al. 2018", "31.0", "500.0",

@@ -92,7 +92,7 @@ def measure_rows(measures: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     return [
         [
             each["name"].replace("_", " "),
-            each["value"],
+            missing if each["value"] is None else each["value"],
             missing if each["random"] is None else each["random"],
             each["verdict"],
             each["sentence"],

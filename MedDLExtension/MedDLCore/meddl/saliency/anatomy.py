@@ -81,8 +81,18 @@ def anatomy_sentence(shares: Sequence[AnatomyShare]) -> str:
     outside = next((share for share in shares if share.name == OUTSIDE), None)
     if not sum(share.positive for share in shares) and not sum(share.negative for share in shares):
         return "The map is empty: there is no evidence to share out."
-    sentence = _told(structures, outside, "evidence", lambda share: share.positive)
-    if any(share.negative >= _NOTABLE for share in shares):
+    against = any(share.negative for share in shares)
+    if any(share.positive for share in shares):
+        # Densities are of all evidence: beside the share of one sign they need words of their own.
+        how = (
+            " (where all evidence is {} times as dense as by chance)"
+            if against
+            else " ({} times its share of the volume)"
+        )
+        sentence = _told(structures, outside, "the evidence", lambda share: share.positive, how)
+    else:
+        sentence = "Nothing speaks for the answer."
+    if against:
         sentence += " " + _told(structures, outside, "what speaks against it", lambda share: share.negative)
     return sentence
 
@@ -92,18 +102,24 @@ def _told(
     outside: AnatomyShare | None,
     what: str,
     of: Callable[[AnatomyShare], float],
+    density: str = "",
 ) -> str:
     named = sorted((each for each in structures if of(each) >= _NOTABLE), key=lambda each: -of(each))
-    parts = [f"{100 * of(each):.0f} % in {each.name}" for each in named[:_MOST_NAMED]]
-    if named and what == "evidence" and named[0].density >= 2:
-        parts[0] += f" ({named[0].density:.0f} times its share of the volume)"
+    parts = [f"{_percent(of(each))} in {each.name}" for each in named[:_MOST_NAMED]]
+    if named and named[0].density >= 2:
+        parts[0] += density.format(f"{named[0].density:.0f}")
     if outside is not None:
-        parts.append(f"{100 * of(outside):.0f} % outside all")
+        parts.append(f"{_percent(of(outside))} outside all")
     if not parts:
-        return f"None of {what if what != 'evidence' else 'the evidence'} lies in any structure."
+        return f"None of {what} lies in any structure."
     head, _, tail = parts[0].partition(" % ")
-    whole = "the evidence" if what == "evidence" else what
-    return ", ".join([f"{head} % of {whole} lies {tail}", *parts[1:]]) + "."
+    return ", ".join([f"{head} % of {what} lies {tail}", *parts[1:]]) + "."
+
+
+def _percent(share: float) -> str:
+    # What is nearly all, or nearly nothing, is not all or nothing.
+    shown = 100 * share
+    return f"{shown:.1f} %" if 0 < shown < 1 or 99 < shown < 100 else f"{shown:.0f} %"
 
 
 def _share(name: str, inside: np.ndarray, whole: np.ndarray, volume_ml: float) -> AnatomyShare:

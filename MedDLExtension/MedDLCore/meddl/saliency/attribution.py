@@ -15,7 +15,7 @@ class Measure:
 
     Attributes:
         name: of the measure, for instance "deletion".
-        value: as its method defines it.
+        value: as its method defines it; None where it could not be told, and the sentence says why.
         random: the same of a random map, or None where there is none.
         verdict: "good", "doubtful", "bad", or "" where the figure alone says little.
         sentence: what it means here, in plain words with the figure.
@@ -23,7 +23,7 @@ class Measure:
     """
 
     name: str
-    value: float
+    value: float | None
     random: float | None = None
     verdict: str = ""
     sentence: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ ELSEWHERE = 3
 """Other places that are painted over for comparison: any change of an image changes a score a little."""
 
 _NOTABLE = 2.0
+_MOST_NAMED = 4
 _SMOOTH = 2.0
 _RELAXATIONS = 200
 
@@ -90,17 +91,24 @@ def counterfactual(
 
 
 def counterfactuals(
-    scorer: Scorer, image: torch.Tensor, regions: torch.Tensor, names: Mapping[int, str], work: Work
-) -> Iterator[tuple[str, Counterfactual]]:
-    """Yield the counterfactual of each structure of ``regions`` ``(i, j, k)``; those that are not there are left out.
+    scorer: Scorer, image: torch.Tensor, structures: Iterable[tuple[str, torch.Tensor]], work: Work
+) -> tuple[Measure, ...]:
+    """Return the counterfactual of each structure as a measure; of those that are not there, that they are not.
 
     Args:
-        names: of the structures by their numbers in ``regions``.
+        structures: names and where they are, ``(i, j, k)`` bool; they may overlap.
     """
-    for number, name in names.items():
-        region = regions == number
+    measures, absent = [], []
+    for name, region in structures:
         if bool(region.any()) and not bool(region.all()):
-            yield name, counterfactual(scorer, image, region, work, name)
+            measures.append(counterfactual(scorer, image, region, work, name).measure)
+        else:
+            absent.append(name)
+    if absent:
+        more = f" and {len(absent) - _MOST_NAMED} more" if len(absent) > _MOST_NAMED else ""
+        sentence = f"Not where the network looks, or all that it sees: {', '.join(absent[:_MOST_NAMED])}{more}."
+        measures.append(Measure("counterfactual", None, None, "", sentence))
+    return tuple(measures)
 
 
 def inpainted(array: np.ndarray, mask: np.ndarray) -> np.ndarray:

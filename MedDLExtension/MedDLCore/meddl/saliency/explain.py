@@ -17,7 +17,7 @@ from meddl.saliency.methods.method import Method, Work
 from meddl.saliency.options import ExplainOptions
 from meddl.saliency.target import KINDS, Target
 from meddl.saliency.view import View
-from meddl.volume import Grid, Segment, Volume
+from meddl.volume import Segment, Volume
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +111,7 @@ class Explainer:
         import torch
 
         from meddl.saliency.methods.known import make_method
+        from meddl.saliency.placing import Structures, grid_of, mask_on, reference_on
 
         if counterfactual and segmentation is None:
             raise UsageError("What would be without which structures? Give a segmentation that has them.")
@@ -118,18 +119,24 @@ class Explainer:
         chosen = [make_method(each) for each in methods]
         if not chosen:
             raise UsageError("No method was chosen.")
+        if options.baseline == "reference" and reference is None:
+            raise UsageError("The baseline is a reference image, but none was given. Choose one, or another baseline.")
         progress(0.0, "Asking the model")
-        prediction = self.predictor.predict(images, cancelled=cancelled)
-        image, prepared = self.predictor.prepared(images, cancelled, slice_index=_slice_of(target, prediction))
-        question = self._question(target, prediction, prepared, cancelled)
+        prediction = self.predictor.predict(images, progress=part_of(progress, 0.0, 0.07), cancelled=cancelled)
+        slice_index = _slice_of(target, prediction)
+        image, prepared = self.predictor.prepared(images, cancelled, slice_index=slice_index)
+        question = self._question(target, prediction, prepared, cancelled, part_of(progress, 0.07, 0.1))
         work = Work(options, _spacing(prepared), progress=progress, cancelled=cancelled)
-        prepared_reference = self._prepared_reference(reference, image, prepared, options)
-        regions = _regions(segmentation, prepared) if segmentation else None
-        mask = _mask_on(truth, prepared) if truth is not None else None
+        grid = grid_of(prepared)
+        structures = Structures(*segmentation, grid) if segmentation is not None else None
+        mask = torch.from_numpy(mask_on(truth, grid).astype(np.float32)) if truth is not None else None
+        baseline: torch.Tensor | None = None
+        if options.baseline == "reference" and reference is not None:
+            baseline = reference_on(reference, image, prepared, self.predictor, slice_index)
         stage = self.predictor.stages[-1]
         view = View(
             stage.network, _with_slices(stage.executor.rule), self.slice_axis, self.predictor.device, prepared,
-            question, prepared_reference, regions, mask,
+            question, baseline, structures, mask,
         )  # fmt: skip
         attributions = []
         torch.manual_seed(options.seed)
@@ -143,10 +150,9 @@ class Explainer:
 
             agreement = agree(attributions)
         without: tuple[Measure, ...] = ()
-        if counterfactual and segmentation is not None:
+        if counterfactual:
             progress(0.95, "Asking what would be without each structure")
-            names = {number: segment.name for number, segment in enumerate(segmentation[1], 1)}
-            without = view.counterfactuals(names, replace(work, progress=part_of(progress, 0.95, 1.0)))
+            without = view.counterfactuals(replace(work, progress=part_of(progress, 0.95, 1.0)))
         progress(1.0, "Explained")
         return Explanation(prediction, tuple(attributions), agreement, without)
 
@@ -167,33 +173,43 @@ class Explainer:
         return 2 if stage.flat else rule.slice_axis if rule is not None else None
 
     def _question(
-        self, target: Target | None, prediction: Prediction, prepared: Prepared, cancelled: Callable[[], bool]
+        self,
+        target: Target | None,
+        prediction: Prediction,
+        prepared: Prepared,
+        cancelled: Callable[[], bool],
+        progress: Progress,
     ) -> Question:
         from meddl.saliency.question import ask
 
         stage = self.predictor.stages[-1]
 
         def scores() -> torch.Tensor:
-            return stage.scores(prepared, lambda done, count: None, cancelled).array
+            def tell(done: int, count: int) -> None:
+                progress(done / max(count, 1), "Looking for what is to be explained")
 
-        return ask(target or Target(KINDS[prediction.task]), prediction, self.bundle, prepared, scores)
+            return stage.scores(prepared, tell, cancelled).array
 
-    def _prepared_reference(
-        self, reference: Volume | None, image: Volume, prepared: Prepared, options: ExplainOptions
-    ) -> torch.Tensor | None:
-        if options.baseline != "reference":
-            return None
-        if reference is None:
-            raise UsageError("The baseline is a reference image, but none was given. Choose one, or another baseline.")
-        from meddl.volume import resample_to
+        return ask(
+            target or Target(KINDS[prediction.task]), prediction, self.bundle, prepared, scores,
+            lambda: self._channels(prepared),
+        )  # fmt: skip
 
-        if not reference.grid.same_as(image.grid):
-            reference = resample_to(reference, image.grid, default=float(reference.array.min()))
-        _, ready = self.predictor.prepared(reference)
-        if ready.image.shape != prepared.image.shape:
-            raise UsageError("The reference image becomes another size than the image in the model's preprocessing. "
-                             "Choose one of the same region.")  # fmt: skip
-        return ready.image
+    def _channels(self, prepared: Prepared) -> int:
+        """Return how many channels the network answers, by asking it about the window in the image's middle."""
+        from meddl.saliency.placing import grid_of
+        from meddl.saliency.question import first_of
+        from meddl.saliency.scorer import Scorer
+        from meddl.saliency.windows import windows_of
+
+        stage, shape = self.predictor.stages[-1], grid_of(prepared).shape
+        rule = _with_slices(stage.executor.rule)
+        middle = np.zeros(shape, dtype=bool)
+        middle[tuple(size // 2 for size in shape)] = True
+        window = windows_of(rule, shape, middle)[0]
+        scorer = Scorer(stage.network, first_of, slice_axis=self.slice_axis, device=self.predictor.device)
+        padding = (rule.padding_mode, rule.cval) if rule is not None else ()
+        return int(first_of(scorer.answer(window.cut(prepared.image, *padding))).shape[1])
 
     def _attribution(
         self,
@@ -269,11 +285,6 @@ def _spacing(prepared: Prepared) -> tuple[float, float, float]:
     return float(lengths[0]), float(lengths[1]), float(lengths[2])
 
 
-def _grid(prepared: Prepared) -> Grid:
-    size = prepared.image.shape[1:]
-    return Grid((int(size[0]), int(size[1]), int(size[2])), prepared.affine)
-
-
 def _with_slices(rule: WindowRule | None) -> WindowRule | None:
     """Return a rule for images of three axes, of which a network for single slices sees two."""
     if rule is None or len(rule.roi) == 3:
@@ -297,29 +308,6 @@ def _slice_of(target: Target | None, prediction: Prediction) -> int | None:
         return None
     counts = (prediction.labels.array[segment.layer] == segment.label).sum(axis=(0, 1))
     return int(counts.argmax())
-
-
-def _regions(segmentation: Segmentation, prepared: Prepared) -> torch.Tensor:
-    """Return ``(i, j, k)`` numbers of structures on the network's grid, 0 for the rest; the first layer wins."""
-    import torch
-
-    from meddl.volume import resample_to
-
-    labels, segments = segmentation
-    numbers = np.zeros(labels.shape, dtype=np.uint16)
-    for number, segment in reversed(list(enumerate(segments, 1))):
-        numbers[labels.array[segment.layer] == segment.label] = number
-    placed = resample_to(labels.with_array(numbers[None]), _grid(prepared), interpolation="nearest")
-    return torch.from_numpy(placed.array[0].astype(np.int64))
-
-
-def _mask_on(truth: Volume, prepared: Prepared) -> torch.Tensor:
-    import torch
-
-    from meddl.volume import resample_to
-
-    mask = truth.with_array((truth.array[:1] > 0).astype(np.float32))
-    return torch.from_numpy((resample_to(mask, _grid(prepared)).array[0] >= 0.5).astype(np.float32))
 
 
 __all__ = ["Explainer", "Explanation", "explain", "unexplainable"]

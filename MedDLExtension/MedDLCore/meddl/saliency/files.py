@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from meddl.errors import UsageError
+from meddl.errors import UsageError, VolumeError
 from meddl.inference.files import LASTING, SUFFIXES, VOLUME_SUFFIXES, write_prediction
 from meddl.inference.prediction import Prediction
 from meddl.saliency.anatomy import anatomy_sentence
@@ -27,6 +28,9 @@ from meddl.volume import whole_file, write_volume
 
 INDEX = "explanation.json"
 """Written last: where it is, the other files are whole."""
+
+TABLES = ("anatomy.csv", "measures.csv")
+REPORTS = ("report.html", "report.pdf")
 
 _VOXELS = ("labels", "probabilities", "image", "difference", "segments", "provenance")
 _PASSING = ("seconds",)
@@ -41,6 +45,9 @@ def write_explanation(explanation: Explanation, folder: Path, *, suffix: str = "
     - ``anatomy.csv`` and ``measures.csv``: shares of structures, and how far to believe the maps, where they are known.
     - ``explanation.json``: all of it but the voxels.
 
+    What an earlier explanation has left in the folder and this one does not write again is removed; tables and reports
+    that nobody knows of are left alone.
+
     Args:
         folder: is made where it is missing; its parent has to be there.
         suffix: of the maps, one of :data:`meddl.inference.files.VOLUME_SUFFIXES`.
@@ -49,12 +56,14 @@ def write_explanation(explanation: Explanation, folder: Path, *, suffix: str = "
         The files, the maps first.
 
     Raises:
-        UsageError: another suffix.
+        UsageError: another suffix, or the folder holds files of these names that are no explanation's.
         VolumeError: a file cannot be written.
     """
     check_suffix(suffix)
     folder = Path(folder)
-    folder.mkdir(exist_ok=True)
+    check_folder(folder)
+    _make(folder)
+    _forget_former(folder)
     written: list[Path] = []
     maps: dict[str, str] = {}
     for attribution in explanation.attributions:
@@ -66,12 +75,10 @@ def write_explanation(explanation: Explanation, folder: Path, *, suffix: str = "
             write_volume(attribution.channels, written[-1], facts=_header(attribution), channels=_kind(suffix))
     answer = folder / f"answer{SUFFIXES[explanation.prediction.task][0]}"
     written += write_prediction(explanation.prediction, answer)
-    for name, table in (("anatomy.csv", _anatomy(explanation)), ("measures.csv", _measures(explanation))):
+    for name, table in zip(TABLES, (_anatomy(explanation), _measures(explanation)), strict=True):
         if len(table) > 1:
             written.append(folder / name)
             _write(written[-1], _csv(table))
-        else:
-            (folder / name).unlink(missing_ok=True)  # of an earlier explanation
     written.append(folder / INDEX)
     facts = {**facts_of(explanation), "files": {"maps": maps, "answer": answer.name}}
     _write(written[-1], json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n")
@@ -86,6 +93,33 @@ def check_suffix(suffix: str) -> None:
     """
     if suffix not in VOLUME_SUFFIXES:
         raise UsageError(f"Maps cannot be written as {suffix!r}. Choose one of {', '.join(VOLUME_SUFFIXES)}.")
+
+
+def check_folder(folder: Path) -> None:
+    """Find out, before long work, whether an explanation can be written into a folder.
+
+    Raises:
+        UsageError: it is no folder, cannot be made or written to, or holds files of these names that are no
+            explanation's.
+    """
+    try:
+        if not folder.is_dir():
+            if _is_there(folder):
+                raise UsageError(f"{folder.name} is a file. Choose a folder.")
+            if not folder.absolute().parent.is_dir():
+                raise UsageError(f"The folder for {folder.name} does not exist. Make it first.")
+        exists = folder.is_dir()
+        if not os.access(folder if exists else folder.absolute().parent, os.W_OK | os.X_OK):
+            raise UsageError(f"{folder.name or 'This folder'} cannot be written to. Choose another one.")
+        is_ours = (folder / INDEX).exists()
+        foreign = [name for name in (*TABLES, *REPORTS) if not is_ours and (folder / name).exists()]
+    except (OSError, ValueError) as error:
+        raise UsageError("There can be no folder of that name. Choose another one.") from error
+    if foreign:
+        raise UsageError(
+            f"{folder.name or 'The folder'} holds a file {foreign[0]} that is not of a finished explanation, and would "
+            "be overwritten. Remove it, or choose another folder."
+        )
 
 
 def facts_of(explanation: Explanation, *, times: bool = False) -> dict[str, Any]:
@@ -131,6 +165,46 @@ def attribution_facts(attribution: Attribution, *, times: bool = False) -> dict[
     }
 
 
+def _is_there(path: Path) -> bool:
+    """Tell whether there is anything, even a link to nothing.
+
+    Raises:
+        OSError, ValueError: nothing can have this name.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or "the system refused it"
+        raise VolumeError(f"The folder {folder.name} could not be made: {reason}. Choose another place.") from error
+
+
+def _forget_former(folder: Path) -> None:
+    """Remove the files of an earlier explanation, its index first: without one, nothing else counts."""
+    index = folder / INDEX
+    try:
+        known = json.loads(index.read_text("utf-8"))["files"]
+        named = [known["answer"], *known["maps"].values()]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        named = []
+    former = [name for name in named if isinstance(name, str) and Path(name).name == name]
+    former += [f"{name[: -len(end)]}_channels{end}" for name in former for end in VOLUME_SUFFIXES if name.endswith(end)]
+    try:
+        if index.exists():
+            for name in (INDEX, *TABLES, *REPORTS, *former):
+                (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or "the system refused it"
+        raise VolumeError(f"An earlier explanation could not be replaced: {reason}. Choose another folder.") from error
+
+
 def _answer(prediction: Prediction) -> dict[str, Any]:
     data = {key: value for key, value in prediction.to_dict().items() if key not in _VOXELS and value is not None}
     if data.get("uncertainty"):
@@ -172,8 +246,8 @@ def _measures(explanation: Explanation) -> list[Sequence[Any]]:
     listed = [(each.method, measure) for each in explanation.attributions for measure in each.measures]
     listed += [("", measure) for measure in (*explanation.agreement, *explanation.counterfactuals)]
     for method, each in listed:
-        random = "" if each.random is None else _rounded(each.random)
-        rows.append((method, each.name, _rounded(each.value), random, each.verdict, each.sentence))
+        value, random = ("" if number is None else _rounded(number) for number in (each.value, each.random))
+        rows.append((method, each.name, value, random, each.verdict, each.sentence))
     return rows
 
 

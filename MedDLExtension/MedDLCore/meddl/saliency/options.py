@@ -11,7 +11,7 @@ from meddl.errors import UsageError
 BASELINES = ("blur", "mean", "zero", "reference")
 _RANGES = (
     ("steps", 2, 1000), ("samples", 1, 1000), ("noise", 0, 10), ("memory_mb", 0, 1 << 24), ("block_mm", 0, 1000),
-    ("finest_mm", 0, 1000),
+    ("finest_mm", 0, 1000), ("seed", 0, (1 << 32) - 1),
 )  # fmt: skip
 
 

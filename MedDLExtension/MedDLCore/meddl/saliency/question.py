@@ -18,8 +18,9 @@ from meddl.inference.prediction import (
     SegmentationPrediction,
 )
 from meddl.models import class_names
+from meddl.saliency.placing import grid_of, mask_on
 from meddl.saliency.target import KINDS, Target
-from meddl.volume import Grid, Volume
+from meddl.volume import Grid
 
 if TYPE_CHECKING:
     import torch
@@ -81,12 +82,14 @@ def ask(
     bundle: ModelBundle,
     prepared: Prepared,
     scores: Callable[[], torch.Tensor],
+    channels: Callable[[], int],
 ) -> Question:
     """Return the number that ``target`` means.
 
     Args:
         prediction: the model's answer to the whole image.
         scores: gives the network's raw answer ``(C, i, j, k)`` on the prepared image's grid, for those that have one.
+        channels: gives how many channels that answer has, which takes one window instead of all of them.
 
     Raises:
         UsageError: the model's answer has no such thing.
@@ -96,10 +99,9 @@ def ask(
         raise UsageError(f"The model '{bundle.name}' is for {prediction.task}: it has no {target.kind} to explain.")
     if isinstance(prediction, ClassificationPrediction):
         return _class(target, prediction, bundle)
-    size = prepared.image.shape[1:]
-    grid = Grid((int(size[0]), int(size[1]), int(size[2])), prepared.affine)
+    grid = grid_of(prepared)
     if isinstance(prediction, SegmentationPrediction):
-        return _structure(target, prediction, bundle, grid, scores())
+        return _structure(target, prediction, bundle, grid, channels())
     if isinstance(prediction, DetectionPrediction):
         return _box(target, prediction, bundle, grid, scores())
     if isinstance(prediction, LandmarkPrediction):
@@ -122,7 +124,7 @@ def _class(target: Target, prediction: ClassificationPrediction, bundle: ModelBu
 
 
 def _structure(
-    target: Target, prediction: SegmentationPrediction, bundle: ModelBundle, grid: Grid, scores: torch.Tensor
+    target: Target, prediction: SegmentationPrediction, bundle: ModelBundle, grid: Grid, channels: int
 ) -> Question:
     segments = {each.name: each for each in prediction.segments}
     found = sorted(prediction.voxels, key=lambda name: -prediction.voxels[name])
@@ -132,14 +134,14 @@ def _structure(
         raise UsageError(f"The model '{bundle.name}' knows no structure {name!r}. Choose one of: {known}.")
     segment = segments[name]
     overlapping = prediction.labels.channels > 1
-    channel = 0 if scores.shape[0] == 1 else segment.layer if overlapping else segment.label
-    if channel >= scores.shape[0]:
+    channel = 0 if channels == 1 else segment.layer if overlapping else segment.label
+    if channel >= channels:
         raise ModelError(f"The network of '{bundle.name}' has no map of its own for {name}, so it cannot be explained.")
     mask = _part(target, grid)
     if mask is not None:
         return Question(f"{name} in the chosen place", channel, mask=mask)
     layer = prediction.labels.array[segment.layer] == segment.label
-    mask = _on(prediction.labels.with_array(layer[None].astype(np.uint8)), grid)
+    mask = mask_on(prediction.labels.with_array(layer[None].astype(np.uint8)), grid)
     if not mask.any():
         raise UsageError(f"The model found no {name} in this image. Choose a point or a region to explain instead.")
     return Question(f"{name} where the model found it", channel, mask=mask)
@@ -160,8 +162,8 @@ def _box(
     names = list(class_names(bundle))
     channel = names.index(box.label) if box.label in names else 0
     heat = scores[channel].numpy()
-    center = _index(tuple(float(x) for x in box.center), grid)
-    region = tuple(slice(max(at - _NEAR, 0), at + _NEAR + 1) for at in center)
+    center = np.clip(_nearest(tuple(float(x) for x in box.center), grid), 0, np.array(grid.shape) - 1)
+    region = tuple(slice(max(int(at) - _NEAR, 0), int(at) + _NEAR + 1) for at in center)
     peak = np.unravel_index(int(heat[region].argmax()), heat[region].shape)
     mask = np.zeros(grid.shape, dtype=bool)
     mask[tuple(part.start + int(at) for part, at in zip(region, peak, strict=True))] = True
@@ -188,22 +190,22 @@ def _part(target: Target, grid: Grid) -> np.ndarray | None:
         return mask
     if target.region is None:
         return None
-    mask = _on(target.region, grid)
+    if not (target.region.array > 0).any():
+        raise UsageError("The chosen region is empty. Choose another one.")
+    mask = mask_on(target.region, grid)
     if not mask.any():
         raise UsageError("The chosen region lies outside of what the network sees. Choose another one.")
     return mask
 
 
 def _index(position: tuple[float, ...], grid: Grid) -> tuple[int, int, int]:
-    index = np.rint(np.linalg.inv(grid.affine) @ [*position, 1.0])[:3].astype(int)
+    index = _nearest(position, grid)
     if (index < 0).any() or (index >= grid.shape).any():
         raise UsageError("The chosen point lies outside of what the network sees. Choose another one.")
     return int(index[0]), int(index[1]), int(index[2])
 
 
-def _on(mask: Volume, grid: Grid) -> np.ndarray:
-    """Return a mask on another grid: where at least half of a voxel's neighborhood is in it."""
-    from meddl.volume import resample_to
-
-    inside: np.ndarray = resample_to(mask.with_array((mask.array > 0).astype(np.float32)), grid).array[0] >= 0.5
-    return inside
+def _nearest(position: tuple[float, ...], grid: Grid) -> np.ndarray:
+    """Return the index ``(3,)`` of the voxel whose middle is nearest, which may lie beyond the grid's ends."""
+    index: np.ndarray = np.rint(np.linalg.inv(grid.affine) @ [*position, 1.0])[:3].astype(int)
+    return index

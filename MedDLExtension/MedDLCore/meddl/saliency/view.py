@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from meddl.inference.sliding_window import WindowRule
     from meddl.inference.stage import Prepared
+    from meddl.saliency.placing import Structures
     from meddl.saliency.question import Question
     from meddl.saliency.scorer import Scorer
     from meddl.saliency.windows import Window
@@ -34,7 +35,7 @@ class View:
         prepared: the image as the network gets it.
         question: the number to explain.
         reference: ``(C, i, j, k)`` for the baseline "reference", or None.
-        regions: ``(i, j, k)`` numbers of what "ablation" takes away one by one, or None.
+        structures: what "ablation" takes away one by one, or None.
         truth: ``(i, j, k)`` where the evidence should lie, or None.
     """
 
@@ -47,14 +48,15 @@ class View:
         prepared: Prepared,
         question: Question,
         reference: torch.Tensor | None,
-        regions: torch.Tensor | None,
+        structures: Structures | None,
         truth: torch.Tensor | None,
     ) -> None:
         from meddl.saliency.windows import MOST_WINDOWS, windows_of
 
         self.prepared, self.question = prepared, question
         self._network, self._rule, self._slice_axis, self._device = network, rule, slice_axis, device
-        self._reference, self._regions, self._truth = reference, regions, truth
+        self._reference, self._structures, self._truth = reference, structures, truth
+        self._regions = structures.regions() if structures is not None else None
         shape = tuple(int(size) for size in prepared.image.shape[1:])
         target = question.mask
         if target is None:
@@ -72,6 +74,10 @@ class View:
         first: RawAttribution | None = None
         score = 0.0
         notes: list[str] = []
+        told: list[Mapping[str, Any]] = []
+        added_up = 0.0
+        if self._regions is not None and not bool((self._regions > 0).any()):
+            notes.append("No structure of the segmentation lies where the network looks.")
         for number, window in enumerate(self.windows):
             low, high = number / len(self.windows), (number + 1) / len(self.windows)
             part = self._work(window, replace(work, progress=part_of(work.progress, low, high)))
@@ -86,13 +92,15 @@ class View:
             if total is None:
                 total = torch.zeros((raw.values.shape[0], *image.shape[1:]))
             window.add(raw.values.float().cpu(), total)
+            added_up += float(raw.values.double().sum())
+            told.append(raw.facts)
             notes += [note for note in raw.notes if note not in notes]
             first = first or raw
         assert total is not None and first is not None
         share = sum(window.share for window in self.windows)
         if share < 0.999:
             notes.append(f"Explained are the {len(self.windows)} windows with most of it: {share:.0%} of the whole.")
-        facts = {**first.facts, "windows": len(self.windows), "share": round(share, 4)}
+        facts = {**first.facts, **_together(told, added_up), "windows": len(self.windows), "share": round(share, 4)}
         return RawAttribution(total, facts, tuple(notes)), first, score
 
     def measures(self, method: Method, raw: RawAttribution, work: Work, names: Sequence[str]) -> tuple[Measure, ...]:
@@ -119,19 +127,21 @@ class View:
         )
         return tuple(MEASURES[name](examined) for name in names)
 
-    def counterfactuals(self, names: Mapping[int, str], work: Work) -> tuple[Measure, ...]:
-        """Return what becomes of the score without each structure, in the window with most of the target.
+    def counterfactuals(self, work: Work) -> tuple[Measure, ...]:
+        """Return what becomes of the score without each structure, in the window with most of the target."""
+        import torch
 
-        Args:
-            names: of the structures, by their numbers in ``regions``.
-        """
         from meddl.saliency.counterfactual import counterfactuals
 
-        window = self.windows[0]
-        own = self._work(window, work)
-        assert own.regions is not None
-        found = counterfactuals(self.scorer(window), self._cut(self.prepared.image, window), own.regions, names, own)
-        return tuple(each.measure for _, each in found)
+        window, structures = self.windows[0], self._structures
+        assert structures is not None
+
+        def masks() -> Iterator[tuple[str, torch.Tensor]]:
+            for index, name in enumerate(structures.names):
+                mask = torch.from_numpy(structures.mask(index).astype(np.float32))
+                yield name, window.cut(mask[None])[0, 0] > 0
+
+        return counterfactuals(self.scorer(window), self._cut(self.prepared.image, window), masks(), work)
 
     def scorer(self, window: Window) -> Scorer:
         """Return the network, asked about the part of the target that a window answers for."""
@@ -158,3 +168,13 @@ class View:
         reference = self._cut(self._reference, window) if self._reference is not None else None
         regions = window.cut(self._regions[None].float())[0, 0].long() if self._regions is not None else None
         return replace(work, baseline=make_baseline(cut, work.options, reference), regions=regions)
+
+
+def _together(told: Sequence[Mapping[str, Any]], added_up: float) -> dict[str, Any]:
+    """Return what the facts of several windows come to: scores are added up, as the map is, and so is the gap."""
+    if len(told) < 2 or "completeness_gap" not in told[0]:
+        return {}
+    score, nothing = (sum(each[name] for each in told) for name in ("score", "baseline_score"))
+    change = score - nothing
+    gap = abs(added_up - change) / abs(change) if abs(change) > 1e-6 * max(abs(score), abs(nothing)) else None
+    return {"score": score, "baseline_score": nothing, "completeness_gap": gap}

@@ -63,7 +63,7 @@ def infidelity(examined: Examined) -> Measure:
     value = game.infidelity(total)
     if value is None:
         sentence = "Blurring blocks of the image does not change the score, so there is nothing that the map foretells."
-        return Measure("infidelity", 0.0, None, "", sentence)
+        return Measure("infidelity", None, None, "", sentence)
     randoms = [game.infidelity(each) or 0.0 for each in random_maps(total, inside, _RANDOM_MAPS, work.options.seed)]
     random = float(np.mean(randoms))
     verdict = "good" if value <= GOOD * random else "bad" if value >= BAD * random else "doubtful"
@@ -89,7 +89,7 @@ def sensitivity(examined: Examined) -> Measure:
 
     image, work = examined.image.detach().cpu().float(), examined.work
     if not bool((examined.raw.values != 0).any()):
-        return Measure("sensitivity", 0.0, None, "bad", "The map is empty.")
+        return Measure("sensitivity", None, None, "bad", "The map is empty.")
     generator = torch.Generator().manual_seed(work.options.seed)
     radius = NOISE * float(image.max() - image.min())
     done = 0

@@ -25,12 +25,13 @@ def completeness(examined: Examined) -> Measure:
     """
     work, told = examined.work, examined.raw.facts.get("completeness_gap")
     if work.baseline is None:
-        return Measure("completeness", 0.0, None, "", "There is no baseline, so the map has nothing to add up to.")
+        return Measure("completeness", None, None, "", "There is no baseline, so the map has nothing to add up to.")
     work.step(0.0, "Completeness")
     change = examined.score(examined.image) - examined.score(work.baseline)
     total = float(examined.raw.values.double().sum())
     if abs(change) < 1e-12:
-        return Measure("completeness", 0.0, None, "", "Image and baseline get the same score: nothing is to add up to.")
+        sentence = "Image and baseline get the same score: there is nothing to add up to."
+        return Measure("completeness", None, None, "", sentence)
     # What the method found itself is of one window; where several overlap, the map is the sum of theirs.
     gap = abs(total - change) / abs(change) if told is None else float(told)
     if examined.method.id not in COMPLETE:

@@ -73,7 +73,7 @@ def _measure(examined: Examined, name: str) -> Measure:
     if highest - lowest <= 0.01 * max(abs(highest), abs(lowest)):
         what = "raises" if lowest > highest else "hardly changes"
         sentence = f"Blurring the whole image {what} the score, so taking parts of it away tells nothing of the map."
-        return Measure(name, 0.0, None, "", sentence)
+        return Measure(name, None, None, "", sentence)
     maps = [total, *random_maps(total, body(sharp), RANDOM_MAPS, examined.work.options.seed)]
     start, goal = (sharp, dull) if name == "deletion" else (dull, sharp)
     ends = (1.0, 0.0) if name == "deletion" else (0.0, 1.0)

@@ -62,10 +62,10 @@ def randomization(examined: Examined) -> Measure:
     image, work = examined.image, examined.work
     first = examined.total().abs()
     if not bool((first != 0).any()):
-        return Measure("randomization", 0.0, None, "bad", "The map is empty.")
+        return Measure("randomization", None, None, "bad", "The map is empty.")
     if not can_forget(examined.scorer):
         sentence = "This model's weights cannot be changed here, so the check against a random network is not possible."
-        return Measure("randomization", 0.0, None, "", sentence)
+        return Measure("randomization", None, None, "", sentence)
     distance = (image if work.baseline is None else image - work.baseline.to(image)).abs().sum(dim=1)[0].cpu().numpy()
     outline = edges(image)
     within, field = body(image), _where_it_looks(examined)
@@ -90,7 +90,7 @@ def randomization(examined: Examined) -> Measure:
     whole = [each for each in likeness if each[0] == 1.0]
     if not whole:
         sentence = "The method gives no map for networks with random weights, so the check says nothing."
-        return Measure("randomization", 0.0, None, "", sentence)
+        return Measure("randomization", None, None, "", sentence)
     plain, value = (float(np.mean([each[n] for each in whole])) for n in (1, 2))
     verdict = "good" if value <= GOOD else "bad" if value >= BAD else "doubtful"
     told = {

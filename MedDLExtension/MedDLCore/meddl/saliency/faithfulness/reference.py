@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meddl.errors import UsageError
 from meddl.saliency.attribution import Measure
+from meddl.saliency.report.planes import peak_of
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,8 @@ def pointing_game(examined: Examined) -> Measure:
     """Return whether the map's peak lies in the reference mask: 1 or 0.
 
     Zhang et al., Top-down neural attention by excitation backprop, IJCV 126 (2018), 10.1007/s11263-017-1059-x; here
-    without their tolerance round the mask. By chance a peak lies in the mask as often as the mask is large.
+    without their tolerance round the mask. The peak is the one that is shown: where several voxels share the highest
+    value, as with blocks, it is in their middle. By chance a peak lies in the mask as often as the mask is large.
 
     Raises:
         UsageError: there is no reference mask.
@@ -26,7 +28,7 @@ def pointing_game(examined: Examined) -> Measure:
     chance = float(truth.float().mean())
     if float(total.max()) <= 0:
         return Measure("pointing_game", 0.0, chance, "bad", "The map has no peak: it holds no evidence for the answer.")
-    hit = bool(truth.flatten()[int(total.argmax())])
+    hit = bool(truth[peak_of(total.numpy())])
     where = "lies in" if hit else "misses"
     sentence = f"The map's peak {where} the reference mask (a random peak would hit it in {chance:.1%} of cases)."
     return Measure("pointing_game", float(hit), chance, "good" if hit else "bad", sentence)

@@ -178,10 +178,9 @@ def _anatomy(shares: Sequence[AnatomyShare], signed: bool) -> list[Block]:
 def _measures(measures: Sequence[Measure], with_question: bool = True) -> Table:
     rows = []
     for each in measures:
-        random = "" if each.random is None else figure(each.random)
         asked = measure_question(each.name) if with_question else ""
         said = " ".join(part for part in (asked, each.sentence) if part)
-        rows.append((measure_title(each.name), each.verdict, figure(each.value), random, said))
+        rows.append((measure_title(each.name), each.verdict, figure(each.value), figure(each.random), said))
     return Table(("Check", "Verdict", "Value", "Random map", "What it means"), tuple(rows), (2, 3), 1)
 
 

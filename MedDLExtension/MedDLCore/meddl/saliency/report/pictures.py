@@ -109,7 +109,8 @@ def curves_picture(measures: Sequence[Measure]) -> bytes:
             axes.fill_between(x, y, min(0.0, *y), color=color, alpha=0.12, linewidth=0)
             axes.plot(x, y, color=color, linewidth=1.8)
             random = "" if measure.random is None else f", random map {measure.random:.2g}"
-            axes.set_title(f"{measure.name.replace('_', ' ').capitalize()}: {measure.value:.2g}{random}", loc="left")
+            value = "" if measure.value is None else f": {measure.value:.2g}"
+            axes.set_title(f"{measure.name.replace('_', ' ').capitalize()}{value}{random}", loc="left")
             across, up = _AXES.get(measure.name, ("share", "value"))
             axes.set_xlabel(across)
             axes.set_ylabel(up)

@@ -133,9 +133,9 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def figure(value: float) -> str:
-    """Return a number with four digits."""
-    return f"{value:.4g}"
+def figure(value: float | None) -> str:
+    """Return a number with four digits; "" where there is none."""
+    return "" if value is None else f"{value:.4g}"
 
 
 def _is_share(key: str, value: Any) -> bool:
