@@ -1,4 +1,4 @@
-"""Synthetic cases in datasets: generated images with label maps of training cases, marked, in the training part only."""
+"""Generated cases in datasets: images for the label maps of training cases, marked, in the training part only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meddl.augmentation.adding import VariantSummary, add_made_cases, export_with_made_cases
 from meddl.augmentation.plan import AugmentationPlan
-from meddl.augmentation.variants import VariantSummary
 from meddl.datasets.case import Case
 from meddl.datasets.options import ExportOptions
 from meddl.errors import UsageError
+from meddl.synthesis.generated_cases import GeneratedCaseMaker
 from meddl.synthesis.synthesizer import Synthesizer
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def add_synthetic_cases(
         UnwritableDataset: the folder cannot be written to.
         JobCancelled: on request; what was written stays.
     """
-    raise NotImplementedError
+    maker = _maker(synthesizer, options or SynthesisOptions())
+    return add_made_cases(Path(root), maker, progress=progress, cancelled=cancelled, log=log)
 
 
 def synthesize_cases(
@@ -85,4 +87,11 @@ def synthesize_cases(
         UnwritableDataset: the folder cannot be written to.
         JobCancelled: on request; what was written stays.
     """
-    raise NotImplementedError
+    maker = _maker(synthesizer, options or SynthesisOptions())
+    return export_with_made_cases(
+        cases, output, export, maker, key=key, progress=progress, cancelled=cancelled, log=log
+    )
+
+
+def _maker(synthesizer: Synthesizer, options: SynthesisOptions) -> GeneratedCaseMaker:
+    return GeneratedCaseMaker(synthesizer, options.count, options.seed, options.plan, options.attempts)

@@ -75,6 +75,11 @@ def match_labels(
     return MatchedLabels(Volume(array, labels.affine, labels.name), meant, unknown)
 
 
+def unknown_structures(segments: Sequence[Segment], facts: SynthesisFacts, known: Sequence[Segment]) -> tuple[str, ...]:
+    """Return the names of the structures that a generator does not know."""
+    return tuple(dict.fromkeys(each.name for each in segments if _value(each, facts, known) is None))
+
+
 def _value(segment: Segment, facts: SynthesisFacts, known: Sequence[Segment]) -> int | None:
     code = code_of(segment.terminology)
     if code:
