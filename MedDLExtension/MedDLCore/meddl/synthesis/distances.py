@@ -179,7 +179,7 @@ def _frechet(a: np.ndarray, b: np.ndarray, size: int, seed: int) -> tuple[float,
 
 def _distance(
     measure: str, features: str, made: tuple[float, float, float], base: tuple[float, float, float] | None,
-    synthetic: np.ndarray, real: RealImages, better: str,
+    synthetic: np.ndarray, real: RealImages,
 ) -> Distance:  # fmt: skip
     if base is None:
         sentence = "There are no real images of other people to compare the figure with."
@@ -189,10 +189,10 @@ def _distance(
         if real.whose == HALF:
             whom = f"the training images {'as' if more.startswith('about') else 'than'} {HALF} is from the other"
         sentence = f"Synthetic images are {more} {whom}."
-    figures = (None, None, None) if base is None else _figures(base)
+    value, low, high = (None, None, None) if base is None else _figures(base)
     others = 0 if real.others is None else len(real.others)
     counts = (len(synthetic), len(real.training), others)
-    return Distance(measure, features, *_figures(made), *figures, "lower", counts, sentence)
+    return Distance(measure, features, *_figures(made), value, low, high, "lower", counts, sentence)
 
 
 def _some(images: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_CHANNELS = {2: (16, 32, 64, 128), 3: (12, 24, 48)}
+_CHANNELS = {2: (16, 32, 64), 3: (12, 24, 48)}
 _LEARNING_RATE = 2e-3
 _TURN = 15.0
 """Degrees that examples are turned by at most while training, whatever they are."""
@@ -22,7 +22,7 @@ _SCALE = 0.1
 _SHIFT = 0.1
 _BATCH = 32
 
-BOTTOM_LAYER = {2: "model.1.submodule.1.submodule.1.submodule", 3: "model.1.submodule.1.submodule"}
+BOTTOM_LAYER = "model.1.submodule.1.submodule"
 """The deepest part of the network, whose channels are its features."""
 
 
@@ -107,12 +107,13 @@ def make_segmenter(dimensions: int, classes: int) -> nn.Module:
 
     channels = _CHANNELS[dimensions]
     return UNet(
-        dimensions,
-        1,
-        classes,
-        channels,
-        (2,) * (len(channels) - 1),
+        spatial_dims=dimensions,
+        in_channels=1,
+        out_channels=classes,
+        channels=channels,
+        strides=(2,) * (len(channels) - 1),
         num_res_units=1,
+        act="LEAKYRELU",
         norm=("instance", {"affine": True}),
     )
 
