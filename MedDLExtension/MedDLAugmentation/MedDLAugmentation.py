@@ -1,7 +1,5 @@
 """Panel MedDL Augmentation: more data of the data there is, with its labels."""
 
-import importlib.util
-
 import slicer
 from MedDLAugmentationLib.logic import MedDLAugmentationLogic
 from MedDLAugmentationLib.self_test import MedDLAugmentationTest  # noqa: F401  (Slicer looks for it here)
@@ -37,13 +35,15 @@ class MedDLAugmentationWidget(ScriptedLoadableModuleWidget):
 
     Attributes:
         logic: the panel's; ``logic.runner`` runs all jobs.
+        variants: the tab "Variants".
         generate: the tab "Generate", made by ``MedDLAugmentationLib.generate_tab.GenerateTab(page, panel)``.
     """
 
     def __init__(self, parent=None):
         self.logic = None
-        self.generate = None
+        self.variants = self.generate = None
         self._tabs = []
+        self._missingPackages = []
         # Last, since without a parent it calls setup().
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -58,11 +58,14 @@ class MedDLAugmentationWidget(ScriptedLoadableModuleWidget):
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = self.createLogic()
-        if importlib.util.find_spec("MedDLAugmentationLib.generate_tab") is not None:
-            from MedDLAugmentationLib.generate_tab import GenerateTab
+        self.ui.setupButton.connect("clicked(bool)", lambda checked: slicer.util.selectModule("MedDLCore"))
+        self._lookForPackages()
+        from MedDLAugmentationLib.generate_tab import GenerateTab
+        from MedDLAugmentationLib.variants_tab import VariantsTab
 
-            self.generate = GenerateTab(self.ui.generateTab, self)
-            self._tabs.append(self.generate)
+        self.variants = VariantsTab(self.ui.variantsTab, self)
+        self.generate = GenerateTab(self.ui.generateTab, self)
+        self._tabs = [self.variants, self.generate]
 
     def cleanup(self):
         for tab in self._tabs:
@@ -71,10 +74,25 @@ class MedDLAugmentationWidget(ScriptedLoadableModuleWidget):
         self.uiWidget.setMRMLScene(None)
 
     def enter(self):
-        self.logic.warmUp()
+        self._lookForPackages()
+        if not self._missingPackages:
+            self.logic.warmUp()
         for tab in self._tabs:
             tab.enter()
 
     def exit(self):
         for tab in self._tabs:
             tab.exit()
+
+    def missing(self):
+        """Return what keeps all jobs from running, each as a few words."""
+        return [_("Python packages (open MedDL Setup)")] if self._missingPackages else []
+
+    def _lookForPackages(self):
+        """Find out which packages are missing, and say so above the tabs."""
+        from meddl_slicer import packages
+
+        self._missingPackages = ["PyTorch" if one.name == "torch" else one.name for one in packages.missing()]
+        self.ui.setupFrame.visible = bool(self._missingPackages)
+        names = ", ".join(self._missingPackages)
+        self.ui.setupLabel.text = _("To make images, Slicer still needs {names}.").format(names=names)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from meddl.augmentation import PRESETS, AugmentationPlan, Sample, load_plan, preview
+from meddl.augmentation.layers import in_few_layers
 from meddl.augmentation.preview_case import PreviewCase, on_image_grid
 from meddl.augmentation.task import make_variant, preview_variants
 from meddl.errors import JobCancelled
@@ -123,6 +124,32 @@ def test_an_unpaired_side_is_told() -> None:
 
     assert "Left kidney has a side" in found["one_sided"]
     assert any("not exchanged" in note for each in found["samples"] for note in each["draw"]["notes"])
+
+
+def test_structures_that_were_drawn_one_by_one_share_a_layer_and_can_change_sides() -> None:
+    _image, labels = a_case()
+    apart = params()
+    layers = np.concatenate([labels.array == 1, labels.array == 2]).astype(np.uint8)
+    apart["sample"]["labels"] = labels.with_array(layers)
+    apart["sample"]["segments"] = [{**vars(each), "label": 1, "layer": n} for n, each in enumerate(SEGMENTS)]
+
+    found = preview_variants(apart, JobContext())
+
+    assert found["one_sided"] == ""
+    assert [(each["name"], each["layer"]) for each in found["segments"]] == [("Left kidney", 0), ("Right kidney", 0)]
+    np.testing.assert_array_equal(found["source"]["labels"].array[..., 0], labels.array[..., 11])
+
+
+def test_structures_that_overlap_keep_layers_of_their_own() -> None:
+    layers = np.zeros((3, 4, 4, 4), np.uint8)
+    layers[0, :3], layers[1, 2:], layers[2, 3] = 5, 5, 1
+    segments = [Segment(5, "a", (1, 1, 1), "", 0), Segment(5, "b", (1, 1, 1), "", 1), Segment(1, "c", (1, 1, 1), "", 2)]
+
+    made, renamed = in_few_layers(Volume(layers, np.eye(4)), segments)
+
+    assert [(each.name, each.layer) for each in renamed] == [("a", 0), ("b", 1), ("c", 0)]
+    for segment, each in zip(segments, renamed, strict=True):
+        np.testing.assert_array_equal(made.array[each.layer] == each.label, layers[segment.layer] == segment.label)
 
 
 def test_a_preview_ends_when_it_is_not_wanted_any_more() -> None:

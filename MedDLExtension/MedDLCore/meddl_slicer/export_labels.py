@@ -60,12 +60,15 @@ def label_of(
 
 
 def segmentation_label(
-    node: slicer.vtkMRMLSegmentationNode, image: slicer.vtkMRMLVolumeNode
+    node: slicer.vtkMRMLSegmentationNode, image: slicer.vtkMRMLVolumeNode, as_stored: bool = False
 ) -> tuple[SegmentationLabel, tuple[str, ...]]:
     """Return the segments of a node, one channel per layer, in world coordinates.
 
     The label maps stay voxel for voxel what they are wherever all layers lie on one lattice, whatever parts of it each
     fills. Layers on lattices of their own are brought to the image's by Slicer, and a note says so.
+
+    Args:
+        as_stored: only the part that is filled, of which nothing is copied where there is one layer.
 
     Raises:
         VolumeError: there are no segments or no voxels, or it lies under a nonlinear transform.
@@ -91,7 +94,7 @@ def segmentation_label(
         return SegmentationLabel(volume, segments), (note,)
     from meddl.volume import Volume
 
-    array, affine = _on_grid_of(image, merged[0], parent @ merged[1])
+    array, affine = _on_grid_of(None if as_stored else image, merged[0], parent @ merged[1])
     return SegmentationLabel(Volume(array, affine, name=node.GetName() or ""), _segments(segmentation)), ()
 
 

@@ -63,6 +63,10 @@ class PreviewCase:
             self._sources[key] = source_slice(self.sample, slice_grid(self.sample.grid, axis, index, greatest))
         return self._sources[key]
 
+    def draw(self, plan: AugmentationPlan, seed: int, number: int) -> Draw:
+        """Return what happens to sample ``number``."""
+        return draw(plan, self.sample, seed, f"preview/{number}", self.ranges)
+
     def preview(
         self,
         plan: AugmentationPlan,
@@ -78,7 +82,7 @@ class PreviewCase:
         from meddl.augmentation.applying import replay
 
         source = self.source(axis, index, greatest)
-        drawn = draw(plan, self.sample, seed, f"preview/{number}", self.ranges)
+        drawn = self.draw(plan, seed, number)
         made = replay(self.sample, drawn, slice_grid(self.sample.grid, axis, index, greatest), cancelled=cancelled)
         return SliceSample(made, drawn, self._realism(source, made, drawn))
 

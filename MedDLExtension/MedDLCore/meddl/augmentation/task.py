@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ def preview_variants(params: dict[str, Any], context: JobContext) -> dict[str, A
 
     Returns:
         ``missing``: the case has to be sent. Else ``source`` and ``samples``, each with ``images`` and ``labels`` of
-        the slice, the samples with ``draw``, ``realism`` and ``happened`` (titles of transforms), too; ``ranges``, dark
-        and bright end of each channel; and ``one_sided``, why left and right are not exchanged, or "".
+        the slice, the samples with ``draw``, ``realism`` and ``happened`` (titles of transforms), too; ``segments``,
+        what the labels mean; ``ranges``, dark and bright end of each channel; and ``one_sided``, why left and right are
+        not exchanged, or "".
     """
     case = _case(params, context)
     if case is None:
@@ -62,6 +64,7 @@ def preview_variants(params: dict[str, Any], context: JobContext) -> dict[str, A
         "source": {"images": dict(source.images), "labels": source.labels},
         "samples": made,
         "ranges": {name: list(ends) for name, ends in case.ranges.items()},
+        "segments": [asdict(each) for each in case.segments],
         "one_sided": case.sample.one_sided,
     }
 
@@ -71,11 +74,12 @@ def make_variant(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
 
     Args:
         params: ``case`` and, where the worker may not have it, ``sample``, as of :func:`preview_variants`; ``draw`` as
-            :meth:`meddl.augmentation.Draw.to_dict` tells it.
+            :meth:`meddl.augmentation.Draw.to_dict` tells it, or ``plan``, ``seed`` and ``number`` (of the preview's
+            samples) to draw it.
 
     Returns:
-        ``missing``: the case has to be sent. Else ``images``, ``labels`` (on the first image's grid, or None),
-        ``realism`` and ``notes``.
+        ``missing``: the case has to be sent. Else ``images``, ``labels`` (on the first image's grid, or None) with
+        ``segments``, ``draw``, ``realism`` and ``notes``.
     """
     from meddl.augmentation.applying import replay
     from meddl.augmentation.draw import Draw
@@ -84,7 +88,10 @@ def make_variant(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
     case = _case(params, context)
     if case is None:
         return {"missing": True}
-    drawn = Draw.from_dict(params["draw"])
+    if "draw" in params:
+        drawn = Draw.from_dict(params["draw"])
+    else:
+        drawn = case.draw(AugmentationPlan.from_dict(params["plan"]), int(params["seed"]), int(params["number"]))
     context.progress(0.1, "Making the variant")
     made = replay(case.sample, drawn, cancelled=context.cancelled)
     context.progress(0.8, "Comparing it with its source")
@@ -94,6 +101,8 @@ def make_variant(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
         "missing": False,
         "images": dict(made.images),
         "labels": made.labels,
+        "segments": [asdict(each) for each in case.segments],
+        "draw": drawn.to_dict(),
         "realism": realism.to_dict(),
         "notes": [*drawn.notes, *realism.warnings],
     }
@@ -144,6 +153,7 @@ def _case(params: dict[str, Any], context: JobContext) -> PreviewCase | None:
 def _looked_at(sent: dict[str, Any]) -> PreviewCase:
     import numpy as np
 
+    from meddl.augmentation.layers import in_few_layers
     from meddl.augmentation.preview_case import PreviewCase
     from meddl.augmentation.sample import Sample
     from meddl.augmentation.sides import sides_of_segments
@@ -154,7 +164,9 @@ def _looked_at(sent: dict[str, Any]) -> PreviewCase:
         return volume if volume is None else volume.with_array(np.array(volume.array))
 
     segments = tuple(Segment(**{**each, "color": tuple(each["color"])}) for each in sent.get("segments") or ())
-    labels = kept(sent.get("labels"))
+    labels = sent.get("labels")
+    if labels is not None:
+        labels, segments = in_few_layers(kept(labels), segments)
     sides = sides_of_segments(segments) if labels is not None else None
     return PreviewCase(
         Sample({name: kept(each) for name, each in sent["images"].items()}, labels, sides=sides), segments

@@ -1,0 +1,373 @@
+"""The panel's part for the preview: six samples of the slice that a view shows, drawn anew while sliders move."""
+
+import time
+from dataclasses import dataclass
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+_COUNT = 6
+_QUICK, _FINE = 128, 256  # voxels along an edge
+_FINE_AFTER_MS = 250
+_FAST_S = 0.3
+_WAIT_MS = 1500
+_LOOK_MS = 400
+_LEAST, _MOST = 80, 280  # pixels of a picture
+_BETWEEN = 10  # pixels from one picture to the next
+_WARNING = "\N{WARNING SIGN} "
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What samples were asked for.
+
+    Attributes:
+        choice: the slice, a meddl_slicer.augmentation_slices.SliceChoice.
+        isFine: whether they are the last word, not those for a slider that moves.
+        since: when its turn came.
+    """
+
+    choice: object
+    isFine: bool
+    since: float
+
+
+class PreviewSection(VTKObservationMixin):
+    """Asks the worker for samples and draws them. The newest wish counts; voxels are sent once.
+
+    Attributes:
+        selected: number of the sample that was clicked on.
+        seconds: from the last change to its pictures.
+
+    Args:
+        ui: the tab's widgets.
+        getRunner: returns who runs the jobs.
+        getCase: returns the meddl_slicer.augmentation_case.SceneCase, or None.
+        getPlan: returns the plan, or None.
+        isFree: tells whether the worker has nothing else to do for this panel.
+        onResult: called with each result, as meddl.augmentation.task.preview_variants tells it.
+    """
+
+    def __init__(self, ui, getRunner, getCase, getPlan, isFree, onResult):
+        from meddl_slicer.latest import LatestJob
+
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self._getCase, self._getPlan, self._isFree, self._onResult = getCase, getPlan, isFree, onResult
+        self._latest = LatestJob(getRunner, self._onDone)
+        self._parameters = None
+        self._isOn = False
+        self.selected = 0
+        self.seconds = 0.0
+        self._asked = 0.0
+        self._forget()
+        self._soon = self._timer(0, self._ask)
+        self._fine = self._timer(_FINE_AFTER_MS, lambda: self._ask(fine=True))
+        self._look = self._timer(_LOOK_MS, self.request)  # nodes tell several times of one change
+        self._wait = self._timer(_WAIT_MS, self._tellWaiting)
+        self._quick = _QUICK
+        self.cells = [(getattr(ui, f"sample{n}Button"), getattr(ui, f"sample{n}Label")) for n in range(1, _COUNT + 1)]
+        for number, (button, _label) in enumerate(self.cells):
+            button.connect("clicked(bool)", lambda checked, number=number: self.select(number))
+        ui.viewComboBox.connect("activated(int)", self._onView)
+        ui.channelComboBox.connect("activated(int)", self._onChannel)
+        ui.previewCollapsibleButton.connect("contentsCollapsed(bool)", lambda folded: self.request())
+        self.clear()
+
+    def _timer(self, milliseconds, call):
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", call)
+        return timer
+
+    def _forget(self):
+        self._sent = ""  # key of the case that the worker has
+        self._result = None
+        self._shown = None  # what was asked for when the result was
+
+    # What the tab calls
+
+    def start(self):
+        """Follow the scene from now on."""
+        self._isOn = True
+        self.request()
+
+    def stop(self):
+        """Follow nothing, and ask for nothing."""
+        self._isOn = False
+        for timer in (self._soon, self._fine, self._look, self._wait):
+            timer.stop()
+        self._latest.drop()
+        self.removeObservers()
+
+    def setParameters(self, parameters):
+        """Show what is in this parameter node from now on; None for nothing."""
+        self._parameters = parameters
+        if parameters is None:
+            self.clear()
+
+    def clear(self, text=""):
+        """Show no samples, but a sentence."""
+        self._latest.drop()
+        self._fine.stop()
+        self._wait.stop()
+        self._forget()
+        for button, label in self.cells:
+            button.visible = label.visible = False
+        self.ui.previewLabel.text = text
+
+    def request(self):
+        """Draw samples as soon as possible; what was asked for before and is not drawn yet is dropped."""
+        if self._isOn and not self._soon.isActive():
+            self._asked = time.monotonic()
+            self._soon.start()
+
+    def select(self, number):
+        """Choose a sample."""
+        self.selected = number
+        self.cells[number][0].checked = True
+        self._tellSelected()
+
+    def draw(self):
+        """Return what happened to the sample that is chosen, as a job takes it; None where there is none."""
+        return self._result["samples"][self.selected]["draw"] if self._result is not None else None
+
+    @property
+    def result(self):
+        """What is shown, as meddl.augmentation.task.preview_variants tells it; None for nothing."""
+        return self._result
+
+    @property
+    def sentKey(self):
+        """The key of the case that the worker has been sent; "" for none."""
+        return self._sent
+
+    def follow(self, case):
+        """Observe the nodes that the preview shows, and offer views and channels."""
+        from meddl_slicer import augmentation_slices
+
+        self.removeObservers()
+        names = list(augmentation_slices.views())
+        self._offer(self.ui.viewComboBox, names, self._parameters.view if self._parameters else "")
+        channels = list(case.images) if case is not None else []
+        self._offer(self.ui.channelComboBox, channels, self._parameters.channel if self._parameters else "")
+        self.ui.channelComboBox.visible = len(channels) > 1
+        self.ui.viewLabel.visible = self.ui.viewComboBox.visible = bool(names)
+        view = self._view()
+        if view is not None:
+            self.addObserver(view, vtk.vtkCommand.ModifiedEvent, self._onViewMoved)
+        if case is None:
+            return
+        for node in case.images.values():
+            for event in (slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+                          slicer.vtkMRMLTransformableNode.TransformModifiedEvent):  # fmt: skip
+                self.addObserver(node, event, self._onNode)
+            self.addObserver(node, slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent, self._onLook)
+        if case.segmentation is not None:
+            self.addObserver(case.segmentation, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._onNode)
+            segmentation = case.segmentation.GetSegmentation()
+            for event in (segmentation.SourceRepresentationModified, segmentation.SegmentAdded,
+                          segmentation.SegmentRemoved, segmentation.SegmentModified):  # fmt: skip
+                self.addObserver(segmentation, event, self._onNode)
+
+    def redraw(self):
+        """Draw the samples that are there once more, for instance with other colors."""
+        if self._result is not None:
+            self._show()
+
+    # What happens
+
+    def _onView(self, index):
+        if self._parameters is not None:
+            self._parameters.view = self.ui.viewComboBox.itemText(index)
+
+    def _onChannel(self, index):
+        if self._parameters is not None:
+            self._parameters.channel = self.ui.channelComboBox.itemText(index)
+
+    def _onViewMoved(self, caller, event):
+        case = self._getCase()
+        if case is not None and (self._shown is None or self._sliceChoice(case) != self._shown.choice):
+            self.request()
+
+    def _onNode(self, caller, event):
+        if self._isOn:
+            self._look.start()
+
+    def _onLook(self, caller, event):
+        self.redraw()
+
+    # Asking
+
+    def _ask(self, fine=False):
+        if not self._isOn or self._parameters is None or not self._isFree():
+            return
+        if self.ui.previewCollapsibleButton.collapsed:
+            return
+        case, plan = self._getCase(), self._getPlan()
+        if case is None or plan is None:
+            self.clear(_("Choose an image.") if case is None else _("Check what may happen."))
+            return
+        if not fine:
+            self._fine.stop()
+        self._wait.start()
+        greatest = _FINE if fine else self._quick
+        self._latest.ask(lambda: self._job(case, plan, greatest), mayStop=fine)
+
+    def _job(self, case, plan, greatest):
+        """Return the job, when its turn has come."""
+        from meddl.augmentation.task import PREVIEW_VARIANTS
+        from meddl_slicer.latest import Wanted
+
+        key = case.key
+        params = {"case": key, "plan": plan.to_dict(), "seed": self._parameters.seed, "count": _COUNT}
+        if key != self._sent:
+            params["sample"] = case.sample()
+            self._sent = key
+        choice = self._sliceChoice(case)
+        params |= {"axis": choice.axis, "index": choice.index, "greatest": greatest}
+        asked = Asked(choice, greatest == _FINE, time.monotonic())
+        return Wanted(PREVIEW_VARIANTS, params, asked)
+
+    def _sliceChoice(self, case):
+        from meddl.volume import Grid
+        from meddl_slicer import augmentation_slices, nodes
+
+        image = case.image
+        grid = Grid(image.GetImageData().GetDimensions(), nodes.affine_to_world(image))
+        return augmentation_slices.slice_in_view(grid, self._view())
+
+    def _view(self):
+        from meddl_slicer import augmentation_slices
+
+        return augmentation_slices.views().get(self._parameters.view if self._parameters else "")
+
+    def _onDone(self, asked, result, error):
+        if not self._latest.isRunning:
+            self._wait.stop()
+        if error is not None:
+            self.clear(getattr(error, "message", "") or str(error))
+        elif self._parameters is None or not self._isOn:
+            return
+        elif result["missing"]:  # the worker is another one by now
+            self._sent = ""
+            self._ask(fine=asked.isFine)
+        else:
+            self._take(asked, result)
+
+    def _take(self, asked, result):
+        self._result, self._shown = result, asked
+        if asked.isFine:
+            self._quick = _FINE if time.monotonic() - asked.since < _FAST_S else _QUICK
+        self._show()
+        if not self._latest.isRunning:
+            self.seconds = time.monotonic() - self._asked
+            if not asked.isFine:
+                self._fine.start()
+        self._onResult(result)
+
+    def _tellWaiting(self):
+        if self._latest.isRunning:
+            self.ui.previewLabel.text = _("Working… The worker may have other work to finish first.")
+
+    # Drawing
+
+    def _show(self):
+        for number, sample in enumerate(self._result["samples"]):
+            button, label = self.cells[number]
+            pixmap = self._pixmap(sample)
+            button.setIconSize(pixmap.size())
+            button.setIcon(qt.QIcon(pixmap))
+            label.text = self._inShort(sample)
+            button.toolTip = self._atLength(sample)
+            button.visible = True
+            label.visible = bool(label.text)
+        self.cells[self.selected][0].checked = True
+        self._tellSelected()
+
+    def _pixmap(self, sample):
+        from meddl_slicer import augmentation_pictures as pictures
+
+        channel = self._channel()
+        source, made = (each["images"][channel] for each in (self._result["source"], sample))
+        image = self._shown.choice.laid_out(made.array)
+        window = self._window(channel, self._result["source"]["images"][channel].array)
+        if self._parameters.difference:
+            picture = pictures.difference_picture(image, self._shown.choice.laid_out(source.array), window)
+        else:
+            picture = pictures.gray_picture(image, window)
+        width, height = self._size(made)
+        if self._parameters.outlines and sample["labels"] is not None:
+            labels = self._shown.choice.laid_out(sample["labels"].array)
+            times = pictures.times(picture, max(width, height))
+            picture = pictures.repeated(picture, times)
+            colors = [(each["layer"], each["label"], each["color"]) for each in self._result["segments"]]
+            pictures.draw_outlines(picture, pictures.repeated(labels, times, first=1), colors)
+        pixmap = qt.QPixmap()
+        pixmap.loadFromData(qt.QByteArray(pictures.ppm(picture)))
+        return pixmap.scaled(width, height, qt.Qt.IgnoreAspectRatio, qt.Qt.SmoothTransformation)
+
+    def _size(self, volume):
+        """Return width and height of a picture, as large as the panel has room for."""
+        room = self.ui.previewCollapsibleButton.width // 3 - _BETWEEN
+        room = max(_LEAST, min(_MOST, room))
+        extent = [count * size for count, size in zip(volume.shape, volume.spacing, strict=True)]
+        width, height = extent[self._shown.choice.across], extent[self._shown.choice.down]
+        scale = room / max(width, height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def _channel(self):
+        names = list(self._result["source"]["images"])
+        return self._parameters.channel if self._parameters.channel in names else names[0]
+
+    def _window(self, channel, array):
+        from meddl_slicer import augmentation_pictures as pictures
+        from meddl_slicer.augmentation_run import window_of
+
+        case = self._getCase()
+        node = case.images.get(channel) if case is not None else None
+        shown = window_of(node) if node is not None and array.shape[0] == 1 else None
+        return shown or pictures.usual_window(array)
+
+    # Saying
+
+    def _inShort(self, sample):
+        from meddl.augmentation import GuardLimits
+
+        told, realism = [], sample["realism"]
+        if realism["vanished"]:
+            told.append(_("{names} gone").format(names=", ".join(realism["vanished"])))
+        told += [
+            _("{name}: {percent} % left").format(name=name, percent=round(100 * share))
+            for name, share in realism["volumes"].items()
+            if 0 < share < GuardLimits().visible
+        ]
+        if any(distance > GuardLimits().histogram for distance in realism["histogram"].values()):
+            told.append(_("values far off"))
+        return _WARNING + "; ".join(told) if told else ""
+
+    def _atLength(self, sample):
+        from meddl_slicer.augmentation_run import said_of
+
+        lines = [said_of(sample["happened"]), *sample["realism"]["warnings"], *sample["draw"]["notes"]]
+        return "\n".join(lines)
+
+    def _tellSelected(self):
+        if self._result is None:
+            return
+        sample = self._result["samples"][self.selected]
+        lines = [_("Sample {number}: {what}").format(number=self.selected + 1, what=self._atLength(sample))]
+        if self._shown.choice.isTilted:
+            lines.append(_("The view is oblique: this is the slice of voxels nearest to it."))
+        self.ui.previewLabel.text = "\n".join(lines)
+
+    def _offer(self, combo, names, wanted):
+        if [combo.itemText(index) for index in range(combo.count)] != names:
+            combo.clear()
+            for name in names:
+                combo.addItem(name)
+        combo.setCurrentIndex(max(combo.findText(wanted), 0) if names else -1)
