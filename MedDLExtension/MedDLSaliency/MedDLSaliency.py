@@ -293,6 +293,7 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.maps.setParameters(parameters)  # the same nodes may show other maps now
         self._updateGUI()
         self.maps.show()
+        self.maps.renderAgain()
         self.jobPanel.showIdle(_("Done in {seconds} s.").format(seconds=f"{seconds:.1f}"), 1.0)
         self.jobPanel.addLog(self.ui.statusLabel.text)
         self.results.bringIntoView()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import slicer
@@ -126,6 +128,47 @@ def test_tables_tell_shares_and_measures(image):
     assert "Against [%]" not in headings
     assert node.GetNodeReference(explanation_tables.MEASURES_ROLE) is None
     assert explanation_tables.chart_of(node) is None
+
+
+def test_curves_of_other_axes_have_a_plot_of_their_own(image):
+    names = ("deletion", "randomization", "insertion")
+    made = attribution(image, measures=tuple(Measure(name, 0.2, None, "", "So.", CURVE) for name in names))
+    node = explanation_maps.apply_map(made, image)
+
+    explanation_tables.apply_tables(node, image, made.to_dict())
+
+    chart = explanation_tables.chart_of(node)
+    charts = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    drawn = {one.GetXAxisTitle(): [one.GetNthPlotSeriesNode(n).GetYColumnName()
+             for n in range(one.GetNumberOfPlotSeriesNodes())] for one in charts}  # fmt: skip
+    assert drawn == {
+        "Share of the voxels, those with most evidence first": ["deletion", "insertion"],
+        "Share of the layers with random weights": ["randomization"],
+    }
+    assert chart.GetYAxisTitle() == "Share of the score"
+
+
+def test_a_measure_without_a_figure_is_a_gap_in_the_table(image):
+    made = attribution(image, measures=(Measure("randomization", None, None, "", "It could not be tried."),))
+    node = explanation_maps.apply_map(made, image)
+
+    explanation_tables.apply_tables(node, image, made.to_dict())
+
+    _headings, rows = table.values(node.GetNodeReference(explanation_tables.MEASURES_ROLE))
+    assert rows[0][0] == "randomization" and np.isnan(rows[0][1])
+
+
+@pytest.mark.parametrize("change", ["{", "[]", '{"method": "x"}', None])
+def test_a_map_whose_facts_cannot_be_read_is_an_ordinary_volume(image, change):
+    node = explanation_maps.apply_map(attribution(image), image)
+    if change is None:  # of a later version, which tells more
+        said = json.loads(node.GetAttribute(explanation_maps.EXPLANATION))
+        node.SetAttribute(explanation_maps.EXPLANATION, json.dumps({**said, "more": 1}))
+        assert explanation_maps.map_of(node).target == "class one"
+        return
+    node.SetAttribute(explanation_maps.EXPLANATION, change)
+    assert explanation_maps.map_of(node) is None
+    assert explanation_maps.maps_of(image) == []
 
 
 def test_same_question_writes_into_the_former_map(image, make_volume, scene):

@@ -29,6 +29,8 @@ THRESHOLD = provenance.PREFIX + "Threshold"
 COLORS_ROLE = provenance.PREFIX + "colors"
 SOURCE_ROLE = provenance.PREFIX + "source"
 
+_KNOWN = ("method", "target", "score", "signed", "greatest", "facts", "notes", "measures", "anatomy", "agreement",
+          "counterfactuals")  # fmt: skip
 _COUNT = 256
 _LEGEND_WIDTH, _LEGEND_LINES = 24, 3
 
@@ -71,14 +73,19 @@ def title_of(method: str) -> str:
 
 
 def map_of(node: slicer.vtkMRMLNode | None) -> MapView | None:
-    """Return what is known of a map; None for a node that no explanation has written."""
+    """Return what is known of a map; None for a node that no explanation has written, or where that cannot be read."""
     text = node.GetAttribute(EXPLANATION) if node is not None else None
     if not text:
         return None
-    said = json.loads(text)
-    for name in ("notes", "measures", "anatomy", "agreement", "counterfactuals"):
-        said[name] = tuple(said[name])
-    return MapView(node=node, title=title_of(said["method"]), **said)
+    try:
+        said = json.loads(text)
+        known = {name: said[name] for name in _KNOWN}
+        for name in ("notes", "measures", "anatomy", "agreement", "counterfactuals"):
+            known[name] = tuple(known[name])
+        known["score"], known["greatest"] = float(known["score"]), float(known["greatest"])
+        return MapView(node=node, title=title_of(known["method"]), **known)
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def maps_of(source: slicer.vtkMRMLVolumeNode | None) -> list[MapView]:
@@ -160,7 +167,9 @@ def companions(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLNode]:
     found = [one for role in (COLORS_ROLE, *ROLES) for one in maps.references(node, role)]
     for index in range(node.GetNumberOfDisplayNodes()):
         display = node.GetNthDisplayNode(index)
-        if display is not None and display.IsA("vtkMRMLVolumeRenderingDisplayNode"):
+        if display is not None and display.IsA("vtkMRMLColorLegendDisplayNode"):
+            found.append(display)
+        elif display is not None and display.IsA("vtkMRMLVolumeRenderingDisplayNode"):
             found += [
                 one for one in (display.GetVolumePropertyNode(), display.GetROINode(), display) if one is not None
             ]

@@ -19,6 +19,17 @@ CURVES_ROLE = provenance.PREFIX + "curves"
 ROLES = (ANATOMY_ROLE, MEASURES_ROLE, CURVES_ROLE)
 
 _PERCENT = 100.0
+_OF_THE_SCORE = (
+    "What becomes of the score",
+    "Share of the voxels, those with most evidence first",
+    "Share of the score",
+)
+_AXES = {
+    "deletion": _OF_THE_SCORE,
+    "insertion": _OF_THE_SCORE,
+    "randomization": ("What becomes of the map", "Share of the layers with random weights", "Rank correlation"),
+}
+_OTHER_AXES = ("Measures", "Share", "Value")
 
 
 def apply_tables(
@@ -39,8 +50,9 @@ def apply_tables(
     for former in maps.references(node, CURVES_ROLE):
         remove(former)
     node.RemoveNodeReferenceIDs(CURVES_ROLE)
-    if curves := [each for each in measures if each["curve"]]:
-        _plot(node, input_node, curves)
+    curves = [each for each in measures if each["curve"]]
+    for axes in dict.fromkeys(_AXES.get(each["name"], _OTHER_AXES) for each in curves):
+        _plot(node, input_node, axes, [each for each in curves if _AXES.get(each["name"], _OTHER_AXES) == axes])
 
 
 def anatomy_columns(signed: bool) -> list[table.Column]:
@@ -102,7 +114,7 @@ def measure_rows(measures: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 
 def chart_of(node: slicer.vtkMRMLNode) -> slicer.vtkMRMLPlotChartNode | None:
-    """Return the plot of the curves of a map's measures, or None."""
+    """Return the first plot of the curves of a map's measures, or None; the views offer the others."""
     charts = [one for one in maps.references(node, CURVES_ROLE) if isinstance(one, slicer.vtkMRMLPlotChartNode)]
     return charts[0] if charts else None
 
@@ -126,8 +138,19 @@ def _write(
     owner.SetNodeReferenceID(role, written.GetID())
 
 
-def _plot(owner: slicer.vtkMRMLNode, input_node: slicer.vtkMRMLVolumeNode, curves: Sequence[Mapping[str, Any]]) -> None:
-    chart = _add("vtkMRMLPlotChartNode", f"{owner.GetName()} curves", owner, input_node)
+def _plot(
+    owner: slicer.vtkMRMLNode,
+    input_node: slicer.vtkMRMLVolumeNode,
+    axes: tuple[str, str, str],
+    curves: Sequence[Mapping[str, Any]],
+) -> None:
+    """Plot curves that have the same axes.
+
+    Args:
+        axes: title, and what is along them.
+    """
+    title, across, up = axes
+    chart = _add("vtkMRMLPlotChartNode", f"{owner.GetName()} {title.lower()}", owner, input_node)
     points = _add("vtkMRMLTableNode", f"{owner.GetName()} curves", owner, input_node)
     points.SetLocked(True)
     content = vtk.vtkTable()
@@ -152,9 +175,9 @@ def _plot(owner: slicer.vtkMRMLNode, input_node: slicer.vtkMRMLVolumeNode, curve
         series.SetColor(*label_color(number))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     points.SetAndObserveTable(content)
-    chart.SetTitle("What becomes of the score")
-    chart.SetXAxisTitle("Share of the voxels, those with most evidence first")
-    chart.SetYAxisTitle("Score")
+    chart.SetTitle(title)
+    chart.SetXAxisTitle(across)
+    chart.SetYAxisTitle(up)
 
 
 def _add(kind: str, name: str, owner: slicer.vtkMRMLNode, input_node: slicer.vtkMRMLVolumeNode) -> Any:

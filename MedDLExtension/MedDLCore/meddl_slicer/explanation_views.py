@@ -30,6 +30,7 @@ def show_over_image(view: MapView | None, opacity: float) -> None:
             shown = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
             if shown is not None and shown.GetNodeReference(COLORS_ROLE) is not None:
                 composite.SetForegroundVolumeID(None)
+                colors.refresh_legend(shown)  # it would stay without its map
         return
     source = view.node.GetNodeReference(SOURCE_ROLE)
     if source is not None:
@@ -94,7 +95,10 @@ class SideBySide:
             if slice_node is not None and name in self._groups:
                 slice_node.SetViewGroup(self._groups[name])
             if composite is not None:
+                shown = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
                 composite.SetForegroundVolumeID(None)
+                if shown is not None:
+                    colors.refresh_legend(shown)
         for name in (*UPPER, *LOWER):
             composite = _composite(name)
             if composite is not None and name in self._linked:
@@ -148,7 +152,34 @@ def show_in_3d(view: MapView, percent: float) -> slicer.vtkMRMLVolumeRenderingDi
         _set_property(prop.GetVolumeProperty(), view, limit)
         prop.Modified()
     display.SetVisibility(True)
+    _show_scale_in_3d(view, display)
     return display
+
+
+def _show_scale_in_3d(view: MapView, display: slicer.vtkMRMLVolumeRenderingDisplayNode) -> None:
+    """Show a legend in the 3D views: that of the slices appears there only with a slice."""
+    table, of_slices = (
+        view.node.GetNodeReference(COLORS_ROLE),
+        slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(view.node),
+    )
+    if table is None:
+        return
+    display.SetAndObserveColorNodeID(table.GetID())
+    display.SetScalarRange(-view.greatest if view.signed else 0.0, view.greatest)
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(display)
+    if legend is None:
+        return
+    if of_slices is not None:
+        legend.SetTitleText(of_slices.GetTitleText())
+        legend.SetLabelFormat(of_slices.GetLabelFormat())
+        legend.SetNumberOfLabels(of_slices.GetNumberOfLabels())
+        legend.GetTitleTextProperty().ShallowCopy(of_slices.GetTitleTextProperty())
+        legend.GetLabelTextProperty().ShallowCopy(of_slices.GetLabelTextProperty())
+    views = slicer.util.getNodesByClass("vtkMRMLViewNode")
+    legend.RemoveAllViewNodeIDs()
+    for view_node in views:
+        legend.AddViewNodeID(view_node.GetID())
+    legend.SetVisibility(bool(views))  # without views of its own it would be in all
 
 
 def hide_in_3d(node: slicer.vtkMRMLVolumeNode) -> None:

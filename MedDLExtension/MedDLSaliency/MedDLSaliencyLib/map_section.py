@@ -62,6 +62,14 @@ class MapSection:
         self.ui.showMapButton.checked = True
         self._showMaps()
 
+    def renderAgain(self):
+        """Have a rendering show the values that the chosen map has now."""
+        from meddl_slicer.explanation_views import is_shown_in_3d
+
+        view = self.view()
+        if view is not None and is_shown_in_3d(view.node):
+            self._render()
+
     def hide(self):
         """Take maps off the slices."""
         from meddl_slicer.explanation_views import show_over_image

@@ -212,11 +212,23 @@ class ExplainTests:
         visible = np.array([opacity.GetValue(float(value)) > 0 for value in values[values > 0]])
         self.assertAlmostEqual(float(visible.mean()), 0.10, delta=0.02)
         self.assertEqual(opacity.GetValue(0.0), 0.0)
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(display)
+        self.assertEqual(display.GetColorNodeID(), node.GetDisplayNode().GetColorNodeID())
+        self.assertAlmostEqual(display.GetScalarRange()[1], widget.maps.view().greatest, places=3)
+        slicer.util.arrayFromVolume(self.volume)[:] *= 2
+        slicer.util.arrayFromVolumeModified(self.volume)
+        self.explain(widget)  # the same map with other values: the rendering and its scale go along
+        self.assertIs(widget._parameterNode.map, node)
+        opacity = display.GetVolumePropertyNode().GetVolumeProperty().GetScalarOpacity()
+        values = slicer.util.arrayFromVolume(node)
+        visible = np.array([opacity.GetValue(float(value)) > 0 for value in values[values > 0]])
+        self.assertAlmostEqual(float(visible.mean()), 0.10, delta=0.02)
+        self.assertAlmostEqual(display.GetScalarRange()[1], widget.maps.view().greatest, places=3)
         widget.ui.show3DButton.checked = False
         self.assertFalse(display.GetVisibility())
         rendered = display.GetVolumePropertyNode()
         slicer.mrmlScene.RemoveNode(node)
-        self.waitFor(lambda: rendered.GetScene() is None)
+        self.waitFor(lambda: rendered.GetScene() is None and legend.GetScene() is None)
 
     def test_resultComesBackWithTheScene(self):
         widget = self.makeReadyWidget()

@@ -25,6 +25,12 @@ _NOTABLE = 2.0
 _MOST_NAMED = 4
 _SMOOTH = 2.0
 _RELAXATIONS = 200
+_FINER_RELAXATIONS = 20
+_SOLVED_AT_ONCE = 32
+"""Voxels along the longest axis of a region that is relaxed as it is; larger ones begin with a coarser film."""
+
+_TRIED = 4096
+"""Voxels of a structure by which places for it are tried; one that is found is looked at with all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,16 +124,11 @@ def inpainted(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
     the texture of the nearest place of the same shape that is as bright. Outside of the mask nothing changes; channels
     get the texture of the same place. The same image gives the same picture.
     """
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
+    from scipy.ndimage import gaussian_filter
 
     box = _box(mask, margin=1)
     small = mask[box]
-    nearest = distance_transform_edt(mask, return_distances=False, return_indices=True)
-    film = array[:, nearest[0], nearest[1], nearest[2]][:, box[0], box[1], box[2]].astype(np.float64)
-    for _ in range(_RELAXATIONS):
-        padded = np.pad(film, ((0, 0), (1, 1), (1, 1), (1, 1)), mode="edge")
-        mean = sum(np.roll(padded, by, axis)[:, 1:-1, 1:-1, 1:-1] for axis in (1, 2, 3) for by in (-1, 1)) / 6
-        film = np.where(small, mean, film)
+    film = _film(array[:, box[0], box[1], box[2]].astype(np.float32), small)
     painted: np.ndarray = array.astype(np.float32, copy=True)
     # Texture is what is left without the smooth part, which must not see the structure itself.
     weight = gaussian_filter((~mask).astype(np.float64), _SMOOTH)
@@ -135,7 +136,7 @@ def inpainted(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
         weight, 1e-6
     )
     shift = _like(smooth, mask, film[:, small].mean(axis=1))
-    values = film[:, small]
+    values = film[:, small].astype(np.float64)
     if shift is not None:
         there = tuple(each + by for each, by in zip(np.nonzero(mask), shift, strict=True))
         values = values + (array - smooth)[:, there[0], there[1], there[2]]
@@ -143,16 +144,68 @@ def inpainted(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return painted
 
 
+def _film(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return ``(C, i, j, k)`` with ``mask`` filled so that each voxel is the mean of its neighbors.
+
+    That (Laplace's equation) is found by relaxation, which spreads a voxel a step: what is large is solved on a
+    coarser grid first.
+    """
+    if not mask.any():
+        return array
+    if max(mask.shape) > _SOLVED_AT_ONCE and not mask.all():
+        coarse = _film(*_halved(array, mask))
+        index = [
+            np.minimum(np.arange(size) // 2, at - 1) for size, at in zip(mask.shape, coarse.shape[1:], strict=True)
+        ]
+        film, times = (
+            np.where(mask, coarse[:, index[0][:, None, None], index[1][:, None], index[2]], array),
+            _FINER_RELAXATIONS,
+        )
+    else:
+        from scipy.ndimage import distance_transform_edt
+
+        nearest = distance_transform_edt(mask, return_distances=False, return_indices=True)
+        film, times = array[:, nearest[0], nearest[1], nearest[2]], _RELAXATIONS
+    for _ in range(times):
+        padded = np.pad(film, ((0, 0), (1, 1), (1, 1), (1, 1)), mode="edge")
+        mean = padded[:, 2:, 1:-1, 1:-1] + padded[:, :-2, 1:-1, 1:-1]
+        for other in (
+            padded[:, 1:-1, 2:, 1:-1],
+            padded[:, 1:-1, :-2, 1:-1],
+            padded[:, 1:-1, 1:-1, 2:],
+            padded[:, 1:-1, 1:-1, :-2],
+        ):
+            mean += other
+        film = np.where(mask, mean / 6, film)
+    return film
+
+
+def _halved(array: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both with half as many voxels: the mean of what is not in the mask; in it where nothing else is."""
+    ends = [(0, size % 2) for size in mask.shape]
+    known = np.pad(~mask, ends).astype(np.float32)
+    values = np.pad(np.where(mask, 0, array), [(0, 0), *ends])
+    i, j, k = (size // 2 for size in known.shape)
+    count = known.reshape(i, 2, j, 2, k, 2).sum(axis=(1, 3, 5))
+    total = values.reshape(len(array), i, 2, j, 2, k, 2).sum(axis=(2, 4, 6))
+    return total / np.maximum(count, 1), count == 0
+
+
 def _like(smooth: np.ndarray, mask: np.ndarray, brightness: np.ndarray) -> tuple[int, int, int] | None:
     """Return by how much ``mask`` is to be moved to lie beside itself where it is most alike in brightness."""
     best, least = None, np.inf
     voxels = np.nonzero(mask)
+    every = -(-len(brightness) // _TRIED)
+    some, brightness = tuple(each[::every] for each in voxels), brightness[::every]
     sides = [int(each.max() - each.min()) + 1 for each in voxels]
     for times in (1, 2):
         for sign in product((-1, 0, 1), repeat=3):
             shift = tuple(each * side * times for each, side in zip(sign, sides, strict=True))
-            there = _moved(voxels, shift, mask.shape)
+            there = _moved(some, shift, mask.shape)
             if not any(sign) or there is None or mask[there].any():
+                continue
+            whole = _moved(voxels, shift, mask.shape) if every > 1 else there
+            if whole is None or mask[whole].any():
                 continue
             unlike = float(((smooth[:, there[0], there[1], there[2]].mean(axis=1) - brightness) ** 2).sum())
             if unlike < least:
@@ -169,8 +222,13 @@ def _elsewhere(mask: np.ndarray, array: np.ndarray, seed: int) -> Iterator[np.nd
     inside = body(torch.from_numpy(array[None].astype(np.float32)))
     random, voxels, found = np.random.default_rng(seed), np.nonzero(mask), 0
     room = [(-int(each.min()), size - 1 - int(each.max())) for each, size in zip(voxels, mask.shape, strict=True)]
+    some = tuple(each[:: -(-len(voxels[0]) // _TRIED)] for each in voxels)
     for _ in range(200):
-        there = _moved(voxels, [int(random.integers(low, high + 1)) for low, high in room], mask.shape)
+        shift = [int(random.integers(low, high + 1)) for low, high in room]
+        there = _moved(some, shift, mask.shape)
+        if there is None or mask[there].any():
+            continue
+        there = _moved(voxels, shift, mask.shape)
         if there is None or mask[there].any() or inside[there].mean() < 0.9:
             continue
         other = np.zeros_like(mask)
