@@ -51,7 +51,7 @@ class GeneratorSection:
             return [_("a generator that can be used")]
         return [] if choice.installed else [_("a generator that is on this computer")]
 
-    def add(self, path):
+    def add(self, path, isOurs=False):
         """Offer the generator at a path from now on, and choose it; returns whether it is one."""
         from meddl.errors import MedDLError
         from meddl_slicer.synthesis_models import remember_generator
@@ -60,11 +60,10 @@ class GeneratorSection:
             return False
         try:
             with slicer.util.WaitCursor():
-                choice = remember_generator(Path(path))
+                choice = remember_generator(Path(path), isOurs)
         except MedDLError as error:
             self._showError(error)
             return False
-        self.refresh()
         self._choices[choice.id] = choice
         if self._parameters:
             self._parameters.generator = choice.id

@@ -98,12 +98,14 @@ class GenerateTab:
 
     def onParameters(self, parameters):
         self.parameters = parameters
+        self.generator.setParameters(parameters)
 
     def onParametersChanged(self):
         self.update()
 
     def onSceneReady(self):
         """Choose what can be chosen for the user."""
+        self.train.onSceneReady()
         if self.parameters and not self.parameters.generator:
             self.parameters.generator = self.generator.firstGenerator()
 

@@ -40,6 +40,7 @@ class TrainSection:
         self._mayPlot = True
         self._picture = FittedPicture(ui.samplesLabel)
         self._training = None
+        self._started = None
         self._there = None
         self._timer = qt.QTimer()
         self._timer.setInterval(_LOOK_MS)
@@ -85,6 +86,14 @@ class TrainSection:
         self.jobPanel.abandon()
         self.plot.hide()
         self._tab.releaseRunner()
+
+    def onSceneReady(self):
+        """Tell a scene that was opened meanwhile what is trained: its settings are shown, and cannot be changed."""
+        if self.isRunning and self._tab.parameters and self._started is not None:
+            name, config, minutes = self._started
+            training = self._tab.parameters.training
+            training.name, training.steps, training.minutes = name, config.steps, minutes
+            take_over(training, config)
 
     def onSceneClosing(self):
         """Take the plot away; the training goes on."""
@@ -160,7 +169,7 @@ class TrainSection:
         self.ui.plotButton.enabled = running or (self._training is not None and self._training.steps > 0)
         self.ui.samplesLabel.visible = self._picture.isShown
         self.ui.samplesTextLabel.visible = self._picture.isShown
-        self.ui.lossLabel.visible = bool(self.ui.lossLabel.text)
+        self.ui.lossLabel.visible = bool(self.ui.lossLabel.text) and not running
 
     # Running
 
@@ -169,9 +178,11 @@ class TrainSection:
         from meddl_slicer.synthesis_training import TrainingView
 
         training, folder = self._tab.parameters.training, self.folder
+        config = config_of(training)
+        self._started = (training.name, config, training.minutes)
         params = {
             "dataset": self._dataset.folder,
-            "config": config_of(training).to_dict(),
+            "config": config.to_dict(),
             "output": folder,
             "name": training.name.strip(),
             "minutes": training.minutes,
@@ -194,7 +205,7 @@ class TrainSection:
         seconds = self.jobPanel.elapsed
         self.look()
         self._tab.releaseRunner()
-        added = self._training.hasBundle and self._generator.add(self._training.root)
+        added = self._training.hasBundle and self._generator.add(self._training.root, isOurs=True)
         if job.error is not None:
             self._tab.showError(job.error, self.jobPanel)
             if isinstance(job.error, JobCancelled):
@@ -232,7 +243,7 @@ class TrainSection:
         latest = self._training.latest()
         told = ", ".join(f"{name} {value:.4g}" for name, value in latest.items())
         self.ui.lossLabel.text = _("Step {step}: {losses}").format(step=self._training.steps, losses=told)
-        self.ui.lossLabel.visible = True
+        self.ui.lossLabel.visible = not self.isRunning  # else the status line says it, too
         self.plot.update(self._title(), self._training.losses())
         self.ui.plotButton.enabled = True
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-_PARTS = ()
+from MedDLAugmentationLib.generate_self_test import GenerateTests
+from MedDLAugmentationLib.generate_self_test_use import GenerateUseTests
+
+_PARTS = (GenerateTests, GenerateUseTests)
 
 
 class MedDLAugmentationTest(*_PARTS, ScriptedLoadableModuleTest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +72,11 @@ def own_generator(place: str) -> GeneratorChoice:
         return GeneratorChoice(place, name, problem=error.message)
 
 
-def remember_generator(path: Path) -> GeneratorChoice:
+def remember_generator(path: Path, is_ours: bool = False) -> GeneratorChoice:
     """Offer the generator at ``path`` from now on, here and, if it takes label maps, in the other panels, too.
+
+    Args:
+        is_ours: it was trained here, just now; its files need not be looked through.
 
     Raises:
         meddl.errors.ModelError: it is no generator, or one that cannot be used; the message says why.
@@ -82,7 +85,9 @@ def remember_generator(path: Path) -> GeneratorChoice:
     from meddl.models.recognition import TASKS
 
     bundle = ModelBundle.open(path)
-    bundle.check().raise_if_broken()
+    if not is_ours:
+        # That a model cannot be run on an image, for which there may be reasons, does not matter here.
+        replace(bundle.check(), refusal="").raise_if_broken()
     choice = _choice(str(bundle.location), bundle)
     isModel = bundle.task in TASKS and choice.isConditioned
     places = model_choices.own_models() if isModel else _own_generators()

@@ -16,6 +16,7 @@ from meddl_slicer.synthesis_training import STEP
 
 _NAME = "MedDL training"
 _WIDTH = 2
+_MARGIN = 0.05
 
 
 class LossPlot:
@@ -51,8 +52,10 @@ class LossPlot:
         if tuple(columns) != self._names:
             self._make(title, columns)
             return
-        self._chart.SetTitle(title)
-        self._table.SetAndObserveTable(_table(columns))
+        with slicer.util.NodeModify(self._chart):
+            self._chart.SetTitle(title)
+            self._fit(columns)
+            self._table.SetAndObserveTable(_table(columns))
 
     def hide(self) -> None:
         """Take the plot away, and go back to the former layout unless the user has chosen another one."""
@@ -84,6 +87,7 @@ class LossPlot:
         self._names = tuple(columns)
         with slicer.util.NodeModify(self._chart):
             self._chart.SetTitle(title)
+            self._fit(columns)
             self._chart.RemoveAllPlotSeriesNodeIDs()
             for node in self._nodes[2:]:
                 remove(node)
@@ -98,6 +102,19 @@ class LossPlot:
                 one.SetLineWidth(_WIDTH)
                 one.SetColor(*label_color(index))
                 self._chart.AddAndObservePlotSeriesNodeID(one.GetID())
+
+    def _fit(self, columns: Mapping[str, Sequence[float]]) -> None:
+        """Have the axes reach over all points: a view that has found a range by itself keeps it."""
+        steps = columns.get(STEP) or (1.0,)
+        values = [value for name, each in columns.items() if name != STEP for value in each] or [0.0, 1.0]
+        low, high = min(values), max(values)
+        if low > 0 and low < (high - low):
+            low = 0.0
+        margin = _MARGIN * (high - low) or 0.5
+        self._chart.SetXAxisRangeAuto(False)
+        self._chart.SetYAxisRangeAuto(False)
+        self._chart.SetXAxisRange(0.0, max(steps[-1], 1.0))
+        self._chart.SetYAxisRange(low - (margin if low else 0.0), high + margin)
 
     def _switch(self, chart: slicer.vtkMRMLPlotChartNode) -> None:
         layout = _layout_node()
@@ -127,11 +144,11 @@ def _layout_node() -> slicer.vtkMRMLNode | None:
 
 def _table(columns: Mapping[str, Sequence[float]]) -> vtk.vtkTable:
     table = vtk.vtkTable()
-    # A chart takes no series without points: before the first step, there is one at 0.
-    for name, values in (columns or {STEP: (), "loss": ()}).items():
+    # A line takes two points: there is one at 0 before the first step, and the first one is drawn twice.
+    for name, values in (columns if len(columns) > 1 else {STEP: (), "loss": ()}).items():
         array = vtk.vtkDoubleArray()
         array.SetName(name)
-        for value in values or (0.0,):
+        for value in [*list(values[:1] or (0.0,)), *(values or (0.0,))]:
             array.InsertNextValue(float(value))
         table.AddColumn(array)
     return table

@@ -242,8 +242,10 @@ def show(image: slicer.vtkMRMLScalarVolumeNode, fit: bool) -> None:
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts with the generator where provenance looks for the model."""
-    generator = facts.get("generator") or facts.get("model") or {}
-    return {**facts, "model": generator if isinstance(generator, Mapping) else {"name": str(generator)}}
+    drawn = [texture for each in facts.get("lesions", ()) for texture in each.get("texture", {}).values()]
+    told = next((each for each in (facts, *drawn) if "generator" in each), {})
+    model = {"name": told.get("generator", ""), "version": told.get("generator_version", "")}
+    return {**facts, "model": {**model, "sha256": told.get("generator_sha256", "")}}
 
 
 def _new_folder(name: str, beside: slicer.vtkMRMLNode | None) -> int:
