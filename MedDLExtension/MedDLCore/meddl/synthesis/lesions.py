@@ -5,68 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from meddl.augmentation.variants import VariantSummary
+from meddl.augmentation.adding import VariantSummary, add_made_cases
+from meddl.synthesis.lesion_options import SHAPES, TEXTURES, Donor, LesionExample, LesionOptions, ShapeKind, Texture
 from meddl.volume import Segment, Volume
 
 if TYPE_CHECKING:
     from meddl.synthesis.synthesizer import Synthesizer
 
+__all__ = [
+    "SHAPES",
+    "TEXTURES",
+    "Inserted",
+    "LesionExample",
+    "LesionOptions",
+    "ShapeKind",
+    "Texture",
+    "add_lesions",
+    "insert_lesion",
+]
+
 Progress = Callable[[float, str], None]
-Texture: TypeAlias = Literal["auto", "generator", "example", "statistics"]
-TEXTURES: tuple[Texture, ...] = ("auto", "generator", "example", "statistics")
-ShapeKind: TypeAlias = Literal["auto", "random", "example"]
-SHAPES: tuple[ShapeKind, ...] = ("auto", "random", "example")
-
-
-@dataclass(frozen=True)
-class LesionOptions:
-    """What lesions are put where.
-
-    Attributes:
-        name: of the lesion's structure: one that the labels have, or a new one (not in a dataset, whose labels are
-            settled).
-        inside: structure that the lesion lies in; "" for anywhere in the body.
-        volume_ml: smallest and greatest volume.
-        shape: "random" (a smooth blob), "example" (the mask of a real one, turned and scaled), "auto": an example's
-            where there is one.
-        irregularity: of a random shape, 0 (ball) to 1.
-        texture: "generator" (a conditioned one that knows the structure), "example" (the voxels of a real lesion),
-            "statistics" (noise as grainy and as bright as a real lesion, or as ``contrast`` says), "auto": the first of
-            them that there is.
-        contrast: without an example: how much brighter the lesion is than what it lies in, as a share of the image's
-            range (percentiles 0.5 to 99.5); negative is darker.
-        border_mm: width over which the lesion passes into its surroundings.
-        count: lesions per image.
-        seed: of what is left to chance.
-    """
-
-    name: str = "Lesion"
-    inside: str = ""
-    volume_ml: tuple[float, float] = (1.0, 10.0)
-    shape: ShapeKind = "auto"
-    irregularity: float = 0.5
-    texture: Texture = "auto"
-    contrast: float = 0.2
-    border_mm: float = 2.0
-    count: int = 1
-    seed: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class LesionExample:
-    """A real lesion that shape and texture are taken from.
-
-    Attributes:
-        image: ``(1, I, J, K)`` of the same kind as the image that it is put into.
-        mask: ``(1, I, J, K)`` the lesion, on the image's grid.
-        name: what it is from, for the facts ("case_0003").
-    """
-
-    image: Volume
-    mask: Volume
-    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +35,7 @@ class Inserted:
 
     Attributes:
         image: as given, but in and right around the lesions.
-        labels: ``(1, I, J, K)`` on the image's grid, with the lesions.
+        labels: ``(L, I, J, K)`` on the image's grid, with the lesions, one layer where there were none.
         segments: what the labels mean.
         mask: ``(1, I, J, K)`` uint8: the new lesions alone.
         facts: JSON-able: place, volume, what shape and texture were taken from, seed.
@@ -114,7 +74,13 @@ def insert_lesion(
         UsageError: the structure to lie in is not there or too small, or what the texture is to come from is missing.
         JobCancelled: on request.
     """
-    raise NotImplementedError
+    from meddl.synthesis.lesion_insertion import insert_lesions
+
+    donor = Donor({"image": example.image}, example.mask, example.name) if example is not None else None
+    made = insert_lesions(
+        {"image": image}, labels, segments, options or LesionOptions(), donor, synthesizer, key, progress, cancelled
+    )
+    return Inserted(made.images["image"], made.labels, made.segments, made.mask, made.facts)
 
 
 def add_lesions(
@@ -140,4 +106,7 @@ def add_lesions(
         UnwritableDataset: the folder cannot be written to.
         JobCancelled: on request; what was written stays.
     """
-    raise NotImplementedError
+    from meddl.synthesis.lesion_cases import LesionCaseMaker
+
+    maker = LesionCaseMaker(options, variants, synthesizer)
+    return add_made_cases(Path(root), maker, progress=progress, cancelled=cancelled, log=log)
