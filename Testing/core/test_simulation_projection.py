@@ -55,8 +55,9 @@ def ball(places: np.ndarray, center: np.ndarray, radius: float) -> np.ndarray:
 
 
 def shot(kind: str, hu: np.ndarray, **options: object) -> Simulated:
+    options = {"size": (96, 80), "field_mm": 160.0, "value": "line_integral", **options}
     ct = Volume(hu[np.newaxis].astype(np.float32), affine(kind), meta={"modality": "CT"})
-    return simulate(ct, SimulationOptions(Projection(**{"size": (96, 80), "value": "line_integral", **options})))
+    return simulate(ct, SimulationOptions(Projection(**options)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", GRIDS)
@@ -116,7 +117,7 @@ def test_labels_points_and_boxes_are_projected_to_one_place(kind: str) -> None:
     points = [Landmark(name, np.asarray(center), 1.0) for name, center in where.items()]
     boxes = [Box(name, 1.0, np.asarray(center), np.full(3, 18.0)) for name, center in where.items()]
     options = SimulationOptions(
-        Projection(views=VIEWS, source_mm=600, size=(128, 128), value="line_integral", min_path_mm=4)
+        Projection(VIEWS, source_mm=600, size=(128, 128), field_mm=128, value="line_integral", min_path_mm=4)
     )
     for number, view in enumerate(VIEWS):
         made = simulate(ct, options, Volume(labels, ct.affine), segments, number=number, points=points, boxes=boxes)
@@ -182,8 +183,9 @@ def test_film_is_a_function_of_the_line_integrals_and_the_same_every_time() -> N
     hu = ball(places, places[32, 30, 28], 30) * 1000 - 1000
     integrals = shot("oblique", hu).image.array[0].astype(np.float64)
     film = shot("oblique", hu, value="film", contrast=2.0)
-    middle = np.median(integrals[integrals > 0.5])
-    np.testing.assert_allclose(film.image.array[0], 4095 / (1 + np.exp(-2 * (integrals - middle))), atol=1)
+    low, middle, high = np.percentile(integrals[integrals > 0.5], (16, 50, 84))
+    expected = 4095 / (1 + np.exp(-2 * (integrals - middle) / ((high - low) / 2)))
+    np.testing.assert_allclose(film.image.array[0], expected, atol=1)
     assert film.image.array.tobytes() == shot("oblique", hu, value="film", contrast=2.0).image.array.tobytes()
 
 
@@ -218,6 +220,15 @@ def test_a_projection_stops_at_once_and_tells_how_far_it_is() -> None:
     assert told == sorted(told) and told[-1] > 0.9
     with pytest.raises(JobCancelled):
         simulate(ct, SimulationOptions(Projection()), cancelled=lambda: True)
+
+
+def test_the_picture_holds_all_of_the_patient_and_little_else() -> None:
+    places = world("oblique")
+    hu = ball(places, places[32, 30, 28], 25) * 1000 - 1000
+    for view in VIEWS:
+        seen = np.argwhere(shot("oblique", hu, views=(view,), size=(90, 90), field_mm=0).image.array[0, :, :, 0] > 0.05)
+        assert seen.min() >= 0 and seen.max() <= 89
+        assert (seen.max(axis=0) - seen.min(axis=0)).max() > 70
 
 
 def test_a_source_in_the_patient_and_a_single_slice_get_a_sentence() -> None:

@@ -88,8 +88,14 @@ class Beam:
         return tuple(made)
 
 
-def beam_through(grid: Grid, options: Projection, primary: float, secondary: float) -> Beam:
+def beam_through(
+    grid: Grid, options: Projection, primary: float, secondary: float, shown: np.ndarray | None = None
+) -> Beam:
     """Return the beam of a view (angles in degrees, see :class:`Projection`) through the middle of an image.
+
+    Args:
+        shown: points (N, 3), RAS mm, that the picture is made large enough for where ``options`` leave its size open;
+            by default all of the image.
 
     Raises:
         VolumeError: the source would lie in the image.
@@ -114,7 +120,7 @@ def beam_through(grid: Grid, options: Projection, primary: float, secondary: flo
                               "image or right at it. Choose a larger source_mm, or parallel beams.")  # fmt: skip
     pixel = options.field_mm / size[0]
     if not pixel:
-        seen = beam.projected(corners) - center
+        seen = beam.projected(corners if shown is None else shown) - center
         pixel = max(
             2 * float(np.abs(seen @ axis).max()) / count for axis, count in zip((right, down), size, strict=True)
         )

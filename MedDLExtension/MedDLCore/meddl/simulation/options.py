@@ -143,10 +143,10 @@ class Projection:
         beam: "cone", from a point, or "parallel".
         source_mm: from the X-rays' source to the isocenter, which is the image's center.
         size: pixels across and down.
-        field_mm: how wide the picture is in the isocenter's plane; 0 for all that the image has.
+        field_mm: how wide the picture is in the isocenter's plane; 0 for all of the patient.
         energy_kev: of the X-rays.
         value: "film": 0 to 4095, bright where much is in the way; "line_integral": of the attenuation.
-        contrast: of the film.
+        contrast: of the film: how steep its curve is.
         min_path_mm: a structure is where rays run through so much of it.
         structures: names of those that are projected, in upper or lower case; () for all.
         paths: tell how far each ray runs through each structure, too.
@@ -163,7 +163,7 @@ class Projection:
     field_mm: float = 0.0
     energy_kev: float = 70.0
     value: Literal["film", "line_integral"] = "film"
-    contrast: float = 1.0
+    contrast: float = 1.6
     min_path_mm: float = 1.0
     structures: tuple[str, ...] = ()
     paths: bool = False

@@ -22,6 +22,7 @@ from meddl.volume import Segment, Volume
 _FILM_WHITE = 4095.0
 _BODY = 0.5
 """Rays whose line integral exceeds this went through the patient, whom the film is exposed for."""
+_AIR_HU = -500.0
 _RAYS = 1 << 16
 _PATHS = 1 << 24
 Progress = Callable[[float, str], None]
@@ -44,9 +45,9 @@ def projected(
     Line integrals p of the attenuation (see :func:`meddl.simulation.attenuation.attenuation`) by Joseph's method, of
     one energy, with no scatter. Siddon and Joseph type projections of CT: Sherouse et al. 1990, Computation of
     digitally reconstructed radiographs for use in radiotherapy treatment design, International Journal of Radiation
-    Oncology Biology Physics 18:651. As a film it is 4095 / (1 + exp(-contrast (p - p0))): the curve of a film (Hurter
-    and Driffield 1890) of the exposure exp(-p), exposed for p0, the median of all rays through the patient; bright is
-    what weakens the rays.
+    Oncology Biology Physics 18:651. As a film it is 4095 / (1 + exp(-contrast (p - p0) / s)): the curve of a film
+    (Hurter and Driffield 1890) of the exposure exp(-p), exposed for p0, the median of all rays through the patient, and
+    as steep as fits s, half the range in which the middle 68 % of them are; bright is what weakens the rays.
 
     Args:
         view: see :class:`Projection`.
@@ -60,7 +61,7 @@ def projected(
     if min(volume.shape) < 2:
         raise VolumeError("An X-ray of a CT needs a volume, and this one is a single slice. Choose the whole series.")
     primary, secondary = (each + stream.uniform(-1, 1) * options.jitter_degrees for each in angles(view))
-    beam = beam_through(volume.grid, options, primary, secondary)
+    beam = beam_through(volume.grid, options, primary, secondary, _patient(volume))
     share = 1.0 if labels is None else 0.6
     integrals = _integrals(volume, beam, options.energy_kev, part_of(progress, 0.0, share), cancelled)
     shown, exposure = (integrals, None) if options.value == "line_integral" else _film(integrals, options.contrast)
@@ -71,7 +72,7 @@ def projected(
         "pixel_mm": beam.pixel_mm,
         "plane": "through the isocenter, across the beam",
         "isocenter_ras_mm": beam.center.tolist(),
-        "exposed_for": exposure,
+        "film": exposure,
     }
     image = Volume(_as_picture(shown, beam), beam.grid.affine, meta={"modality": "DX"})
     made_labels, made_segments, paths = None, tuple[Segment, ...](), None
@@ -88,6 +89,17 @@ def projected(
     return Simulated(
         image, None, made_labels, made_segments, beam.of_points(points), beam.of_boxes(boxes), paths, facts
     )
+
+
+def _patient(volume: Volume) -> np.ndarray | None:
+    """Return two opposite corners (N, 3), RAS mm, of voxels that are no air, some of many; None where all is air."""
+    step = max(1, min(volume.shape) // 48)
+    found = np.argwhere(volume.array[0, ::step, ::step, ::step] > _AIR_HU) * step
+    if not len(found):
+        return None
+    corners = np.concatenate([found - 0.5, np.minimum(found + step, volume.shape) - 0.5])
+    outline: np.ndarray = corners @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    return outline
 
 
 def _integrals(volume: Volume, beam: Beam, kev: float, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
@@ -155,11 +167,12 @@ def _parts(
     return [(first, min(count, first + at_once), telling(number)) for number, first in enumerate(starts)]
 
 
-def _film(integrals: np.ndarray, contrast: float) -> tuple[np.ndarray, float]:
+def _film(integrals: np.ndarray, contrast: float) -> tuple[np.ndarray, dict[str, float]]:
     body = integrals[integrals > _BODY]
-    middle = float(np.median(body)) if body.size else 0.0
-    values = _FILM_WHITE / (1 + np.exp(-contrast * (integrals.astype(np.float64) - middle)))
-    return np.rint(values).astype(np.uint16), middle
+    low, middle, high = np.percentile(body.astype(np.float64), (16, 50, 84)) if body.size else (0.0, 0.0, 2.0)
+    width = max(float(high - low) / 2, 0.1)
+    values = _FILM_WHITE / (1 + np.exp(-contrast * (integrals.astype(np.float64) - middle) / width))
+    return np.rint(values).astype(np.uint16), {"middle": float(middle), "width": width}
 
 
 def _wanted(labels: Volume, segments: Sequence[Segment], names: Sequence[str]) -> tuple[Segment, ...]:
