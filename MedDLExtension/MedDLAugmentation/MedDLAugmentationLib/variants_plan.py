@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from MedDLAugmentationLib.variants_settings import SettingsPages, ask_for_plan
 
 _PRESET = "mr"  # in a new scene, where nothing tells the modality
+_REST_MS = 200
 _OF_MODALITY = {"MR": "mr", "CT": "ct", "DX": "xray", "CR": "xray", "RF": "xray", "XA": "xray", "MG": "xray"}
 
 
@@ -20,20 +21,24 @@ class PlanSection:
 
     Args:
         ui: the tab's widgets.
-        onChanged: called when another plan shall be previewed.
+        onMoved: called while a slider moves; the parameter node learns of it when it rests.
         showError: called with an error for the user.
     """
 
-    def __init__(self, ui, onChanged, showError):
+    def __init__(self, ui, onMoved, showError):
         from meddl.augmentation import PRESETS
 
         self.ui = ui
-        self._onChanged, self._showError = onChanged, showError
+        self._onMoved, self._showError = onMoved, showError
         self._parameters = None
         self._text = ""
         self._shown = ()
         self._noMirror = ""
         self.edited = None
+        self._store = qt.QTimer()
+        self._store.setSingleShot(True)
+        self._store.setInterval(_REST_MS)
+        self._store.connect("timeout()", self.flush)
         for name, preset in PRESETS.items():
             ui.presetComboBox.addItem(preset["name"], name)
             ui.presetComboBox.setItemData(ui.presetComboBox.count - 1, preset["description"], qt.Qt.ToolTipRole)
@@ -48,6 +53,7 @@ class PlanSection:
 
     def setParameters(self, parameters):
         """Show what is in this parameter node from now on; None for nothing."""
+        self.flush()
         self._parameters = parameters
         self._text = ""
         self.read()
@@ -57,6 +63,8 @@ class PlanSection:
         from meddl_slicer.augmentation_plan import EditedPlan
 
         if self._parameters is None or not self._parameters.plan or self._parameters.plan == self._text:
+            return
+        if self._store.isActive():  # what the user does is newer
             return
         found = EditedPlan.from_text(self._parameters.plan)
         if found is not None:
@@ -106,13 +114,22 @@ class PlanSection:
 
     # What the user does
 
-    def _set(self, edited):
+    def _set(self, edited, isMoving=False):
         if edited is self.edited:
             return
-        self.edited, self._text = edited, edited.text()
-        if self._parameters is not None:
-            self._parameters.plan = self._text  # the panel's update follows
-        self._onChanged()
+        self.edited = edited
+        if isMoving:
+            self._store.start()
+            self._onMoved()
+        else:
+            self.flush()
+
+    def flush(self):
+        """Write the plan into the parameter node; the tab's update and the preview follow."""
+        self._store.stop()
+        if self._parameters is not None and self.edited is not None:
+            self._text = self.edited.text()
+            self._parameters.plan = self._text
 
     def _onPreset(self, index):
         self.choose(self.ui.presetComboBox.itemData(index))
@@ -129,7 +146,7 @@ class PlanSection:
         row = self.ui.stepsList.currentRow
         if self.edited is not None and 0 <= row < len(self.edited.rows):
             isNew = not self.edited.rows[row].on
-            self._set(self.edited.with_row(row, **{name: value}, **({"on": True} if isNew else {})))
+            self._set(self.edited.with_row(row, **{name: value}, **({"on": True} if isNew else {})), isMoving=True)
 
     def _move(self, by):
         row = self.ui.stepsList.currentRow
@@ -212,7 +229,7 @@ class PlanSection:
         step = self.edited.rows[row].step if there else None
         self.ui.settingsFrame.visible = there
         self.ui.settingsLabel.text = TRANSFORMS[step.transform].title if there else ""
-        self.pages.show(step)
+        self.pages.show(step, row)
 
     def _showDescription(self):
         if self.edited is None:

@@ -18,10 +18,12 @@ class SettingsPages:
         self._onChanged = onChanged
         self._pages = {}
         self._filling = False
+        self._shown = None
 
-    def show(self, step):
-        """Show the settings of a step; None for nothing."""
+    def show(self, step, row):
+        """Show the settings of a step, in this row of the plan; None for nothing."""
         name = step.transform if step is not None else None
+        isSame, self._shown = self._shown == (row, name), (row, name)
         if name is not None and name not in self._pages:
             self._pages[name] = _Page(name, self._tell)
             self._layout.addWidget(self._pages[name].widget)
@@ -29,7 +31,7 @@ class SettingsPages:
             page.widget.visible = other == name
         if name is not None:
             self._filling = True
-            self._pages[name].fill(step)
+            self._pages[name].fill(step, isSame)
             self._filling = False
 
     def page(self, name):
@@ -66,10 +68,13 @@ class _Page:
             label.toolTip = widget.toolTip = parameter.meaning.capitalize()
             form.addRow(label, widget)
 
-    def fill(self, step):
+    def fill(self, step, isSame):
+        """Show the settings of a step; ``isSame``: the one that is shown, whose sliders may be moving."""
         from meddl_slicer.augmentation_plan import slider_range
 
-        self.widgets["probability"].value = 100 * step.probability
+        often = self.widgets["probability"]
+        if round(often.value) != round(100 * step.probability):
+            often.value = 100 * step.probability
         for parameter in self._parameters:
             setting, widget = step.settings[parameter.name], self.widgets[parameter.name]
             if parameter.choices:
@@ -77,11 +82,15 @@ class _Page:
                     box.checked = word in setting
                 continue
             covers = slider_range(parameter, setting)
+            shown = (widget.minimumValue, widget.maximumValue)
+            if isSame and all(abs(one - other) < covers.step for one, other in zip(shown, setting, strict=True)):
+                continue
             widget.decimals, widget.singleStep = covers.decimals, covers.step
             # Wide enough for both, so that no value is cut off in between.
             widget.setRange(min(covers.low, widget.minimum), max(covers.high, widget.maximum))
             widget.setValues(*setting)
-            widget.setRange(covers.low, covers.high)
+            if not isSame:
+                widget.setRange(covers.low, covers.high)
 
     def _range(self, parameter, onChanged):
         import ctk

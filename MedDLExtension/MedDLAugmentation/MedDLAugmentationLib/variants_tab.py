@@ -37,7 +37,7 @@ class VariantsTab:
         self._updating = False
         self._ready = False
         self.jobPanel = JobPanel(self._runner, self.ui)
-        self.plan = PlanSection(self.ui, self._onPlan, self.showError)
+        self.plan = PlanSection(self.ui, self._onSliderMoved, self.showError)
         self.preview = PreviewSection(
             self.ui, self._runner, self.case, self.plan.plan, lambda: not self.jobPanel.isRunning, self._onPreviewed
         )
@@ -63,6 +63,7 @@ class VariantsTab:
     def exit(self):
         """Follow nothing while the user is elsewhere; a batch goes on."""
         self.preview.stop()
+        self.plan.flush()
         self.scene.pause()
 
     def cleanup(self):
@@ -150,8 +151,8 @@ class VariantsTab:
             if checked != list(self.parameters.otherInputs):
                 self.parameters.otherInputs = checked
 
-    def _onPlan(self):
-        self.update()
+    def _onSliderMoved(self):
+        self.plan.update(self.jobPanel.isRunning)
         self._requestIfOther()
 
     def _onOtherSamples(self, checked=False):

@@ -18,8 +18,8 @@ from meddl.augmentation.transform import SpatialTransform
 from meddl.augmentation.world_map import Movement
 from meddl.volume import Grid, Segment
 
-_PLACES = 300
-"""Voxels of each structure that are followed: a hundredth of it is told from nothing."""
+_PLACES, _ALL_PLACES = 300, 2000
+"""Voxels of each structure, and of all, that are followed: a few hundredths of it are told from nothing."""
 _LOOKED_AT = 1_000_000
 
 
@@ -132,13 +132,14 @@ def _places(sample: Sample, segments: Sequence[Segment]) -> dict[str, np.ndarray
     step = max(1, round((labels.array[0].size / _LOOKED_AT) ** (1 / 3)))
     thin = (slice(None, None, step),) * 3
     found = {}
+    most = min(_PLACES, max(20, _ALL_PLACES // max(1, len(segments))))
     for segment in segments:
         layer = labels.array[segment.layer]
         voxels, scale = np.argwhere(layer[thin] == segment.label), step
-        if len(voxels) < _PLACES // 10:  # a small structure
+        if len(voxels) < 20:  # a small structure
             voxels, scale = np.argwhere(layer == segment.label), 1
         if len(voxels):
-            chosen = voxels[np.linspace(0, len(voxels) - 1, min(_PLACES, len(voxels))).round().astype(int)] * scale
+            chosen = voxels[np.linspace(0, len(voxels) - 1, min(most, len(voxels))).round().astype(int)] * scale
             found[segment.name] = chosen @ labels.affine[:3, :3].T + labels.affine[:3, 3]
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +49,8 @@ def preview_variants(params: dict[str, Any], context: JobContext) -> dict[str, A
     for number in range(count):
         context.progress(number / count, "Preview")
         context.raise_if_cancelled()
-        one = case.preview(plan, int(params["seed"]), number, **place, cancelled=context.cancelled)
+        with _one_thread():
+            one = case.preview(plan, int(params["seed"]), number, **place, cancelled=context.cancelled)
         titles = [transform(step.transform, "The plan").title for step in one.draw.steps]
         made.append(
             {
@@ -137,6 +140,19 @@ def augment(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
     key = Path(params["key"]) if params.get("key") else None
     summary, made = augment_cases(cases, output, export, options, key=key, **line)
     return {**made.to_dict(), "export": summary.to_dict()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch use one thread: for a slice, waking others takes longer than the work."""
+    import torch
+
+    former = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)
 
 
 def _case(params: dict[str, Any], context: JobContext) -> PreviewCase | None:

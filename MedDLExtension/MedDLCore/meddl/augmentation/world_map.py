@@ -14,6 +14,7 @@ from meddl.volume import Grid
 
 _ROUNDS = 60
 _CLOSE_MM = 1e-5
+_LITTLE = 1 << 21
 
 
 class WorldMap(ABC):
@@ -87,7 +88,7 @@ class ElasticMap(WorldMap):
         values = self._coefficients.astype(np.float32)
         for axis in range(3):
             weights = _spline(index[axis, 3] + steps[axis] * np.arange(grid.shape[axis]), self.shape[axis])
-            values = np.moveaxis(np.tensordot(weights, values, axes=(1, axis)), 0, axis)
+            values = np.moveaxis(_summed(weights, np.moveaxis(values, axis, 0)), 0, axis)
         return values
 
     def _solved(self, points: np.ndarray) -> np.ndarray:
@@ -112,6 +113,14 @@ class ElasticMap(WorldMap):
             for axis in range(3)
         ]
         return np.stack(parts, axis=-1)
+
+
+def _summed(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return ``(N, ...)``: sums of ``values`` ``(M, ...)`` with ``weights`` ``(N, M)``."""
+    if weights.shape[0] * values[0].size > _LITTLE:
+        return np.tensordot(weights, values, axes=(1, 0))
+    # For a slice, waking the threads of a matrix product takes longer than the product.
+    return np.asarray(np.einsum("nm,m...->n...", weights, values))
 
 
 def _spline(positions: np.ndarray, count: int) -> np.ndarray:
