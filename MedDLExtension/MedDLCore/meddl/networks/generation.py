@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from monai.networks.schedulers import DDIMScheduler, RFlowScheduler
@@ -12,7 +14,7 @@ from torch import nn
 KINDS = ("gan", "rectified_flow", "ddpm")
 DIFFUSION_TIMES = 1000
 """How finely the way from noise to an image is divided in training; the times that a network is told."""
-SCHEDULE = {"schedule": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0205}
+SCHEDULE: dict[str, Any] = {"schedule": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0205}
 """How fast an image of a diffusion ("ddpm") drowns in noise."""
 
 _Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -40,6 +42,8 @@ class GeneratorNetwork(nn.Module):
     Raises:
         ValueError: an unknown kind, a size of other than two or three axes, or no range of values.
     """
+
+    own_noise: torch.Tensor
 
     def __init__(
         self,
@@ -106,14 +110,22 @@ class GeneratorNetwork(nn.Module):
             flow.set_timesteps(self.sampling_steps)
             times = [int(each) for each in flow.timesteps]
             for now, after in zip(times, [*times[1:], 0], strict=True):
-                yield now, lambda answer, sample, now=now, after=after: flow.step(answer, now, sample, after)[0]
+                yield now, partial(_flow_step, flow, now, after)
         else:
             diffusion = DDIMScheduler(DIFFUSION_TIMES, prediction_type="v_prediction", **SCHEDULE)
             diffusion.set_timesteps(self.sampling_steps)
             # The scheduler's own times lie further apart than its step goes, where the steps are few.
             stride = DIFFUSION_TIMES // self.sampling_steps
             for now in range(stride * self.sampling_steps - 1, -1, -stride):
-                yield now, lambda answer, sample, now=now: diffusion.step(answer, now, sample)[0]
+                yield now, partial(_diffusion_step, diffusion, now)
+
+
+def _flow_step(flow: RFlowScheduler, now: int, after: int, answer: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+    return flow.step(answer, now, sample, after)[0]
+
+
+def _diffusion_step(diffusion: DDIMScheduler, now: int, answer: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+    return diffusion.step(answer, now, sample)[0]
 
 
 def _nothing() -> None:

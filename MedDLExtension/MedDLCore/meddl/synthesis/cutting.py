@@ -16,7 +16,8 @@ SLICE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 _SHARE = 0.03
 """An example of less foreground shows nothing."""
 _DARK = -0.9
-_SLACK = 2
+_SLACK = 4
+"""The share of an example (a quarter) by which what is covered may be larger, and still be one example."""
 _PIECES = 8
 
 
@@ -130,7 +131,7 @@ def _covering(box: tuple[tuple[int, int], ...], size: tuple[int, ...]) -> list[t
     along = []
     for (low, high), wanted in zip(box, size, strict=True):
         extent = high - low
-        if extent <= wanted + _SLACK:
+        if extent <= wanted + wanted // _SLACK:
             along.append([(low + high - wanted) // 2])
         else:
             count = 1 + -(-2 * (extent - wanted) // wanted)

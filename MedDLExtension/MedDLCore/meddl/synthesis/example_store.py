@@ -47,7 +47,7 @@ class ExampleStore:
         labels = self._labels
         if self._file is not None:
             self._spill()
-            images = np.memmap(self._file, np.float32, "r", shape=(self._written, 1, *self._size))
+            images: np.ndarray = np.memmap(self._file, np.float32, "r", shape=(self._written, 1, *self._size))
         else:
             empty = np.empty((0, 1, *self._size), np.float32)
             images = np.stack(self._images)[:, None] if self._images else empty

@@ -39,9 +39,9 @@ def samples_picture(
 
 
 def _flat(example: np.ndarray, dimensions: int) -> np.ndarray:
-    """Return a slice as people look at it: the second axis upwards."""
+    """Return a slice as radiologists look at it: R (or A) on the left, the second axis upwards."""
     flat = example[..., example.shape[-1] // 2] if dimensions == 3 else example
-    return flat.T[::-1]
+    return flat.T[::-1, ::-1]
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:

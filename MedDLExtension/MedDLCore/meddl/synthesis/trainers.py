@@ -16,10 +16,10 @@ from meddl.networks.generation import DIFFUSION_TIMES, SCHEDULE, GeneratorNetwor
 from meddl.synthesis.config import SynthesisConfig
 from meddl.synthesis.networks import discriminator_config, make_network
 
-_CLIP = 1.0
+_CLIP = {"gan": 10.0, "rectified_flow": 1.0, "ddpm": 1.0}
 _AVERAGED = {"gan": 0.99, "rectified_flow": 0.995, "ddpm": 0.995}
 """How slowly the weights that are kept follow those that learn."""
-_FEATURES, _VARIETY = 10.0, 1.0
+_FEATURES, _VARIETY, _ENOUGH = 10.0, 1.0, 0.1
 
 
 class Trainer(ABC):
@@ -112,31 +112,33 @@ class GanTrainer(Trainer):
         noise = torch.randn((count, *self._network.noise_shape), device=images.device)
         made = self._network.made(noise, conditions)
 
+        twice = None if conditions is None else torch.cat([conditions, conditions])
+        seen = self._seen(torch.cat([images, made.detach()]), twice)
+        apart = 0.5 * (self._loss(seen[-1][:count], True, True) + self._loss(seen[-1][count:], False, True))
         self._other.zero_grad(set_to_none=True)
-        seen = self._seen(
-            torch.cat([images, made.detach()]),
-            None if conditions is None else conditions.repeat(2, *[1] * (conditions.ndim - 1)),
-        )
-        real, false = seen[-1][:count], seen[-1][count:]
-        apart = 0.5 * (self._loss(real, True, True) + self._loss(false, False, True))
         apart.backward()
-        self._other.step()
 
-        self._optimizer.zero_grad(set_to_none=True)
+        # The generator looks at the discriminator of before its step: what that saw in the real images still holds.
         self._discriminator.requires_grad_(False)
         found = self._seen(made, conditions)
         loss = fooled = self._loss(found[-1], True, False)
         if conditions is not None:
-            with torch.no_grad():
-                wanted = self._seen(images, conditions)
-            loss = loss + _FEATURES * sum(F.l1_loss(a, b) for a, b in zip(found[:-1], wanted[:-1], strict=True))
-            other = self._network.made(noise.roll(1, 0), conditions) if count > 1 else made
-            loss = loss - _VARIETY * (made - other).abs().mean().clamp(max=0.1)
+            pairs = zip(found[:-1], seen[:-1], strict=True)
+            loss = loss + _FEATURES * sum(F.l1_loss(mine, both[:count].detach()) for mine, both in pairs)
+            loss = loss - _VARIETY * self._variety(made, noise, conditions)
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), 10 * _CLIP)
-        self._optimizer.step()
         self._discriminator.requires_grad_(True)
+        nn.utils.clip_grad_norm_(self._network.parameters(), _CLIP[self._config.kind])
+        self._optimizer.step()
+        self._other.step()
         return {"generator": float(fooled.detach()), "discriminator": float(apart.detach())}
+
+    def _variety(self, made: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
+        """Return by how much images of the same labels and other noise differ, up to what is enough."""
+        some = max(1, made.shape[0] // 4)
+        other = self._network.made(torch.randn_like(noise[:some]), conditions[:some])
+        return (made[:some] - other).abs().mean().clamp(max=_ENOUGH)
 
     def _seen(self, images: torch.Tensor, conditions: torch.Tensor | None) -> list[torch.Tensor]:
         return self._discriminator(images if conditions is None else torch.cat([images, conditions], dim=1))
@@ -173,7 +175,7 @@ class FlowTrainer(Trainer):
             group["lr"] = self._config.learning_rate * min(1.0, (self._steps + 1) / _WARMING)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), _CLIP)
+        nn.utils.clip_grad_norm_(self._network.parameters(), _CLIP[self._config.kind])
         self._optimizer.step()
         return {"loss": float(loss.detach())}
 

@@ -22,6 +22,7 @@ from meddl.synthesis.history import EVERY, History
 if TYPE_CHECKING:
     import torch
 
+    from meddl.datasets.manifest import Manifest
     from meddl.networks.generation import GeneratorNetwork
     from meddl.synthesis.batches import Batches
     from meddl.synthesis.checkpoint import TrainingFolder
@@ -109,20 +110,23 @@ def train(
         name = name or folder.name
         threads = folder.begin(config, dataset_digest(manifest), name, _threads())
         examples = read_examples(Path(dataset), config, progress=part_of(progress, 0.0, _READING), cancelled=cancelled)
-        facts = facts_of(examples, config, manifest.plan.options.name)
+        facts = facts_of(examples, config, manifest)
         with _threads_set(threads), _own_chance(where):
             run = _Run(examples, config, facts, folder, name, where)
             return run.go(part_of(progress, _READING, 1.0), cancelled, log)
 
 
-def facts_of(examples: Examples, config: SynthesisConfig, dataset: str) -> SynthesisFacts:
-    """Return what a bundle says of a generator that learns from ``examples``; ``dataset`` is what they are called."""
+def facts_of(examples: Examples, config: SynthesisConfig, manifest: Manifest) -> SynthesisFacts:
+    """Return what a bundle says of a generator that learns from ``examples`` of a dataset."""
+    cases = {each.case for each in examples.sources}
     told = {
-        "dataset": dataset,
-        "cases": len({each.case for each in examples.sources}),
+        "dataset": manifest.plan.options.name,
+        "cases": len(cases),
         "patients": examples.patients,
         "examples": len(examples),
         "steps": 0,
+        # So that it is never used where these judge; who has not got the images can do nothing with it.
+        "images_sha256": sorted(each.digest for each in manifest.plan.cases if each.name in cases),
     }
     return SynthesisFacts(
         kind=config.kind,
@@ -135,6 +139,7 @@ def facts_of(examples: Examples, config: SynthesisConfig, dataset: str) -> Synth
         high=examples.high,
         modality=examples.modality,
         trained_on=told,
+        where=config.where,
     )
 
 
@@ -187,7 +192,7 @@ class _Run:
                 )
             images, labels = self._batches.batch(self._steps)
             torch.manual_seed(seed_of_step(config, self._steps))
-            conditions = None if labels is None else self._network.conditions(labels.to(self._device))
+            conditions = self._conditions(labels)
             losses = self._trainer.step(images.to(self._device), conditions)
             if not all(map(math.isfinite, losses.values())):
                 raise JobError(
@@ -212,6 +217,13 @@ class _Run:
                 self._picture()
             progress(self._steps / config.steps, self._told(first))
         return Trained(self._folder.path, self._steps, self._history.seconds, self._history, self._notes())
+
+    def _conditions(self, labels: torch.Tensor | None) -> torch.Tensor | None:
+        from meddl.networks.labels_to_image import LabelsToImage
+
+        if labels is None or not isinstance(self._network, LabelsToImage):
+            return None
+        return self._network.conditions(labels.to(self._device))
 
     @property
     def _seconds(self) -> float:
@@ -245,11 +257,8 @@ class _Run:
         with torch.inference_mode():
             self._network.load_state_dict(self._trainer.averaged())
             noise = self._network.noise(count, torch.Generator().manual_seed(self._config.seed)).to(self._device)
-            conditions = None
-            if labels is not None:
-                conditions = self._network.conditions(torch.from_numpy(labels.astype(np.float32))[:, None])
-                conditions = conditions.to(self._device)
-            made = self._network.eval().made(noise, conditions)[:, 0].cpu().numpy()
+            shown_labels = None if labels is None else torch.from_numpy(labels.astype(np.float32))[:, None]
+            made = self._network.eval().made(noise, self._conditions(shown_labels))[:, 0].cpu().numpy()
             self._network.load_state_dict(learned)
         picture = samples_picture(labels, real, made, self._config.dimensions)
         self._folder.write(f"{SAMPLES}/step_{self._steps:06d}.png", picture)
