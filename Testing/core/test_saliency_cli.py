@@ -217,6 +217,19 @@ def test_what_is_wrong_is_told_in_one_sentence(
     assert not Path("why").exists()
 
 
+def test_all_methods_means_all_that_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    segmenter(tmp_path / "m")  # of one layer, which is the answer itself
+    blob(tmp_path / "x.nrrd")
+    code, out, err = run(capsys, *COMMON, "--method", "all", "--steps", "2", "--samples", "1")
+    assert (code, err) == (0, "")
+    said = known()
+    made, left = {each["method"] for each in said["attributions"]}, set(said["left_out"])
+    assert "saliency" in made and left and not made & left
+    assert all(f"gave no map: {why}" in out for why in said["left_out"].values())
+    named = run(capsys, *COMMON, "--method", ",".join(["saliency", *left]))
+    assert named[0] == 1 and named[1] == ""  # what was named has to be made
+
+
 def test_what_is_no_number_in_a_mask_is_not_in_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     segmenter(tmp_path / "m")
     blob(tmp_path / "x.nrrd")

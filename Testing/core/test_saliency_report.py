@@ -25,7 +25,7 @@ from meddl.saliency.report.words import verdict_in_words
 from meddl.volume import Segment, Volume
 
 STRAIGHT = PLACES["straight"]
-HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> & \u202egnp.exe\x07 <b>'
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> & \u202egnp.exe\x07 \ud800 $\\frac{$ <b>'
 
 
 class Page(HTMLParser):

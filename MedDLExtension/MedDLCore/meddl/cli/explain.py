@@ -152,11 +152,12 @@ def _explain(
     several = len(bundle.channels) > 1
     volumes = [read_volume(path, series_uid=options.series, multichannel=several and len(paths) == 1) for path in paths]
     segmentation = read_segmentation(options.segments) if options.segments else None
-    if methods == ["all"]:
+    every = methods == ["all"]
+    if every:
         methods = [each["id"] for each in _methods_of(options, how, runner, bar) if not each["unfit"]]
     params: dict[str, Any] = {
         "model": options.model, "volumes": volumes, "methods": methods, "options": how.to_dict(), "target": target,
-        "faithfulness": checks, "counterfactual": options.counterfactual,
+        "faithfulness": checks, "counterfactual": options.counterfactual, "lenient": every,
     }  # fmt: skip
     if segmentation is not None:
         params |= {"labels": segmentation[0], "segments": [asdict(each) for each in segmentation[1]]}
@@ -169,7 +170,8 @@ def _explain(
     agreement, without = (
         tuple(Measure.from_dict(each) for each in result[name]) for name in ("agreement", "counterfactuals")
     )
-    explanation = Explanation(prediction_from_dict(result["prediction"]), attributions, agreement, without)
+    prediction = prediction_from_dict(result["prediction"])
+    explanation = Explanation(prediction, attributions, agreement, without, result["left_out"])
     bar(1.0, "Writing")
     files = list(write_explanation(explanation, folder, suffix=options.format))
     if reports:

@@ -17,6 +17,10 @@ def print_explanation(explanation: Explanation) -> None:
     print_prediction(explanation.prediction)
     for attribution in explanation.attributions:
         _print_map(attribution)
+    from meddl.saliency.report.words import method_title
+
+    for method, why in explanation.left_out.items():
+        print(f"{method_title(method)} gave no map: {why}")
     if explanation.agreement:
         print("Agreement of the methods")
         _print_measures(explanation.agreement)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meddl.errors import ModelError, UsageError
+from meddl.errors import ModelError, OutOfMemory, UsageError
 from meddl.inference.prediction import Prediction, SegmentationPrediction
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Attribution, Measure
@@ -41,12 +41,14 @@ class Explanation:
         attributions: one per method, in the order they were asked for.
         agreement: how far the methods agree, where there are several.
         counterfactuals: what becomes of the answer without each structure, where that was asked for.
+        left_out: why methods gave no map, in sentences, by their ids.
     """
 
     prediction: Prediction
     attributions: tuple[Attribution, ...]
     agreement: tuple[Measure, ...] = ()
     counterfactuals: tuple[Measure, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class Explainer:
@@ -87,6 +89,7 @@ class Explainer:
         truth: Volume | None = None,
         faithfulness: Sequence[str] = (),
         counterfactual: bool = False,
+        lenient: bool = False,
         progress: Progress = lambda fraction, text: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Explanation:
@@ -103,6 +106,7 @@ class Explainer:
             truth: ``(1, I, J, K)`` mask on any grid: where the evidence should lie.
             faithfulness: ids of :data:`meddl.saliency.faithfulness.known.MEASURES`.
             counterfactual: paint each structure of ``segmentation`` over with its surroundings and ask the model again.
+            lenient: leave out methods that turn out not to work on this image, as long as one does.
 
         Raises:
             UsageError: there is no such method, measure or target, or the method cannot work on this model.
@@ -138,12 +142,20 @@ class Explainer:
             stage.network, _with_slices(stage.executor.rule), self.slice_axis, self.predictor.device, prepared,
             question, baseline, structures, mask,
         )  # fmt: skip
-        attributions = []
+        attributions: list[Attribution] = []
+        left_out: dict[str, str] = {}
         torch.manual_seed(options.seed)
         for number, method in enumerate(chosen):
             low, high = 0.1 + 0.85 * number / len(chosen), 0.1 + 0.85 * (number + 1) / len(chosen)
             part = replace(work, progress=part_of(progress, low, high))
-            attributions.append(self._attribution(method, view, part, image, prediction, segmentation, faithfulness))
+            try:
+                made = self._attribution(method, view, part, image, prediction, segmentation, faithfulness)
+            except (ModelError, UsageError, OutOfMemory) as error:
+                if not lenient or (number == len(chosen) - 1 and not attributions):
+                    raise
+                left_out[method.id] = error.message
+            else:
+                attributions.append(made)
         agreement: tuple[Measure, ...] = ()
         if len(attributions) > 1:
             from meddl.saliency.faithfulness.agreement import agreement as agree
@@ -154,7 +166,7 @@ class Explainer:
             progress(0.95, "Asking what would be without each structure")
             without = view.counterfactuals(replace(work, progress=part_of(progress, 0.95, 1.0)))
         progress(1.0, "Explained")
-        return Explanation(prediction, tuple(attributions), agreement, without)
+        return Explanation(prediction, tuple(attributions), agreement, without, left_out)
 
     def offered(self) -> dict[str, str]:
         """Return, by method, why it cannot work on this model, in a sentence; "" if it can."""

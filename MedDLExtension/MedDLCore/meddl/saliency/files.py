@@ -135,6 +135,7 @@ def facts_of(explanation: Explanation, *, times: bool = False) -> dict[str, Any]
         "attributions": [attribution_facts(each, times=times) for each in explanation.attributions],
         "agreement": [asdict(each) for each in explanation.agreement],
         "counterfactuals": [asdict(each) for each in explanation.counterfactuals],
+        "left_out": dict(explanation.left_out),
         "provenance": {key: provenance[key] for key in provenance if times or key in LASTING},
     }
 

@@ -23,11 +23,11 @@ def run_explanation(params: dict[str, Any], context: JobContext) -> dict[str, An
         params: ``model`` (id or folder), ``volumes`` (input channels in order), ``methods`` (ids), and if wanted
             ``target`` (:meth:`Target.to_dict`), ``options`` (:meth:`ExplainOptions.to_dict`), ``reference`` (volume),
             ``labels`` (volume) with ``segments`` (dicts of :class:`meddl.volume.Segment`), ``truth`` (volume),
-            ``faithfulness`` (ids), ``counterfactual`` (bool) and ``trust_file``.
+            ``faithfulness`` (ids), ``counterfactual`` and ``lenient`` (bool) and ``trust_file``.
         context: progress, cancel, and the cache that keeps the loaded model for the next explanation.
 
     Returns:
-        ``prediction``, ``attributions``, ``agreement`` and ``counterfactuals`` as plain data and volumes.
+        ``prediction``, ``attributions``, ``agreement``, ``counterfactuals`` and ``left_out`` as plain data and volumes.
     """
     from meddl.saliency.options import ExplainOptions
     from meddl.saliency.target import Target
@@ -49,6 +49,7 @@ def run_explanation(params: dict[str, Any], context: JobContext) -> dict[str, An
         truth=params.get("truth"),
         faithfulness=params.get("faithfulness") or (),
         counterfactual=bool(params.get("counterfactual")),
+        lenient=bool(params.get("lenient")),
         progress=context.progress,
         cancelled=context.cancelled,
     )
@@ -57,6 +58,7 @@ def run_explanation(params: dict[str, Any], context: JobContext) -> dict[str, An
         "attributions": [each.to_dict() for each in why.attributions],
         "agreement": [asdict(each) for each in why.agreement],
         "counterfactuals": [asdict(each) for each in why.counterfactuals],
+        "left_out": dict(why.left_out),
     }
 
 

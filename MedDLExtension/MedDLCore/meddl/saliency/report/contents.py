@@ -66,6 +66,9 @@ def contents(
     blocks += [Text(each, "warning") for each in warnings]
     for attribution in explanation.attributions:
         blocks += _one_map(attribution, image, outlines, channels, threshold)
+    if explanation.left_out:
+        said = " ".join(f"{method_title(id)}: {why}" for id, why in explanation.left_out.items())
+        blocks.append(Text(f"No map of other methods: {said}", "small"))
     if explanation.agreement:
         blocks += [Heading("Do the methods agree?"), _measures(explanation.agreement, with_question=False)]
     if explanation.counterfactuals:

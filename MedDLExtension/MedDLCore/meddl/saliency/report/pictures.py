@@ -110,7 +110,7 @@ def curves_picture(measures: Sequence[Measure]) -> bytes:
             axes.plot(x, y, color=color, linewidth=1.8)
             random = "" if measure.random is None else f", random map {measure.random:.2g}"
             value = "" if measure.value is None else f": {measure.value:.2g}"
-            axes.set_title(f"{measure.name.replace('_', ' ').capitalize()}{value}{random}", loc="left")
+            axes.set_title(f"{short(measure.name.replace('_', ' ').capitalize())}{value}{random}", loc="left")
             across, up = _AXES.get(measure.name, ("share", "value"))
             axes.set_xlabel(across)
             axes.set_ylabel(up)
