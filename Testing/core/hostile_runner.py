@@ -34,7 +34,7 @@ _NEVER = (
 
 _WARM = (
     "jsonschema.validators", "meddl.models.check", "monai.bundle", "monai.inferers", "monai.networks.nets",
-    "monai.transforms", "safetensors.torch", "yaml",
+    "monai.transforms", "safetensors.torch", "sympy", "torch._dynamo", "torch.distributed.nn.jit.instantiator", "yaml",
 )  # fmt: skip
 
 
