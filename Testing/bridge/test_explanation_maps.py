@@ -171,6 +171,24 @@ def test_a_map_whose_facts_cannot_be_read_is_an_ordinary_volume(image, change):
     assert explanation_maps.maps_of(image) == []
 
 
+def test_second_row_comes_back_after_another_layout(image, scene, monkeypatch):
+    monkeypatch.setattr(explanation_views, "_process_events", lambda: None)
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    views = [explanation_maps.map_of(explanation_maps.apply_map(attribution(image, method), image))
+             for method in ("saliency", "occlusion")]  # fmt: skip
+    sides = explanation_views.SideBySide()
+    sides.show(*views, 0.5)
+    layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)  # by the user
+    assert not sides.isOn
+
+    sides.show(*reversed(views), 0.5)
+
+    assert sides.isOn
+    sides.hide()
+    assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+
+
 def test_same_question_writes_into_the_former_map(image, make_volume, scene):
     run = ExplanationRun(image, "any", ["integrated_gradients"])
     result = {"attributions": [attribution(image).to_dict()], "agreement": []}

@@ -56,6 +56,18 @@ def test_box_that_lies_askew_holds_the_voxels_in_it(scene, image):
     np.testing.assert_allclose(mask.affine, nodes.affine_to_world(image))
 
 
+def test_box_between_the_voxels_is_the_voxel_it_lies_in(scene, image):
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Small")
+    roi.SetSize(0.1, 0.1, 0.1)
+    turned = np.eye(4)
+    turned[:3, 3] = (nodes.affine_to_world(image) @ [4.4, 3.3, 2.6, 1])[:3]
+    roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(turned))
+
+    mask = explanation_target.region_volume(roi, image)
+
+    assert np.argwhere(mask.array[0]).tolist() == [[4, 3, 3]]
+
+
 def test_region_outside_of_the_image_is_refused(scene, image):
     roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Far away")
     roi.SetCenter([500.0, 0.0, 0.0])

@@ -210,6 +210,17 @@ def test_reference_masks_tell_hits_from_misses(scene: tuple[torch.Tensor, torch.
         MEASURES["pointing_game"](replace(right, truth=torch.zeros_like(lesion)))
 
 
+def test_a_mask_of_nearly_everything_proves_nothing(scene: tuple[torch.Tensor, torch.Tensor], planted: Scorer) -> None:
+    image, lesion = scene
+    anywhere = MadeUp(lambda scorer, images: torch.rand(image.shape, generator=torch.Generator().manual_seed(3)))
+    large = torch.ones_like(lesion)
+    large[:, :, : lesion.shape[2] // 3] = False
+    hit = MEASURES["pointing_game"](examined(planted, image, truth_map(scene), large | lesion))
+    assert (hit.value, hit.verdict) == (1.0, "") and "too large" in hit.sentence
+    random = MEASURES["overlap"](examined(planted, image, anywhere, large))
+    assert random.value is not None and random.value > 0.5 and random.verdict != "good"
+
+
 def test_the_peak_of_blocks_is_in_their_middle(scene: tuple[torch.Tensor, torch.Tensor], planted: Scorer) -> None:
     image, _ = scene
     raw = RawAttribution(torch.zeros_like(image[0]))

@@ -93,7 +93,7 @@ def inside(place: tuple[float, float, float], input_node: slicer.vtkMRMLVolumeNo
 
 
 def region_volume(region: slicer.vtkMRMLNode, input_node: slicer.vtkMRMLVolumeNode) -> Volume:
-    """Return a region as a mask ``(1, I, J, K)``.
+    """Return a region as a mask ``(1, I, J, K)``; of a box smaller than a voxel the one that it lies in.
 
     Raises:
         VolumeError: there is nothing in it.
@@ -102,6 +102,9 @@ def region_volume(region: slicer.vtkMRMLNode, input_node: slicer.vtkMRMLVolumeNo
         return mask_of(region, input_node)
     nodes.parent_to_world(region)  # a bent one is refused
     mask = _roi_mask(region, input_node)
+    if not mask.any() and inside(_center(region), input_node):  # between the voxels' middles
+        index = np.linalg.inv(nodes.affine_to_world(input_node)) @ [*_center(region), 1.0]
+        mask[tuple(np.clip(np.rint(index[:3]).astype(int), 0, np.array(mask.shape) - 1))] = 1
     if not mask.any():
         raise VolumeError(f'The region "{region.GetName()}" lies outside of "{input_node.GetName()}".')
     from meddl.volume import Volume

@@ -64,9 +64,10 @@ class SideBySide:
     def show(self, upper: MapView, lower: MapView, opacity: float) -> None:
         """Show ``upper`` in the first row and ``lower`` in the second."""
         node = _layout_node()
-        isNew = node is not None and self._layout is None
+        isNew = node is not None and not self.isOn
         if isNew:
-            self._layout = node.GetViewArrangement()
+            if self._layout is None:
+                self._layout = node.GetViewArrangement()
             self._fields = {name: one.GetFieldOfView()[:2] for name in UPPER if (one := _slice_node(name)) is not None}
             node.SetViewArrangement(_two_rows())
             _process_events()  # the views of the second row are made now
@@ -116,7 +117,7 @@ class SideBySide:
             first, second = _slice_node(upper), _slice_node(lower)
             if first is None or second is None:
                 continue
-            self._groups[lower] = second.GetViewGroup()
+            self._groups.setdefault(lower, second.GetViewGroup())
             second.SetViewGroup(first.GetViewGroup())  # views of different groups are never linked
             second.GetSliceToRAS().DeepCopy(first.GetSliceToRAS())
             second.UpdateMatrices()
@@ -125,7 +126,7 @@ class SideBySide:
             for name in (upper, lower):
                 composite = _composite(name)
                 if composite is not None:
-                    self._linked[name] = bool(composite.GetLinkedControl())
+                    self._linked.setdefault(name, bool(composite.GetLinkedControl()))
                     composite.SetLinkedControl(True)
 
 

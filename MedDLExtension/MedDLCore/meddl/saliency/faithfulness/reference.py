@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from meddl.saliency.faithfulness.examined import Examined
 
 
+LIKELY = 0.25
+"""Share of what the network sees: a mask of more than that is hit by chance too often to speak for a map."""
+
+
 def pointing_game(examined: Examined) -> Measure:
     """Return whether the map's peak lies in the reference mask: 1 or 0.
 
     Zhang et al., Top-down neural attention by excitation backprop, IJCV 126 (2018), 10.1007/s11263-017-1059-x; here
     without their tolerance round the mask. The peak is the one that is shown: where several voxels share the highest
-    value, as with blocks, it is in their middle. By chance a peak lies in the mask as often as the mask is large.
+    value, as with blocks, it is in their middle. By chance a peak lies in the mask as often as the mask is large; where
+    that is more than :data:`LIKELY`, a hit has no verdict.
 
     Raises:
         UsageError: there is no reference mask.
@@ -31,6 +36,8 @@ def pointing_game(examined: Examined) -> Measure:
     hit = bool(truth[peak_of(total.numpy())])
     where = "lies in" if hit else "misses"
     sentence = f"The map's peak {where} the reference mask (a random peak would hit it in {chance:.1%} of cases)."
+    if hit and chance > LIKELY:
+        return Measure("pointing_game", 1.0, chance, "", f"{sentence} The mask is too large for that to say much.")
     return Measure("pointing_game", float(hit), chance, "good" if hit else "bad", sentence)
 
 
@@ -40,7 +47,9 @@ def overlap(examined: Examined) -> Measure:
     The "relevance rank accuracy" of Arras et al., CLEVR-XAI, Information Fusion 81 (2022),
     10.1016/j.inffus.2021.11.008; their "relevance mass accuracy", the share of all positive attribution in the mask,
     stands in the sentence. Verdict: as for two masks, whose Dice this is when the map is cut to the mask's size:
-    at least 0.5 is good; no more than twice what chance gives, or less than 0.1, is bad.
+    at least 0.5 is good; less than twice what chance gives, or less than 0.1, is bad. Masks of more than
+    :data:`LIKELY` of what the network sees leave no room for that: no better than chance is bad, else there is no
+    verdict.
 
     Raises:
         UsageError: there is no reference mask.
@@ -54,7 +63,10 @@ def overlap(examined: Examined) -> Measure:
     hottest = positive.topk(count).indices
     value = float((truth[hottest] & (positive[hottest] > 0)).sum()) / count
     mass = float(positive[truth].sum() / positive.sum())
-    verdict = "good" if value >= 0.5 else "bad" if value < max(0.1, 2 * chance) else "doubtful"
+    if chance > LIKELY:
+        verdict = "bad" if value <= chance else ""
+    else:
+        verdict = "bad" if value < max(0.1, 2 * chance) else "good" if value >= 0.5 else "doubtful"
     sentence = (
         f"Of the hottest voxels, as many as the reference mask has, {value:.0%} lie in it (by chance {chance:.1%}); "
         f"it holds {mass:.0%} of the evidence."
