@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from MedDLAugmentationLib.generate_pictures import FittedPicture
 
 _LOOK_MS = 500
-_WARNING = "#b00020"
+_WARNING = "#e53935"  # readable on light and on dark
 _PAIRS = "pairs.png"
 
 
@@ -143,6 +143,8 @@ class JudgeSection:
         from meddl_slicer.model_choices import available_models
 
         combo, chosen = self.ui.featuresComboBox, parameters.judging.features
+        if self.ui.judgeCollapsibleButton.collapsed:
+            return
         if not combo.count:
             combo.addItem(_("A segmenter trained for it"), "")
             for choice in available_models():

@@ -124,7 +124,7 @@ class MakeSection:
         self._tab.update()
 
     def _show(self, run):
-        from meddl_slicer import synthesis_run
+        from meddl_slicer import provenance, synthesis_run
 
         image, labels = run.pairs[0]
         synthesis_run.show(image, fit=not run.sources)
@@ -135,7 +135,11 @@ class MakeSection:
                     display.SetVisibility(False)
         seconds = f"{self._tab.jobPanel.elapsed:.1f}"
         if run.kind == "lesion":
-            self._made = _("{name} was made in {seconds} s.").format(name=f'"{image.GetName()}"', seconds=seconds)
+            found = provenance.read(image)["lesions"]
+            volumes = ", ".join(f"{each['volume_ml']:.2f} ml" for each in found)
+            self._made = _("{name}: {volumes}, made in {seconds} s.").format(
+                name=image.GetName(), volumes=volumes, seconds=seconds
+            )
         else:
             self._made = _("Images made: {count}, in {seconds} s. They are in a folder of the Data module.").format(
                 count=len(run.pairs), seconds=seconds

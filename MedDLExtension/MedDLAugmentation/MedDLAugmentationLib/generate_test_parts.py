@@ -1,9 +1,16 @@
 """What the self-tests of the tab "Generate" are made of."""
 
+import atexit
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import qt
 import slicer
+
+_kept = {}
+"""What tests have in common, by name: making it takes longer than using it."""
 
 
 class GenerateTestParts:
@@ -45,32 +52,23 @@ class GenerateTestParts:
         self.assertTrue(tab.ui.trainButton.enabled, tab.ui.trainButton.toolTip)
         return tab
 
-    def makeDataset(self, cases=4):
-        """Return the folder of a dataset of tiny images of a bright ball, the last one held out."""
-        import numpy as np
-        from meddl.datasets import Case, ExportOptions, SegmentationLabel, SplitOptions, export_dataset
-        from meddl.volume import Segment, Volume
-
-        rng, made = np.random.default_rng(3), []
-        for number in range(cases):
-            ball = self.ball((20, 20, 10), rng.uniform(-2, 2, 3), 5.0)
-            image = (rng.normal(50, 10, ball.shape) + 100 * ball).astype(np.int16)
-            place = np.diag([1.5, 1.5, 3.0, 1.0])
-            labels = Volume(ball[None].astype(np.uint8), place)
-            label = SegmentationLabel(labels, (Segment(1, "Ball", (0.9, 0.6, 0.2)),))
-            made.append(Case(f"Doe {number}", {"T1": Volume(image[None], place)}, label, f"patient {number}"))
-        split = SplitOptions(validation=1 / cases, test=0.0, folds=0)
-        return export_dataset(made, self.folder / "dataset", ExportOptions("monai", "Heads", split=split)).root
+    def makeDataset(self):
+        """Return the folder of a dataset of tiny images of a bright ball, the last of four held out."""
+        if "dataset" not in _kept:
+            _kept["dataset"] = _export_balls(_folder())
+        return Path(shutil.copytree(_kept["dataset"], self.folder / "dataset", dirs_exist_ok=True))
 
     def makeGenerator(self, conditioned=True):
         """Return the folder of a generator that has learned for two steps."""
         from meddl.synthesis.task import TRAIN_SYNTHESIZER
         from meddl_slicer.pump import runner_for_slicer
 
-        config = {"kind": "gan", "conditioned": conditioned, "size": [16, 16], "steps": 2, "batch_size": 2}
-        output = self.folder / f"Tiny {'fitting' if conditioned else 'of chance'}"
-        params = {"dataset": self.makeDataset(), "config": config, "output": output}
-        return runner_for_slicer().submit(TRAIN_SYNTHESIZER, params).wait(120)["bundle"]
+        name = "Tiny fitting" if conditioned else "Tiny of chance"
+        if name not in _kept:
+            config = {"kind": "gan", "conditioned": conditioned, "size": [16, 16], "steps": 2, "batch_size": 2}
+            params = {"dataset": self.makeDataset(), "config": config, "output": _folder() / name}
+            _kept[name] = runner_for_slicer().submit(TRAIN_SYNTHESIZER, params).wait(120)["bundle"]
+        return Path(shutil.copytree(_kept[name], self.folder / name))
 
     def syntheticNodes(self, kind):
         """Return the nodes of a class that say that they are synthetic."""
@@ -85,21 +83,12 @@ class GenerateTestParts:
         identifier = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
         return int((slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, identifier, volume) > 0).sum())
 
-    def ball(self, shape, shift=(0, 0, 0), radius=5.0):
-        """Return a (I, J, K) mask; the radius is in voxels of the first axis, slices are twice as thick."""
-        import numpy as np
-
-        grid = np.indices(shape).astype(float)
-        middle = (np.array(shape) - 1) / 2 + np.array(shift) * (1, 1, 0.5)
-        away = (grid - middle[:, None, None, None]) * np.array((1, 1, 2.0))[:, None, None, None]
-        return (away**2).sum(axis=0) < radius**2
-
     def makeImage(self):
         """Return an oblique image of a ball, and its segmentation."""
         import numpy as np
         import vtk
 
-        mask = self.ball((24, 22, 10), (1, -1, 0)).transpose(2, 1, 0)
+        mask = _ball((24, 22, 10), (1, -1, 0)).transpose(2, 1, 0)
         image = np.random.default_rng(8).normal(50, 10, mask.shape) + 100 * mask
         volume = slicer.util.addVolumeFromArray(image.astype(np.float32), name="Head")
         turned = vtk.vtkTransform()
@@ -143,7 +132,7 @@ class GenerateTestParts:
             now = time.monotonic()
             gap, last = max(gap, now - last), now
             self.assertLess(now, end, f"This took longer than {seconds} s")
-            time.sleep(0.002)
+            time.sleep(0.005)
         return gap
 
     def _close(self, panel):
@@ -152,3 +141,37 @@ class GenerateTestParts:
         panel.cleanup()
         panel.parent.setMRMLScene(None)
         panel.parent.deleteLater()
+
+
+def _folder():
+    """Return a folder for what tests have in common."""
+    if "folder" not in _kept:
+        _kept["folder"] = Path(tempfile.mkdtemp(prefix="MedDL-test-kept-"))
+        atexit.register(shutil.rmtree, _kept["folder"], ignore_errors=True)
+    return _kept["folder"]
+
+
+def _export_balls(folder, cases=4):
+    import numpy as np
+    from meddl.datasets import Case, ExportOptions, SegmentationLabel, SplitOptions, export_dataset
+    from meddl.volume import Segment, Volume
+
+    rng, made = np.random.default_rng(3), []
+    for number in range(cases):
+        ball = _ball((20, 20, 10), rng.uniform(-2, 2, 3))
+        image = (rng.normal(50, 10, ball.shape) + 100 * ball).astype(np.int16)
+        place = np.diag([1.5, 1.5, 3.0, 1.0])
+        label = SegmentationLabel(Volume(ball[None].astype(np.uint8), place), (Segment(1, "Ball", (0.9, 0.6, 0.2)),))
+        made.append(Case(f"Doe {number}", {"T1": Volume(image[None], place)}, label, f"patient {number}"))
+    split = SplitOptions(validation=1 / cases, test=0.0, folds=0)
+    return export_dataset(made, folder / "dataset", ExportOptions("monai", "Heads", split=split)).root
+
+
+def _ball(shape, shift=(0, 0, 0), radius=5.0):
+    """Return a (I, J, K) mask; the radius is in voxels of the first axis, slices are twice as thick."""
+    import numpy as np
+
+    grid = np.indices(shape).astype(float)
+    middle = (np.array(shape) - 1) / 2 + np.array(shift) * (1, 1, 0.5)
+    away = (grid - middle[:, None, None, None]) * np.array((1, 1, 2.0))[:, None, None, None]
+    return (away**2).sum(axis=0) < radius**2

@@ -41,7 +41,8 @@ class TrainSection:
         self._picture = FittedPicture(ui.samplesLabel)
         self._training = None
         self._started = None
-        self._there = None
+        self._there = self._config = None
+        self._isTaken = False
         self._timer = qt.QTimer()
         self._timer.setInterval(_LOOK_MS)
         self._timer.connect("timeout()", self.look)
@@ -123,9 +124,8 @@ class TrainSection:
 
     def takeOver(self, *_args):
         """Choose the settings of the training that is in the folder."""
-        config = self._there.config() if self._there is not None else None
-        if config is not None and self._tab.parameters:
-            take_over(self._tab.parameters.training, config)
+        if self._config is not None and self._tab.parameters:
+            take_over(self._tab.parameters.training, self._config)
         self._tab.update()
 
     def look(self):
@@ -152,8 +152,7 @@ class TrainSection:
         self.ui.sizeTextLabel.text = " x ".join(map(str, size)) + (_(": hours on a processor") if slow else "")
         self._showChannels(training)
         self._showPlace()
-        about = self._there is not None and self._there.config() is not None
-        continues = about and not self._refusal()
+        continues = self._config is not None and not self._refusal()
         self.ui.trainButton.text = _("Continue") if continues else _("Start")
         tip = (
             _("Go on with the training that is in the folder, until {steps} steps are done.").format(
@@ -166,7 +165,8 @@ class TrainSection:
             self._tab.tip(self.ui.trainButton, [], tip, running=True)
         else:
             self._tab.tip(self.ui.trainButton, self.missing(), tip, running)
-        self.ui.plotButton.enabled = running or (self._training is not None and self._training.steps > 0)
+        isThere = running or (self._training is not None and self._training.steps > 0)
+        self.ui.plotButton.enabled = isThere or self.ui.plotButton.checked  # a plot that is shown can be put away
         self.ui.samplesLabel.visible = self._picture.isShown
         self.ui.samplesTextLabel.visible = self._picture.isShown
         self.ui.lossLabel.visible = bool(self.ui.lossLabel.text) and not running
@@ -279,25 +279,30 @@ class TrainSection:
         if self.isRunning:
             return
         folder = self.folder
-        self._there = TrainingView(folder) if folder is not None else None
-        if self._there is not None:
+        self._there, self._config, self._isTaken = None, None, False
+        if folder is not None:
+            self._there = TrainingView(folder)
+            self._config = self._there.config()
+            self._isTaken = self._config is None and self._there.is_taken()
             self._there.look()
-            if self._there.steps:
-                self._training = self._there
-                self._showLosses()
-                self._picture.show(self._there.newest_samples())
-                self._showSamplesText()
+        if self._there is not None and self._there.steps:
+            self._training = self._there
+            self._showLosses()
+            self._picture.show(self._there.newest_samples())
+            self._showSamplesText()
+        elif self._training is not None:  # of another one than is going to be trained
+            self._training = None
+            self.ui.lossLabel.text = ""
+            self._picture.show(None)
         self._tab.update()
 
     def _refusal(self):
         """Return why what is in the folder cannot be gone on with, or ""."""
-        there = self._there
-        if there is None or self.isRunning:
+        if self.isRunning:
             return ""
-        config = there.config()
-        if config is None:
-            return _("There is something else in a folder of this name already.") if there.is_taken() else ""
-        if config.digest != config_of(self._tab.parameters.training).digest:
+        if self._isTaken:
+            return _("There is something else in a folder of this name already.")
+        if self._config is not None and self._config.digest != config_of(self._tab.parameters.training).digest:
             return _("A training of this name is there already, with other settings.")
         return ""
 
@@ -308,7 +313,7 @@ class TrainSection:
             text = _("A training of this name has come to step {step}.").format(step=there.steps)
         self.ui.outputNoteLabel.text = text
         self.ui.outputNoteLabel.visible = bool(text)
-        self.ui.takeOverButton.visible = bool(refusal) and there.config() is not None
+        self.ui.takeOverButton.visible = bool(refusal) and self._config is not None
 
     def _showChannels(self, training):
         about, combo = self._dataset.about, self.ui.channelComboBox
