@@ -28,6 +28,7 @@ from meddl.synthesis.generators import Cancel, Generator, checked, load_network
 _SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "RFlowScheduler")
 _SIZE_IN_WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*(?:x\s*\d+(?:\.\d+)?\s*)*mm", re.IGNORECASE)
 _STEPS = 50
+_LARGEST = 1 << 30
 _DENOISERS = ("network_def", "diffusion_def", "diffusion_unet_def")
 
 
@@ -220,6 +221,8 @@ class NoiseToImage(Generator):
 
 
 def _told(bundle: ModelBundle, kind: Any, size: tuple[int, ...]) -> tuple[SynthesisFacts, tuple[str, ...]]:
+    if math.prod(size) > _LARGEST:
+        raise ModelError(f"The model '{bundle.name}' tells of images of {' x '.join(map(str, size))} voxels, too many.")
     metadata = bundle.metadata
     said = " ".join(as_text(metadata.get(key)) for key in ("image_classes", "description", "task"))
     found = _SIZE_IN_WORDS.search(said)
