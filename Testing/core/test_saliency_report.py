@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -222,8 +223,11 @@ def test_a_panel_writes_a_report_as_a_job(tmp_path: Path) -> None:
 
 
 def test_the_verdicts_come_to_a_sentence() -> None:
-    good = Measure("deletion", 0, None, "good")
-    assert verdict_in_words([good, Measure("stability", 1, None, "")]) == "The check speaks for the map."
-    assert verdict_in_words([good, good]) == "All 2 checks with a verdict speak for the map."
+    good, network = Measure("deletion", 0, None, "good"), Measure("randomization", 0, None, "good")
+    assert verdict_in_words([good, network]) == "All 2 checks with a verdict speak for the map."
+    # Edges of the image can pass all checks but the one that changes the network.
+    for untold in ([], [replace(network, value=None, verdict="")]):
+        said = verdict_in_words([good, Measure("stability", 1, None, ""), *untold])
+        assert said.startswith("The check speaks for the map. Whether the map depends on the network at all is not")
     assert "none speak" in verdict_in_words([Measure("a", 0, None, "bad"), Measure("b", 0, None, "bad")])
     assert verdict_in_words([]) == ""

@@ -151,6 +151,9 @@ def _verdicts(view):
     if not view.measures:
         note = _("Nobody has checked this map. Choose measures above to learn how far it can be believed.")
         lines.append(_line(html.escape(note)))
+    elif not any(one["name"] == "randomization" and one["verdict"] for one in view.measures):
+        note = _("Whether the map depends on the network at all is not known: that is what Randomization tells.")
+        lines.append(_line(html.escape(note)))
     return "".join(lines)
 
 

@@ -18,6 +18,7 @@ CAUTION = (
     "10.1038/s42256-022-00536-x). Believe a map as far as its checks carry, and look at the image itself."
 )
 UNCHECKED = "How far to believe this map was not looked at. Ask for the checks of faithfulness before drawing on it."
+UNTOLD = "Whether the map depends on the network at all is not known: that is what randomization tells."
 
 _FACTS = {
     "layer": "Layer", "grid": "The layer's grid", "layer_grid": "The layer's grid", "steps": "Steps",
@@ -32,18 +33,22 @@ _SHARES = ("completeness_gap", "share")
 
 
 def verdict_in_words(measures: Sequence[Measure]) -> str:
-    """Return what all measures of a map come to, in a sentence; "" without verdicts.
+    """Return what all measures of a map come to, in a sentence or two; "" without verdicts.
 
     Example:
-        >>> verdict_in_words([Measure("deletion", 0.1, verdict="good"), Measure("stability", 0.2, verdict="bad")])
-        'Of 2 checks with a verdict 1 speaks for the map; stability is bad.'
+        >>> deletion, stability = Measure("deletion", 0.1, verdict="good"), Measure("stability", 0.2, verdict="bad")
+        >>> verdict_in_words([deletion, stability, Measure("randomization", 0.1, verdict="good")])
+        'Of 3 checks with a verdict 2 speak for the map; stability is bad.'
     """
     judged = [each for each in measures if each.verdict]
     if not judged:
         return ""
     good = sum(each.verdict == "good" for each in judged)
+    # The other checks do not tell a map of the network from one of the image alone.
+    more = "" if not good or any(each.name == "randomization" for each in judged) else f" {UNTOLD}"
     if good == len(judged):
-        return f"All {good} checks with a verdict speak for the map." if good > 1 else "The check speaks for the map."
+        said = f"All {good} checks with a verdict speak for the map." if good > 1 else "The check speaks for the map."
+        return said + more
     parts = []
     for verdict in ("doubtful", "bad"):
         names = [measure_title(each.name).lower() for each in judged if each.verdict == verdict]
@@ -51,7 +56,7 @@ def verdict_in_words(measures: Sequence[Measure]) -> str:
             listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
             parts.append(f"{listed} {'is' if len(names) == 1 else 'are'} {verdict}")
     speak = "speaks" if good == 1 else "speak"
-    return f"Of {len(judged)} checks with a verdict {good or 'none'} {speak} for the map; {', '.join(parts)}."
+    return f"Of {len(judged)} checks with a verdict {good or 'none'} {speak} for the map; {', '.join(parts)}.{more}"
 
 
 def method_title(id: str) -> str:
