@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.networks.schedulers import DDIMScheduler, RFlowScheduler
 from torch import nn
 
@@ -17,6 +18,7 @@ DIFFUSION_TIMES = 1000
 SCHEDULE: dict[str, Any] = {"schedule": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0205}
 """How fast an image of a diffusion ("ddpm") drowns in noise."""
 
+_COARSE = 8
 _Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a velocity and a sample to the next sample."""
 
@@ -86,8 +88,8 @@ class GeneratorNetwork(nn.Module):
     def made(self, noise: torch.Tensor, conditions: torch.Tensor | None = None) -> torch.Tensor:
         """Return images ``(B, 1, *size)`` in -1..1 for noise ``(B, *noise_shape)`` and conditions ``(B, C, *size)``."""
         if self.kind == "gan":
-            answer = self.network(noise if conditions is None else torch.cat([conditions, noise], dim=1))
-            return torch.tanh(answer)
+            inputs = noise if conditions is None else torch.cat([conditions, _coarse_and_fine(noise)], dim=1)
+            return torch.tanh(self.network(inputs))
         sample = noise
         for now, step in self._way():
             self.on_step()
@@ -118,6 +120,19 @@ class GeneratorNetwork(nn.Module):
             stride = DIFFUSION_TIMES // self.sampling_steps
             for now in range(stride * self.sampling_steps - 1, -1, -stride):
                 yield now, partial(_diffusion_step, diffusion, now)
+
+
+def _coarse_and_fine(noise: torch.Tensor) -> torch.Tensor:
+    """Return noise whose first half of channels varies slowly: images then differ in more than their grain."""
+    half = noise.shape[1] // 2
+    if not half or min(noise.shape[2:]) < _COARSE:
+        return noise
+    dims = noise.ndim - 2
+    pooled = (F.avg_pool2d if dims == 2 else F.avg_pool3d)(noise[:, :half], _COARSE)
+    mode = "bilinear" if dims == 2 else "trilinear"
+    # A mean of so many numbers varies that much less than one of them.
+    slow = F.interpolate(pooled * _COARSE ** (dims / 2), size=noise.shape[2:], mode=mode, align_corners=False)
+    return torch.cat([slow, noise[:, half:]], dim=1)
 
 
 def _flow_step(flow: RFlowScheduler, now: int, after: int, answer: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:

@@ -41,8 +41,15 @@ def inference_config(config: SynthesisConfig, facts: SynthesisFacts, definition:
     return {**start, "preprocessing": {"_target_": "Compose", "transforms": steps}, "inferer": inferer}
 
 
-def metadata_of(config: SynthesisConfig, facts: SynthesisFacts, name: str) -> dict[str, Any]:
-    """Return ``metadata.json``: what the generator makes and of how little data it was made."""
+def metadata_of(config: SynthesisConfig, facts: SynthesisFacts, name: str, license: str = "") -> dict[str, Any]:
+    """Return ``metadata.json``: what the generator makes and of how little data it was made.
+
+    Args:
+        config: of the training.
+        facts: of the generator.
+        name: of the model, for people.
+        license: of the data.
+    """
     told = facts.trained_on
     cases, patients, examples = (int(told.get(key, 0)) for key in ("cases", "patients", "examples"))
     made_of = (
@@ -65,7 +72,7 @@ def metadata_of(config: SynthesisConfig, facts: SynthesisFacts, name: str) -> di
         "description": f"{made_of} Makes {what} ({TITLES[config.kind]}, {shape} voxels of {facts.spacing_mm:g} mm).",
         "authors": "MedDL user",
         "copyright": "the owner of the data it was trained on",
-        "license": "",
+        "license": license or "not stated: whoever owns the data it was trained on decides",
         "intended_use": "Synthetic images for training other models, in addition to real ones. Judge it before use: "
         "whether it helps, and whether it gives images of its training back.",
         "limits": f"{made_of} It knows nothing that these do not show. {LEGAL}",

@@ -11,7 +11,14 @@ NOISE_CHANNELS = 4
 LATENT = 64
 _TOKENS = 512
 """Attention over more positions than 8 x 8 x 8 takes more time than all else."""
-_FEATURES = {"gan": (24, 48, 96, 96), "rectified_flow": (16, 32, 64, 64), "ddpm": (16, 32, 64, 64)}
+_FEATURES = {
+    ("gan", True): (16, 32, 32, 64, 64),
+    ("gan", False): (16, 32, 64, 64),
+    ("rectified_flow", True): (16, 32, 48, 64),
+    ("rectified_flow", False): (16, 32, 48, 64),
+    ("ddpm", True): (16, 32, 48, 64),
+    ("ddpm", False): (16, 32, 48, 64),
+}
 _SEEDS = 10_000
 
 
@@ -41,8 +48,8 @@ def features_of(config: SynthesisConfig) -> tuple[int, ...]:
     """Return the channels of the network's levels, from fine to coarse."""
     if config.features:
         return config.features
-    known = _FEATURES[config.kind]
-    return known[: _levels(config, len(known))]
+    known = _FEATURES[config.kind, config.conditioned]
+    return known if config.kind == "gan" else known[: _levels(config, len(known))]
 
 
 def discriminator_config(config: SynthesisConfig, labels: int) -> dict[str, Any]:
@@ -50,7 +57,7 @@ def discriminator_config(config: SynthesisConfig, labels: int) -> dict[str, Any]
     return {
         "_target_": "PatchDiscriminator",
         "spatial_dims": config.dimensions,
-        "channels": 32 if config.dimensions == 2 else 16,
+        "channels": 24 if config.dimensions == 2 else 16,
         "in_channels": 1 + labels,
         "num_layers_d": 2,
         "norm": "INSTANCE",
@@ -80,14 +87,15 @@ def _gan(config: SynthesisConfig, labels: int) -> dict[str, Any]:
             "num_res_units": 1,
         }
     return {
-        "_target_": "UNet",
+        "_target_": "BasicUNet",
         "spatial_dims": config.dimensions,
         "in_channels": labels + NOISE_CHANNELS,
         "out_channels": 1,
-        "channels": list(features),
-        "strides": [2] * (len(features) - 1),
-        "num_res_units": 1,
-        "norm": "INSTANCE",
+        # Five levels, and what comes before the image.
+        "features": [*features[:5], *[features[-1]] * (5 - len(features)), features[0]],
+        "norm": ["group", {"num_groups": math.gcd(8, *features)}],
+        # Transposed convolutions draw a checkerboard.
+        "upsample": "nontrainable",
     }
 
 

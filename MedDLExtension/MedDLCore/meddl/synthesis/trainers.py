@@ -19,7 +19,9 @@ from meddl.synthesis.networks import discriminator_config, make_network
 _CLIP = {"gan": 10.0, "rectified_flow": 1.0, "ddpm": 1.0}
 _AVERAGED = {"gan": 0.99, "rectified_flow": 0.995, "ddpm": 0.995}
 """How slowly the weights that are kept follow those that learn."""
-_FEATURES, _VARIETY, _ENOUGH = 10.0, 1.0, 0.1
+_LIKENESS, _FEATURES, _VARIETY, _ENOUGH = 5.0, 5.0, 3.0, 0.04
+_BLUR = 0.1
+"""Noise in what the discriminator sees, or it would know real images by their last digits (Sonderby et al. 2017)."""
 
 
 class Trainer(ABC):
@@ -90,9 +92,9 @@ class Trainer(ABC):
 class GanTrainer(Trainer):
     """Least squares (Mao et al. 2017, "Least squares generative adversarial networks").
 
-    A generator that is told the labels also learns to look to the discriminator as the real image of these labels does
-    (feature matching, Wang et al. 2018), and to make other images of other noise (Yang et al. 2019,
-    "Diversity-sensitive conditional generative adversarial networks").
+    A generator that is told the labels also learns to be near the real image of these labels (Isola et al. 2017), to
+    look to the discriminator as that does (Wang et al. 2018), and to make other images of other noise (Yang et al.
+    2019, "Diversity-sensitive conditional generative adversarial networks").
     """
 
     columns = ("generator", "discriminator")
@@ -105,7 +107,7 @@ class GanTrainer(Trainer):
         self._loss = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
         rate = config.learning_rate
         self._optimizer = torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.99))
-        self._other = torch.optim.Adam(self._discriminator.parameters(), rate, betas=(0.5, 0.99))
+        self._other = torch.optim.Adam(self._discriminator.parameters(), 0.5 * rate, betas=(0.5, 0.99))
 
     def _learn(self, images: torch.Tensor, conditions: torch.Tensor | None) -> dict[str, float]:
         count = images.shape[0]
@@ -124,6 +126,7 @@ class GanTrainer(Trainer):
         loss = fooled = self._loss(found[-1], True, False)
         if conditions is not None:
             pairs = zip(found[:-1], seen[:-1], strict=True)
+            loss = loss + _LIKENESS * F.l1_loss(made, images)
             loss = loss + _FEATURES * sum(F.l1_loss(mine, both[:count].detach()) for mine, both in pairs)
             loss = loss - _VARIETY * self._variety(made, noise, conditions)
         self._optimizer.zero_grad(set_to_none=True)
@@ -141,6 +144,7 @@ class GanTrainer(Trainer):
         return (made[:some] - other).abs().mean().clamp(max=_ENOUGH)
 
     def _seen(self, images: torch.Tensor, conditions: torch.Tensor | None) -> list[torch.Tensor]:
+        images = images + _BLUR * torch.randn_like(images)
         return self._discriminator(images if conditions is None else torch.cat([images, conditions], dim=1))
 
     def _parts(self) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def train(
         examples = read_examples(Path(dataset), config, progress=part_of(progress, 0.0, _READING), cancelled=cancelled)
         facts = facts_of(examples, config, manifest)
         with _threads_set(threads), _own_chance(where):
-            run = _Run(examples, config, facts, folder, name, where)
+            run = _Run(examples, config, facts, folder, name, manifest.plan.options.license, where)
             return run.go(part_of(progress, _READING, 1.0), cancelled, log)
 
 
@@ -153,6 +153,7 @@ class _Run:
         facts: SynthesisFacts,
         folder: TrainingFolder,
         name: str,
+        license: str,
         device: torch.device,
     ) -> None:
         import torch
@@ -162,7 +163,7 @@ class _Run:
         from meddl.synthesis.trainers import make_trainer
 
         self._examples, self._config, self._facts = examples, config, facts
-        self._folder, self._name, self._device = folder, name, device
+        self._folder, self._name, self._license, self._device = folder, name, license, device
         torch.manual_seed(seed_of_step(config, -1))
         labels = max(facts.labels) + 1 if facts.conditioned else 0
         self._definition = network_config(config, labels, facts.low, facts.high)
@@ -234,7 +235,7 @@ class _Run:
 
         told = {**self._facts.trained_on, "steps": self._steps}
         facts = replace(self._facts, trained_on=told)
-        metadata = metadata_of(self._config, facts, self._name)
+        metadata = metadata_of(self._config, facts, self._name, self._license)
         # The weights first: what has configs is a whole bundle.
         self._folder.write(WEIGHTS, weights(self._trainer.averaged()))
         self._folder.write("docs/README.md", readme_of(metadata, facts).encode())
