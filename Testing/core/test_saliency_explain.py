@@ -83,10 +83,12 @@ def test_one_voxel_or_a_region_can_be_asked_for(bright):
     at = Target("structure", "Bright", position=(3.0, 4.0, 2.0))
     made = explain(bright, image, ["saliency"], at, CPU).attributions[0]
     assert np.argwhere(made.map.array[0] != 0).tolist() == [[3, 4, 2]]
+    assert made.target == "Bright at (3.0, 4.0, 2.0) mm RAS"  # another voxel is another question
     region = image.with_array(np.zeros((1, *image.shape), np.uint8))
     region.array[0, 4:8, 4, 2] = 1
     made = explain(bright, image, ["saliency"], Target("structure", "Bright", region=region), CPU).attributions[0]
     assert np.array_equal(made.map.array[0] != 0, region.array[0] != 0)
+    assert made.target == "Bright in 0.004 ml round (5.5, 4.0, 2.0) mm RAS"
     assert where[4, 4, 2]
 
 

@@ -108,7 +108,7 @@ def ask(
         return _landmark(target, prediction, grid, scores())
     assert isinstance(prediction, ReconstructionPrediction)
     mask = _part(target, grid)
-    words = "the image made" if target.position is None and target.region is None else "a part of the image made"
+    words = f"the image made{_place(target)}"
     return Question(words, 0, mask=np.ones(grid.shape, dtype=bool) if mask is None else mask)
 
 
@@ -139,7 +139,7 @@ def _structure(
         raise ModelError(f"The network of '{bundle.name}' has no map of its own for {name}, so it cannot be explained.")
     mask = _part(target, grid)
     if mask is not None:
-        return Question(f"{name} in the chosen place", channel, mask=mask)
+        return Question(f"{name}{_place(target)}", channel, mask=mask)
     layer = prediction.labels.array[segment.layer] == segment.label
     mask = mask_on(prediction.labels.with_array(layer[None].astype(np.uint8)), grid)
     if not mask.any():
@@ -196,6 +196,20 @@ def _part(target: Target, grid: Grid) -> np.ndarray | None:
     if not mask.any():
         raise UsageError("The chosen region lies outside of what the network sees. Choose another one.")
     return mask
+
+
+def _place(target: Target) -> str:
+    """Return where the target is, in words that tell it from other places; "" for all of it."""
+    from meddl.inference.words import place_in_words
+
+    if target.position is not None:
+        return f" at {place_in_words(np.asarray(target.position))}"
+    if target.region is None:
+        return ""
+    region = target.region
+    index = np.argwhere(region.array[0] > 0)
+    middle = region.affine[:3, :3] @ index.mean(axis=0) + region.affine[:3, 3]
+    return f" in {len(index) * region.voxel_volume_ml:.3g} ml round {place_in_words(middle)}"
 
 
 def _index(position: tuple[float, ...], grid: Grid) -> tuple[int, int, int]:
