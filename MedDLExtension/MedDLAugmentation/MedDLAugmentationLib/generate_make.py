@@ -22,6 +22,7 @@ class MakeSection:
         self._made = ""
         self.ui.makeButton.connect("clicked(bool)", self.start)
         self.ui.insideComboBox.connect("activated(int)", self._onInside)
+        self.ui.exampleComboBox.connect("activated(int)", self._onExample)
 
     def forget(self):
         """Say nothing more of what was made."""
@@ -34,6 +35,8 @@ class MakeSection:
         if self._isLesion():
             if parameters.image is None:
                 found.append(_("an image"))
+            if parameters.example is not None and not self.ui.exampleComboBox.currentText:
+                found.append(_("an example with a segment"))
             if not self.ui.lesionNameLineEdit.text.strip():
                 found.append(_("a name for the lesion"))
             if parameters.making.byGenerator:
@@ -65,8 +68,11 @@ class MakeSection:
         ui.imageLabel.text = _("Image:") if isLesion else _("Grid of:")
         _visible(isLesion, ui.insideLabel, ui.insideComboBox, ui.lesionNameLabel, ui.lesionNameLineEdit)
         _visible(isLesion, ui.volumeLabel, ui.volumeSpinBox, ui.volumeMostSpinBox, ui.lesionTextureCheckBox)
-        _visible(isLesion and not parameters.making.byGenerator, ui.contrastLabel, ui.contrastSlider)
+        _visible(isLesion, ui.exampleLabel, ui.exampleSelector, ui.exampleComboBox)
+        byStatistics = not parameters.making.byGenerator and parameters.example is None
+        _visible(isLesion and byStatistics, ui.contrastLabel, ui.contrastSlider)
         self._showInside(parameters)
+        self._showExample(parameters)
         text = "" if isLesion else self._match()
         ui.matchLabel.text = text
         ui.matchLabel.visible = bool(text)
@@ -97,7 +103,10 @@ class MakeSection:
                 "seed": making.seed,
             }
             model = choice.id if making.byGenerator else ""
-            self.run = LesionRun(parameters.image, parameters.segmentation, options, model)
+            example = None
+            if parameters.example is not None:
+                example = (parameters.example, self.ui.exampleComboBox.currentText)
+            self.run = LesionRun(parameters.image, parameters.segmentation, options, model, example)
         else:
             chosen = (parameters.segmentation, parameters.image) if choice.isConditioned else (None, None)
             self.run = ImagesRun(choice.id, choice.name, making.count, making.seed, *chosen)
@@ -180,6 +189,21 @@ class MakeSection:
             for text, name in wanted:
                 combo.addItem(text, name)
         combo.setCurrentIndex(max(combo.findData(parameters.making.inside), 0))
+
+    def _showExample(self, parameters):
+        from meddl_slicer.synthesis_run import structure_names
+
+        combo, names = self.ui.exampleComboBox, structure_names(parameters.example)
+        if names != [combo.itemText(index) for index in range(combo.count)]:
+            combo.clear()
+            combo.addItems(names)
+        chosen = combo.findText(parameters.making.exampleSegment)
+        combo.setCurrentIndex(max(chosen, 0) if names else -1)
+        combo.enabled = len(names) > 1
+
+    def _onExample(self, index):
+        if self._tab.parameters:
+            self._tab.parameters.making.exampleSegment = self.ui.exampleComboBox.itemText(index)
 
     def _onInside(self, index):
         if self._tab.parameters:

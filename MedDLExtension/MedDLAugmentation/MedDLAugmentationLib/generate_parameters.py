@@ -116,6 +116,7 @@ class GenerateMaking:
     volume: Annotated[float, WithinRange(0.01, 1000.0), Default(2.0)]
     volumeMost: Annotated[float, WithinRange(0.01, 1000.0), Default(5.0)]
     contrast: Annotated[float, WithinRange(-1.0, 1.0), Default(0.2)]
+    exampleSegment: str = ""
     byGenerator: bool = False
 
 
@@ -147,12 +148,14 @@ class GenerateParameterNode:
     generator - Catalog name of the generator, or where it is: a folder or a file.
     image - What gets a lesion, or whose grid synthetic images have.
     segmentation - What they shall show, or what is where in the image.
+    example - A segmentation of a real lesion.
     training, making, adding, judging - See their classes.
     """
 
     generator: str = ""
     image: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
+    example: vtkMRMLSegmentationNode
     training: GenerateTraining
     making: GenerateMaking
     adding: GenerateAdding

@@ -119,6 +119,15 @@ class GenerateUseTests(GenerateTestParts):
         self.assertEqual(node.GetAttribute("MedDL.Synthetic"), "lesion")
         self.assertFalse(segmentation.GetDisplayNode().GetVisibility())
         self.assertTrue(labels.GetDisplayNode().GetVisibility())
+        # Like a real one: shape and texture of the brightest thing there is.
+        tab.parameters.example = segmentation
+        self.assertTrue(tab.ui.contrastSlider.isHidden())
+        self.assertEqual(tab.ui.exampleComboBox.currentText, "Ball")
+        tab.ui.makeButton.click()
+        self.waitForWork(tab)
+        other = self.syntheticNodes("vtkMRMLScalarVolumeNode")[-1]
+        self.assertIsNot(other, node, tab.ui.workStatusLabel.text)
+        self.assertIn("example", other.GetAttribute("MedDL.Provenance"))
 
     def test_casesOfADataset(self):
         from meddl.datasets.manifest import read_manifest

@@ -168,9 +168,10 @@ class LesionRun(SynthesisRun):
         segmentation: what is where in it.
         options: as :class:`meddl.synthesis.lesions.LesionOptions` has them.
         model: generator that draws the inside; "" for none.
+        example: a segmentation of a real lesion, and the name of its segment.
 
     Raises:
-        VolumeError: the image or segmentation cannot be used; the message says why.
+        VolumeError: the image, segmentation or example cannot be used; the message says why.
     """
 
     task = INSERT_LESION
@@ -181,6 +182,7 @@ class LesionRun(SynthesisRun):
         segmentation: slicer.vtkMRMLSegmentationNode | None,
         options: Mapping[str, Any],
         model: str = "",
+        example: tuple[slicer.vtkMRMLSegmentationNode, str] | None = None,
     ) -> None:
         title = _("{image} with {lesion} (synthetic, seed {seed})").format(
             image=image.GetName(), lesion=str(options["name"]).casefold(), seed=options["seed"]
@@ -191,6 +193,8 @@ class LesionRun(SynthesisRun):
             self.params["labels"], self.params["segments"] = labels_of(segmentation, image)
         if model:
             self.params["model"] = model
+        if example is not None:
+            self.params["example"] = _example(*example)
 
 
 def labels_of(
@@ -215,6 +219,17 @@ def labels_of(
             "Choose an image whose grid the result shall have."
         ) from error
     return label.source, [asdict(each) for each in label.segments]
+
+
+def _example(node: slicer.vtkMRMLSegmentationNode, name: str) -> dict[str, Any]:
+    image = reference_image(node)
+    if image is None:
+        raise VolumeError(f'The image that "{node.GetName()}" was made on is not in the scene. Load it, too.')
+    labels, segments = labels_of(node, image)
+    found = next((each for each in segments if each["name"] == name), None)
+    if found is None:
+        raise VolumeError(f'"{node.GetName()}" has no segment "{name}".')
+    return {"image": nodes.volume_from_node(image), "labels": labels, "segment": found}
 
 
 def reference_image(node: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -8,15 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from meddl.errors import JobCancelled, UsageError
 from meddl.jobs import JobContext
-from meddl.volume import Grid
+from meddl.volume import Grid, Volume
 
 if TYPE_CHECKING:
     from meddl.datasets.manifest import Manifest
+    from meddl.synthesis.lesions import LesionExample
     from meddl.synthesis.synthesizer import Synthesizer
     from meddl.synthesis.synthetic import Synthetic
-    from meddl.volume import Segment, Volume
+    from meddl.volume import Segment
 
 DESCRIBE_DATASET = "meddl.synthesis.task:describe_dataset"
 TRAIN_SYNTHESIZER = "meddl.synthesis.task:train_synthesizer"
@@ -142,8 +145,9 @@ def insert_lesions(params: dict[str, Any], context: JobContext) -> dict[str, Any
 
     Args:
         params: ``image`` (volume), ``options`` (the fields of :class:`meddl.synthesis.lesions.LesionOptions`), and if
-            wanted ``labels`` (volume on any grid) with ``segments``, ``model`` (a conditioned generator) with
-            ``device`` and ``trust_file``, and ``key``.
+            wanted ``labels`` (volume on any grid) with ``segments``, ``example`` of a real lesion (``image``,
+            ``labels``, and ``segment``, the dict of the lesion's), ``model`` (a conditioned generator) with ``device``
+            and ``trust_file``, and ``key``.
         context: progress and cancel.
 
     Returns:
@@ -160,6 +164,7 @@ def insert_lesions(params: dict[str, Any], context: JobContext) -> dict[str, Any
         _on_grid(params.get("labels"), image.grid),
         _segments(params),
         LesionOptions(**options),
+        example=_example(params.get("example")),
         synthesizer=_synthesizer(params, context) if params.get("model") else None,
         key=str(params.get("key", "")),
         progress=context.progress,
@@ -276,7 +281,18 @@ def _synthesizer(params: Mapping[str, Any], context: JobContext) -> Synthesizer:
     return context.cache.get_or_create(key, lambda: Synthesizer(bundle, trust=trust, device=device))
 
 
-def _on_grid(labels: Volume | None, grid: Grid) -> Volume | None:
+def _example(given: Mapping[str, Any] | None) -> LesionExample | None:
+    from meddl.synthesis.lesions import LesionExample
+
+    if given is None:
+        return None
+    image, segment = given["image"], given["segment"]
+    labels = _on_grid(given["labels"], image.grid)
+    mask = (labels.array[segment["layer"]] == segment["label"]).astype(np.uint8)
+    return LesionExample(image, Volume(mask[None], image.affine), str(segment["name"]))
+
+
+def _on_grid(labels: Any, grid: Grid) -> Any:
     """Return labels on another grid: where they do not reach, there is background."""
     from meddl.volume import resample_to
 
