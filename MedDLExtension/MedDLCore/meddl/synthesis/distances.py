@@ -134,8 +134,8 @@ def distances_by_features(
 ) -> tuple[Distance, Distance]:
     """Return KID and FID on the features of a network.
 
-    Features are brought to mean 0 and standard deviation 1 over the training images: those of different networks have
-    different scales, which both distances would go by.
+    Features are divided by one number, so that their mean square over the training images is 1: those of different
+    networks have different scales, which both distances would go by.
 
     Args:
         synthetic: ``(N, 1, *size)`` in -1..1.
@@ -144,17 +144,12 @@ def distances_by_features(
     """
     synthetic = _some(synthetic, np.random.default_rng([seed, 0x53]))
     known = extract(real.training)
-    mean, spread = known.mean(axis=0), known.std(axis=0)
-    varied = spread > 1e-6 * max(float(spread.max()), 1e-12)
-
-    def standard(features: np.ndarray) -> np.ndarray:
-        return ((features - mean) / np.where(varied, spread, 1))[:, varied].astype(np.float64)
-
-    made, target = standard(extract(synthetic)), standard(known)
+    scale = float(np.sqrt((known**2).mean())) or 1.0
+    made, target = extract(synthetic) / scale, known / scale
     pair = None
     if real.others is not None:
-        reference = target if real.reference is real.training else standard(extract(real.reference))
-        pair = standard(extract(real.others)), reference
+        reference = target if real.reference is real.training else extract(real.reference) / scale
+        pair = extract(real.others) / scale, reference
     kid = mmd_with_interval(made, target, polynomial_kernel, seed)
     base = None if pair is None else mmd_with_interval(*pair, polynomial_kernel, seed)
     first = _distance("KID", name, kid, base, synthetic, real)

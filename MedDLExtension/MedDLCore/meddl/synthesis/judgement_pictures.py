@@ -82,12 +82,12 @@ def pairs_picture(images: np.ndarray, training: Examples, memorized: Memorizatio
 
 def nearness_picture(memorized: Memorization) -> bytes:
     """Return how near synthetic and other people's images come to the training images."""
-    whom = {"held-out people": "held-out people", "training people": "training people, to the others"}
-    named = {"synthetic": "synthetic", "real": whom.get(memorized.baseline, "")}
+    named = {"synthetic": "synthetic", "real": "real, of other people"}
     spreads = [(named[name], values) for name, values in memorized.quantiles if values]
     with own_settings():
-        figure = new_figure(6.0, 0.9 + 0.5 * len(spreads))
-        axes = figure.add_axes((0.3, 0.36 if len(spreads) > 1 else 0.45, 0.67, 0.56 if len(spreads) > 1 else 0.42))
+        height = 0.65 + 0.4 * len(spreads)
+        figure = new_figure(6.0, height)
+        axes = figure.add_axes((0.3, 0.5 / height, 0.67, 1 - 0.6 / height))
         for row, (_, (least, first, middle, third, most)) in enumerate(reversed(spreads)):
             color = _COLORS["synthetic"] if row == len(spreads) - 1 else _COLORS["real"]
             axes.plot([least, most], [row, row], color=color, lw=1)

@@ -92,33 +92,34 @@ def _parts(judgement: Judgement) -> Iterator[str]:
 def _memorization(found: Memorization, with_pictures: bool) -> Iterator[str]:
     yield "## Does it know people by heart?"
     yield f"**{inline(found.sentence)}**" if found.warnings else inline(found.sentence)
-    whom = {"held-out people": "people held out", "training people": "training people, to the other ones"}
     rows = []
     for name, values in found.quantiles:
         if values:
-            who = "synthetic" if name == "synthetic" else f"real, {whom.get(found.baseline, 'other people')}"
+            who = "synthetic" if name == "synthetic" else f"real: {found.baseline}"
             number = found.synthetic if name == "synthetic" else found.real
             rows.append((who, number, *(f"{each:.3f}" for each in values)))
     yield "Distance to the nearest training image:"
     yield table(("images", "number", "least", "25 %", "median", "75 %", "most"), rows)
     if found.near_threshold is not None and found.copy_threshold is not None:
-        ratio = ""
+        ratio = third = ""
         if found.ratio_threshold is not None:
             ratio = (
                 f", and at less than {found.ratio_threshold:.2f} of the distance to any other training person's images "
-                "(a blurred image is a little like everybody's)"
+                "(a blurred image, or one that shows little, is a little like everybody's)"
             )
+            third = f", and below {found.ratio_threshold / 3:.2f} of that distance"
         yield (
-            f"Near is what lies below {found.near_threshold:.3f}, nearer than real images of others come{ratio}: "
-            f"{found.near} of {found.synthetic}, at most {found.expected_near:.1f} by chance (p = {found.p_value:.2g} "
-            f"if images were independent). A copy is what lies below half of that, {found.copy_threshold:.3f}: "
-            f"{found.copies}."
+            f"Near is what lies below {found.near_threshold:.3f}, nearer than the real images of {found.people} people "
+            f"come{ratio}: {found.near} of {found.synthetic}, at most {found.expected_near:.1f} by chance "
+            f"(p = {found.p_value:.2g} if images were independent). Of a real person's images, by the limits of the "
+            f"other people, it is {found.real_near_share:.0%} at most. A copy is what lies below "
+            f"{found.copy_threshold:.3f}{third}: {found.copies}."
         )
     yield (
         "The distance is 1 less the correlation of both images' details (between 1/64 and 1/16 of the size), at the "
         "best of shifts up to 1/8 of the size, mirrored copies, turns up to 15 degrees and scales up to 10 %: 0 is a "
-        "copy, 1 nothing in common. Noise, brightness and contrast hardly change it. What it does not find: copies of parts of "
-        "an image, and bent ones."
+        "copy, 1 nothing in common. Noise, brightness and contrast hardly change it. What it does not find: copies of "
+        "parts of an image, and bent ones."
     )
     if with_pictures:
         yield _picture("nearness.png")
@@ -143,9 +144,9 @@ def _distances(distances: Sequence[Distance]) -> Iterator[str]:
     yield table(("measure", "compared by", "synthetic", "real", "what it means"), rows)
     yield (
         "KID, FID and MMD: distance between the synthetic images and the training images, lower is better; beside it "
-        "that between other real images and the training images. Brackets: KID and MMD 95 % of random halves, FID the range "
-        "of random subsets of equal size, MS-SSIM the bootstrap's 95 %. Synthetic images that are nearer than real "
-        "people are no success by themselves: copies are nearest."
+        "that between other real images and the training images. Brackets: KID and MMD 95 % of random halves, FID the "
+        "range of random subsets of equal size, MS-SSIM the bootstrap's 95 %. Synthetic images that are nearer than "
+        "real people are no success by themselves: copies are nearest."
     )
 
 

@@ -10,20 +10,21 @@ import numpy as np
 
 from meddl.jobs.progress import part_of
 from meddl.synthesis.examples import Examples
-from meddl.synthesis.nearest import Nearest, nearest
+from meddl.synthesis.nearest import nearest
+from meddl.synthesis.real_nearness import LEAST_IMAGES, Limits, RealNearness, limits_of, ratio_of, real_nearness
 
 Progress = Callable[[float, str], None]
 
-LEAST_IMAGES = 8
-"""Real images of other people that a threshold is derived from, at least."""
 COPY = 0.5
-"""A synthetic image at this share of the least distance of other people's images is a copy."""
-SAME = 0.01
-"""Two images of different people that are no farther apart are one image, twice in the dataset."""
+"""A synthetic image below this share of the least distance of other people's images is a copy."""
+COPY_RATIO = 1 / 3
+"""And below this share of the least ratio, if known: images that show little are alike without being copies."""
+COPY_ALONE = 0.25
+"""In place of both where no ratio is known, which takes two people who each have two others to come near."""
 LEVEL = 0.001
 """Of the test whether too many synthetic images are near."""
+_WORDS = {COPY: "half", COPY_ALONE: "a quarter"}
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-_MOST_REAL = 400
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,25 @@ class NearestPair:
 class Memorization:
     """How near synthetic images come to the training images, beside how near other people's do.
 
-    Distances are those of :func:`meddl.synthesis.nearest.nearest`.
+    Distances are those of :func:`meddl.synthesis.nearest.nearest`; the ratio is that of an image's distance to its
+    nearest training image and the distance to the nearest image of another training person. An image that is blurred or
+    shows little is a little like everybody's: its distance is small, its ratio is not.
 
     Attributes:
         verdict: "copies", "suspected", "none found" or "unknown".
         sentence: the answer.
         warnings: what must not be overlooked; empty where nothing was found.
-        near_threshold: distance below which a synthetic image is nearer than other people's come; None if unknown.
-        copy_threshold: distance below which it is taken for a copy; None if unknown.
-        ratio_threshold: of the distance to that of the nearest image of another training person: near and copied
-            images are below it, too. A blurred image, which is a little like everybody's, is not. None where all
-            training images are of one person.
-        near, copies: how many of the synthetic images are below them; copies are near, too.
-        expected_near: how many would be by chance, at most.
+        near_threshold: the least distance of other people's images; None if unknown.
+        ratio_threshold: their least ratio; None if unknown. "Near" images are below both.
+        copy_threshold: half of ``near_threshold``. Copies are below it, and below a third of ``ratio_threshold``;
+            where that is unknown it is a quarter.
+        near, copies: how many of the synthetic images these are; copies are near, too.
+        expected_near: how many would be near by chance, at most.
         p_value: of so many or more by chance, were images independent; None if unknown.
+        real_near_share: the same test on each real person beside the others: the greatest share of a person's images
+            that is near. Only a greater share raises suspicion, since people differ.
         synthetic, training, real: how many images were compared; ``people`` are behind ``real``.
-        baseline: whose the ``real`` ones are: "held-out people", "training people" (each compared with the others) or
-            "".
+        baseline: whose the ``real`` ones are, in words; "" for nobody's.
         quantiles: of the distances (0, 25, 50, 75, 100 %) of "synthetic" and of "real".
         pairs: the nearest, nearest first.
         notes: what the reader should know.
@@ -81,6 +84,7 @@ class Memorization:
     copies: int = 0
     expected_near: float = 0.0
     p_value: float | None = None
+    real_near_share: float = 0.0
     synthetic: int = 0
     training: int = 0
     real: int = 0
@@ -108,9 +112,9 @@ def memorization(
 ) -> Memorization:
     """Return whether synthetic images are nearer to the training images than images of other people are.
 
-    The threshold is the least distance of the real images of people that the generator has not learned from (the
-    hundredth part of them where there are 200 or more). Where nobody is held out, each training person is compared with
-    the others; with one person alone nothing is known.
+    The threshold is the least distance of real images to those of other, training people (the hundredth part of them
+    where there are 200 or more): of held-out people, and of each training person to the others. With one training
+    person and nobody held out nothing is known.
 
     Args:
         synthetic: ``(N, 1, *size)`` in -1..1, all finite.
@@ -122,9 +126,9 @@ def memorization(
         JobCancelled: on request.
     """
     who = [each.patient for each in training.sources]
-    of_synthetic = part_of(progress, 0.0, 0.6)
+    of_synthetic, of_real = part_of(progress, 0.0, 0.5), part_of(progress, 0.5, 1.0)
     found = nearest(synthetic, training.images, who, progress=of_synthetic, cancelled=cancelled)
-    real, people, baseline, notes = _real(training, held_out, part_of(progress, 0.6, 1.0), cancelled)
+    real = real_nearness(training, held_out, progress=of_real, cancelled=cancelled)
     order = np.argsort(found.distance, kind="stable")[:pairs]
     listed = tuple(
         NearestPair(int(n), int(found.index[n]), training.sources[found.index[n]].case, _short(found.distance[n]))
@@ -136,62 +140,100 @@ def memorization(
         synthetic=len(synthetic),
         training=len(training),
         real=len(real.distance),
-        people=people,
-        baseline=baseline,
+        people=len(real.names),
+        baseline=real.baseline,
         quantiles=(("synthetic", _spread(found.distance)), ("real", _spread(real.distance))),
         pairs=listed,
-        notes=notes,
+        notes=real.notes,
     )
     if len(real.distance) < LEAST_IMAGES:
         sentence = (
             "Whether the generator knows the training people by heart cannot be told: there are too few images of "
             "other people to compare with. Look at the pairs, and keep the images in the house."
         )
-        return replace(known, sentence=sentence, warnings=(sentence,), baseline="" if not people else baseline)
-    return _judged(known, found, real)
+        return replace(known, sentence=sentence, warnings=(sentence,))
+    return _judged(known, found.distance, ratio_of(found), real)
 
 
-def _judged(known: Memorization, found: Nearest, real: Nearest) -> Memorization:
-    rank = max(1, len(real.distance) // 100)
-    threshold = float(np.sort(real.distance)[rank - 1])
-    ratios = _ratios(real)
-    ratio_threshold = float(np.sort(ratios)[max(1, len(ratios) // 100) - 1]) if len(ratios) else None
-    below = np.ones(len(found.distance), bool) if ratio_threshold is None else _ratio(found) < ratio_threshold
-    near = below & (found.distance < threshold)
-    copies = below & (found.distance < COPY * threshold)
-    total, n_near, n_copies = len(near), int(near.sum()), int(copies.sum())
-    p_value = chance_of(n_near, total, len(real.distance), rank)
-    expected = total * rank / (len(real.distance) + 1)
-    marked = tuple(
-        replace(each, verdict="copy" if copies[each.synthetic] else "near" if near[each.synthetic] else "")
-        for each in known.pairs
-    )
-    whom = "people it has not seen" if known.baseline == "held-out people" else "other people"
+def _judged(known: Memorization, distance: np.ndarray, ratio: np.ndarray, real: RealNearness) -> Memorization:
+    limits = limits_of(real.distance, real.ratio, real.people)
+    near = limits.below(distance, ratio)
+    copies = near & _copied(limits, distance, ratio)
+    usual_near, usual_copies = _among_people(real)
+    total = len(near)
+    if copies.sum() <= usual_copies * total:  # as with real people
+        copies[:] = False
+    n_near, n_copies = int(near.sum()), int(copies.sum())
+    p_value = chance_of(n_near, total, len(real.distance), limits.rank)
+    expected = total * limits.rank / (len(real.distance) + 1)
     verdict, warnings = "none found", []
     if n_copies:
         verdict = "copies"
+        counted = "is a copy of a training image, or nearly: it is" if n_copies == 1 else (
+            "are copies of training images, or nearly: they are"
+        )  # fmt: skip
         warnings.append(
-            f"{n_copies} of {total} synthetic images are copies of training images, or nearly: they are less than half "
-            f"as far from one as any real image of {whom}. They show real people. Do not give them away, and train "
-            "anew: on more people or for fewer steps."
+            f"{n_copies} of {total} synthetic images {counted} less than {_WORDS[copy_share(limits)]} as far from one "
+            "as any real image of another person. That shows a real person. Look at the pairs, do not give such images "
+            "away, and train anew: on more people or for fewer steps."
         )
-    if p_value < LEVEL and n_near > max(n_copies, expected):
+    several = len(real.names) > 1  # one person's least distance says little of others'
+    if several and p_value < LEVEL and n_near > max(n_copies, expected, usual_near * total):
         verdict = verdict if n_copies else "suspected"
         warnings.append(
-            f"{n_near} of {total} synthetic images are nearer to a training image than those of {whom} come "
+            f"{n_near} of {total} synthetic images are nearer to a training image than those of other people come "
             f"(by chance at most {expected:.1f} would be). The generator may know training people by heart, or follow "
             "label maps that are theirs. Look at the pairs before you give images away."
         )
     sentence = warnings[0] if warnings else (
         f"No copies were found: {n_near} of {total} synthetic images are nearer to a training image than those of "
-        f"{whom} come; by chance it could be {expected:.1f}. That proves no anonymity."
+        f"other people come; by chance it could be {expected:.1f}"
+        + (f", and of one real person's it is {usual_near:.0%}" if several and n_near > expected else "")
+        + ("" if several else ". With one person to compare with, only plain copies can be told")
+        + ". That proves no anonymity."
     )  # fmt: skip
+    marked = tuple(
+        replace(each, verdict="copy" if copies[each.synthetic] else "near" if near[each.synthetic] else "")
+        for each in known.pairs
+    )
     return replace(
-        known, verdict=verdict, sentence=sentence, warnings=tuple(warnings), near_threshold=_short(threshold),
-        copy_threshold=_short(COPY * threshold), near=n_near, copies=n_copies, expected_near=_short(expected),
-        ratio_threshold=None if ratio_threshold is None else _short(ratio_threshold), p_value=_short(p_value),
+        known,
+        verdict=verdict,
+        sentence=sentence,
+        warnings=tuple(warnings),
+        near_threshold=_short(limits.distance),
+        ratio_threshold=None if limits.ratio is None else _short(limits.ratio),
+        copy_threshold=_short(copy_share(limits) * limits.distance),
+        near=n_near,
+        copies=n_copies,
+        expected_near=_short(expected),
+        p_value=_short(p_value),
+        real_near_share=_short(usual_near),
         pairs=marked,
-    )  # fmt: skip
+    )
+
+
+def _copied(limits: Limits, distance: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    return limits.below(distance, ratio, copy_share(limits), COPY_RATIO)
+
+
+def copy_share(limits: Limits) -> float:
+    """Return the share of the limit that copies are below."""
+    return COPY if limits.ratio is not None else COPY_ALONE
+
+
+def _among_people(real: RealNearness) -> tuple[float, float]:
+    """Return the greatest shares of a real person's images that are near, and copied, by the limits of the others."""
+    shares, copied = [0.0], [0.0]
+    for person in real.names if len(real.names) > 1 else ():
+        own = real.people == person
+        if (~own).sum() < LEAST_IMAGES:
+            continue
+        limits = limits_of(real.distance[~own], real.ratio[~own], real.people[~own])
+        distance, ratio = real.distance[own], real.ratio[own]
+        shares.append(float(limits.below(distance, ratio).mean()))
+        copied.append(float(_copied(limits, distance, ratio).mean()))
+    return max(shares), max(copied)
 
 
 def chance_of(near: int, synthetic: int, real: int, rank: int = 1) -> float:
@@ -207,79 +249,6 @@ def chance_of(near: int, synthetic: int, real: int, rank: int = 1) -> float:
     from scipy.stats import hypergeom
 
     return float(hypergeom.cdf(rank - 1, synthetic + real, real, near + rank - 1)) if near else 1.0
-
-
-def _real(
-    training: Examples, held_out: Examples | None, progress: Progress, cancelled: Callable[[], bool]
-) -> tuple[Nearest, int, str, tuple[str, ...]]:
-    """Return distances of other people's images, how many people they are of, whose they are, and notes."""
-    who = np.array([each.patient for each in training.sources])
-    notes: list[str] = []
-    if held_out is not None and len(held_out):
-        chosen = _evenly(len(held_out))
-        found = nearest(held_out.images[chosen], training.images, list(who), progress=progress, cancelled=cancelled)
-        names = np.array([held_out.sources[n].patient for n in chosen])
-        found, names, same = _without_same(found, names)
-        if same:
-            notes.append(
-                f"{same} images of held-out people are in the training part, too, under another name. They were left "
-                "out here; divide the dataset anew, for held-out results are too good with them."
-            )
-        count = len(set(names.tolist()))
-        if len(found.distance) >= LEAST_IMAGES:
-            if count == 1:
-                notes.append(
-                    "One person is held out: how near people's images come to one another differs from person to "
-                    "person, so the threshold is rough."
-                )
-            return found, count, "held-out people", tuple(notes)
-        notes.append("There are too few images of held-out people for a threshold.")
-    else:
-        notes.append("Nobody is held out of the training.")
-    people = sorted(set(who.tolist()))
-    if len(people) < 2:
-        notes.append("All training images are of one person.")
-        return _none(), 0, "", tuple(notes)
-    notes.append(
-        "So each training person was compared with the others. That is rougher: hold people out when the dataset is "
-        "exported."
-    )
-    parts = []
-    for number, person in enumerate(people):
-        own = np.flatnonzero(who == person)
-        rest = np.flatnonzero(who != person)
-        own = own[_evenly(len(own), max(LEAST_IMAGES, _MOST_REAL // len(people)))]
-        part = part_of(progress, number / len(people), (number + 1) / len(people))
-        parts.append(nearest(training.images[own], training.images[rest], list(who[rest]), progress=part,
-                             cancelled=cancelled))  # fmt: skip
-    found = Nearest(*(np.concatenate([getattr(each, name) for each in parts])
-                      for name in ("index", "distance", "other")))  # fmt: skip
-    found, _, same = _without_same(found, np.zeros(len(found.distance)))
-    if same:
-        notes.append(f"{same} training images are there under the names of several people.")
-    return found, len(people), "training people", tuple(notes)
-
-
-def _without_same(found: Nearest, names: np.ndarray) -> tuple[Nearest, np.ndarray, int]:
-    kept = found.distance >= SAME
-    return Nearest(found.index[kept], found.distance[kept], found.other[kept]), names[kept], int((~kept).sum())
-
-
-def _none() -> Nearest:
-    return Nearest(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
-
-
-def _ratio(found: Nearest) -> np.ndarray:
-    return found.distance / np.maximum(found.other, 1e-6)
-
-
-def _ratios(found: Nearest) -> np.ndarray:
-    ratios = _ratio(found)
-    return ratios[np.isfinite(ratios)]
-
-
-def _evenly(count: int, most: int = _MOST_REAL) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def _spread(values: np.ndarray) -> tuple[float, ...]:
