@@ -36,12 +36,13 @@ class MedDLAugmentationWidget(ScriptedLoadableModuleWidget):
     Attributes:
         logic: the panel's; ``logic.runner`` runs all jobs.
         variants: the tab "Variants".
-        generate: the tab "Generate", made by ``MedDLAugmentationLib.generate_tab.GenerateTab(page, panel)``.
+        generate: the tab "Generate".
+        scanner: the tab "Scanner".
     """
 
     def __init__(self, parent=None):
         self.logic = None
-        self.variants = self.generate = None
+        self.variants = self.generate = self.scanner = None
         self._tabs = []
         self._missingPackages = []
         # Last, since without a parent it calls setup().
@@ -61,11 +62,14 @@ class MedDLAugmentationWidget(ScriptedLoadableModuleWidget):
         self.ui.setupButton.connect("clicked(bool)", lambda checked: slicer.util.selectModule("MedDLCore"))
         self._lookForPackages()
         from MedDLAugmentationLib.generate_tab import GenerateTab
+        from MedDLAugmentationLib.scanner_tab import ScannerTab
         from MedDLAugmentationLib.variants_tab import VariantsTab
 
         self.variants = VariantsTab(self.ui.variantsTab, self)
         self.generate = GenerateTab(self.ui.generateTab, self)
-        self._tabs = [self.variants, self.generate]
+        self.scanner = ScannerTab(self.ui.scannerTab, self)
+        self._tabs = [self.variants, self.generate, self.scanner]
+        self.ui.tabWidget.connect("currentChanged(int)", lambda index: self.variants.preview.request())
 
     def cleanup(self):
         for tab in self._tabs:
@@ -83,6 +87,10 @@ class MedDLAugmentationWidget(ScriptedLoadableModuleWidget):
     def exit(self):
         for tab in self._tabs:
             tab.exit()
+
+    def isShown(self, page):
+        """Tell whether a tab is the one in front."""
+        return self.ui.tabWidget.widget(self.ui.tabWidget.currentIndex) == page
 
     def missing(self):
         """Return what keeps all jobs from running, each as a few words."""

@@ -10,9 +10,10 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 _COUNT = 6
+_ALL = tuple(range(_COUNT))
 _QUICK, _FINE = 128, 256  # voxels along an edge
 _FINE_AFTER_MS = 250
-_FAST_S = 0.3
+_FAST_S = 0.25
 _WAIT_MS = 1500
 _LOOK_MS = 400
 _LEAST, _MOST = 80, 280  # pixels of a picture
@@ -26,13 +27,29 @@ class Asked:
 
     Attributes:
         choice: the slice, a meddl_slicer.augmentation_slices.SliceChoice.
-        isFine: whether they are the last word, not those for a slider that moves.
-        since: when its turn came.
+        numbers: of the samples.
+        greatest: voxels along an edge.
+        since: when their turn came.
     """
 
     choice: object
-    isFine: bool
+    numbers: tuple
+    greatest: int
     since: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample that is shown.
+
+    Attributes:
+        sample, source: as meddl.augmentation.task.preview_variants tells them.
+        asked: what they were asked for with.
+    """
+
+    sample: dict
+    source: dict
+    asked: Asked
 
 
 class PreviewSection(VTKObservationMixin):
@@ -47,7 +64,7 @@ class PreviewSection(VTKObservationMixin):
         getRunner: returns who runs the jobs.
         getCase: returns the meddl_slicer.augmentation_case.SceneCase, or None.
         getPlan: returns the plan, or None.
-        isFree: tells whether the worker has nothing else to do for this panel.
+        isFree: tells whether the user looks at it, and the worker has nothing else to do for this panel.
         onResult: called with each result, as meddl.augmentation.task.preview_variants tells it.
     """
 
@@ -65,10 +82,10 @@ class PreviewSection(VTKObservationMixin):
         self._asked = 0.0
         self._forget()
         self._soon = self._timer(0, self._ask)
-        self._fine = self._timer(_FINE_AFTER_MS, lambda: self._ask(fine=True))
+        self._fine = self._timer(_FINE_AFTER_MS, lambda: self._refine(0))
         self._look = self._timer(_LOOK_MS, self.request)  # nodes tell several times of one change
         self._wait = self._timer(_WAIT_MS, self._tellWaiting)
-        self._quick = _QUICK
+        self._quick, self._fineSeconds = _QUICK, 0.0
         self.cells = [(getattr(ui, f"sample{n}Button"), getattr(ui, f"sample{n}Label")) for n in range(1, _COUNT + 1)]
         for number, (button, _label) in enumerate(self.cells):
             button.connect("clicked(bool)", lambda checked, number=number: self.select(number))
@@ -86,8 +103,8 @@ class PreviewSection(VTKObservationMixin):
 
     def _forget(self):
         self._sent = ""  # key of the case that the worker has
-        self._result = None
-        self._shown = None  # what was asked for when the result was
+        self._shown = []  # of each sample
+        self._segments = []
 
     # What the tab calls
 
@@ -134,12 +151,18 @@ class PreviewSection(VTKObservationMixin):
 
     def draw(self):
         """Return what happened to the sample that is chosen, as a job takes it; None where there is none."""
-        return self._result["samples"][self.selected]["draw"] if self._result is not None else None
+        return self._shown[self.selected].sample["draw"] if self._shown else None
 
     @property
-    def result(self):
-        """What is shown, as meddl.augmentation.task.preview_variants tells it; None for nothing."""
-        return self._result
+    def samples(self):
+        """What is shown, as meddl.augmentation.task.preview_variants tells it."""
+        return [each.sample for each in self._shown]
+
+    @property
+    def isSettled(self):
+        """Whether nothing more will be drawn until something changes."""
+        waiting = any(timer.isActive() for timer in (self._soon, self._fine, self._look))
+        return not waiting and not self._latest.isRunning
 
     @property
     def sentKey(self):
@@ -176,8 +199,9 @@ class PreviewSection(VTKObservationMixin):
 
     def redraw(self):
         """Draw the samples that are there once more, for instance with other colors."""
-        if self._result is not None:
-            self._show()
+        for number in range(len(self._shown)):
+            self._show(number)
+        self._tellSelected()
 
     # What happens
 
@@ -191,7 +215,7 @@ class PreviewSection(VTKObservationMixin):
 
     def _onViewMoved(self, caller, event):
         case = self._getCase()
-        if case is not None and (self._shown is None or self._sliceChoice(case) != self._shown.choice):
+        if case is not None and (not self._shown or self._sliceChoice(case) != self._shown[0].asked.choice):
             self.request()
 
     def _onNode(self, caller, event):
@@ -203,7 +227,7 @@ class PreviewSection(VTKObservationMixin):
 
     # Asking
 
-    def _ask(self, fine=False):
+    def _ask(self):
         if not self._isOn or self._parameters is None or not self._isFree():
             return
         if self.ui.previewCollapsibleButton.collapsed:
@@ -212,26 +236,31 @@ class PreviewSection(VTKObservationMixin):
         if case is None or plan is None:
             self.clear(_("Choose an image.") if case is None else _("Check what may happen."))
             return
-        if not fine:
-            self._fine.stop()
+        self._fine.stop()
         self._wait.start()
-        greatest = _FINE if fine else self._quick
-        self._latest.ask(lambda: self._job(case, plan, greatest), mayStop=fine)
+        self._latest.ask(lambda: self._job(case, plan, _ALL, self._quick))
 
-    def _job(self, case, plan, greatest):
+    def _refine(self, number):
+        """Draw one sample after the other in full, while nobody wants anything else."""
+        case, plan = self._getCase(), self._getPlan()
+        busy = self._latest.isRunning or self._soon.isActive() or not self._isFree()
+        if not self._isOn or busy or case is None or plan is None:
+            return
+        self._fineSeconds = 0.0 if number == 0 else self._fineSeconds
+        self._latest.ask(lambda: self._job(case, plan, (number,), _FINE))
+
+    def _job(self, case, plan, numbers, greatest):
         """Return the job, when its turn has come."""
         from meddl.augmentation.task import PREVIEW_VARIANTS
         from meddl_slicer.latest import Wanted
 
-        key = case.key
-        params = {"case": key, "plan": plan.to_dict(), "seed": self._parameters.seed, "count": _COUNT}
+        key, choice = case.key, self._sliceChoice(case)
+        params = {"case": key, "plan": plan.to_dict(), "seed": self._parameters.seed, "numbers": list(numbers)}
+        params |= {"axis": choice.axis, "index": choice.index, "greatest": greatest}
         if key != self._sent:
             params["sample"] = case.sample()
             self._sent = key
-        choice = self._sliceChoice(case)
-        params |= {"axis": choice.axis, "index": choice.index, "greatest": greatest}
-        asked = Asked(choice, greatest == _FINE, time.monotonic())
-        return Wanted(PREVIEW_VARIANTS, params, asked)
+        return Wanted(PREVIEW_VARIANTS, params, Asked(choice, numbers, greatest, time.monotonic()))
 
     def _sliceChoice(self, case):
         from meddl.volume import Grid
@@ -255,20 +284,38 @@ class PreviewSection(VTKObservationMixin):
             return
         elif result["missing"]:  # the worker is another one by now
             self._sent = ""
-            self._ask(fine=asked.isFine)
+            self._ask()
         else:
             self._take(asked, result)
 
     def _take(self, asked, result):
-        self._result, self._shown = result, asked
-        if asked.isFine:
-            self._quick = _FINE if time.monotonic() - asked.since < _FAST_S else _QUICK
-        self._show()
+        seconds = time.monotonic() - asked.since
+        if not self._shown:
+            self._shown = [None] * _COUNT
+        for number, sample in zip(asked.numbers, result["samples"], strict=True):
+            self._shown[number] = Shown(sample, result["source"], asked)
+        self._segments = result["segments"]
+        for number in asked.numbers:
+            self._show(number)
+        self._tellSelected()
+        if len(asked.numbers) == _COUNT:
+            self._taken(asked, seconds)
+        else:
+            self._fineSeconds += seconds
+            if asked.numbers[0] + 1 < _COUNT:
+                self._refine(asked.numbers[0] + 1)
+            elif self._fineSeconds < _FAST_S:  # this computer need not draw twice
+                self._quick = _FINE
+        self._onResult(result)
+
+    def _taken(self, asked, seconds):
+        """All samples are drawn: if it was for a slider that moves, and it rests now, draw them better."""
         if not self._latest.isRunning:
             self.seconds = time.monotonic() - self._asked
-            if not asked.isFine:
-                self._fine.start()
-        self._onResult(result)
+        if asked.greatest < _FINE:
+            self._fine.start()
+        elif seconds > 2 * _FAST_S:
+            self._quick = _QUICK
 
     def _tellWaiting(self):
         if self._latest.isRunning:
@@ -276,52 +323,52 @@ class PreviewSection(VTKObservationMixin):
 
     # Drawing
 
-    def _show(self):
-        for number, sample in enumerate(self._result["samples"]):
-            button, label = self.cells[number]
-            pixmap = self._pixmap(sample)
-            button.setIconSize(pixmap.size())
-            button.setIcon(qt.QIcon(pixmap))
-            label.text = self._inShort(sample)
-            button.toolTip = self._atLength(sample)
-            button.visible = True
-            label.visible = bool(label.text)
-        self.cells[self.selected][0].checked = True
-        self._tellSelected()
+    def _show(self, number):
+        shown = self._shown[number]
+        button, label = self.cells[number]
+        pixmap = self._pixmap(shown)
+        button.setIconSize(pixmap.size())
+        button.setIcon(qt.QIcon(pixmap))
+        label.text = self._inShort(shown.sample)
+        button.toolTip = self._atLength(shown.sample)
+        button.visible = True
+        label.visible = bool(label.text)
+        button.checked = number == self.selected
 
-    def _pixmap(self, sample):
+    def _pixmap(self, shown):
         from meddl_slicer import augmentation_pictures as pictures
 
-        channel = self._channel()
-        source, made = (each["images"][channel] for each in (self._result["source"], sample))
-        image = self._shown.choice.laid_out(made.array)
-        window = self._window(channel, self._result["source"]["images"][channel].array)
+        sample, choice = shown.sample, shown.asked.choice
+        channel = self._channel(shown)
+        source, made = shown.source["images"][channel], sample["images"][channel]
+        image = choice.laid_out(made.array)
+        window = self._window(channel, source.array)
         if self._parameters.difference:
-            picture = pictures.difference_picture(image, self._shown.choice.laid_out(source.array), window)
+            picture = pictures.difference_picture(image, choice.laid_out(source.array), window)
         else:
             picture = pictures.gray_picture(image, window)
-        width, height = self._size(made)
+        width, height = self._size(made, choice)
         if self._parameters.outlines and sample["labels"] is not None:
-            labels = self._shown.choice.laid_out(sample["labels"].array)
+            labels = choice.laid_out(sample["labels"].array)
             times = pictures.times(picture, max(width, height))
             picture = pictures.repeated(picture, times)
-            colors = [(each["layer"], each["label"], each["color"]) for each in self._result["segments"]]
+            colors = [(each["layer"], each["label"], each["color"]) for each in self._segments]
             pictures.draw_outlines(picture, pictures.repeated(labels, times, first=1), colors)
         pixmap = qt.QPixmap()
         pixmap.loadFromData(qt.QByteArray(pictures.ppm(picture)))
         return pixmap.scaled(width, height, qt.Qt.IgnoreAspectRatio, qt.Qt.SmoothTransformation)
 
-    def _size(self, volume):
+    def _size(self, volume, choice):
         """Return width and height of a picture, as large as the panel has room for."""
         room = self.ui.previewCollapsibleButton.width // 3 - _BETWEEN
         room = max(_LEAST, min(_MOST, room))
         extent = [count * size for count, size in zip(volume.shape, volume.spacing, strict=True)]
-        width, height = extent[self._shown.choice.across], extent[self._shown.choice.down]
+        width, height = extent[choice.across], extent[choice.down]
         scale = room / max(width, height)
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    def _channel(self):
-        names = list(self._result["source"]["images"])
+    def _channel(self, shown):
+        names = list(shown.source["images"])
         return self._parameters.channel if self._parameters.channel in names else names[0]
 
     def _window(self, channel, array):
@@ -357,11 +404,11 @@ class PreviewSection(VTKObservationMixin):
         return "\n".join(lines)
 
     def _tellSelected(self):
-        if self._result is None:
+        if not self._shown:
             return
-        sample = self._result["samples"][self.selected]
+        sample, choice = self._shown[self.selected].sample, self._shown[self.selected].asked.choice
         lines = [_("Sample {number}: {what}").format(number=self.selected + 1, what=self._atLength(sample))]
-        if self._shown.choice.isTilted:
+        if choice.isTilted:
             lines.append(_("The view is oblique: this is the slice of voxels nearest to it."))
         self.ui.previewLabel.text = "\n".join(lines)
 

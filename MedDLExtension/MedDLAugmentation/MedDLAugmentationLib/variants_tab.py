@@ -28,7 +28,7 @@ class VariantsTab:
         from MedDLAugmentationLib.variants_plan import PlanSection
         from MedDLAugmentationLib.variants_preview import PreviewSection
 
-        self._panel = panel
+        self._panel, self._page = panel, page
         self.ui = slicer.util.childWidgetVariables(page)
         self.parameters = None
         self._case = None
@@ -38,9 +38,7 @@ class VariantsTab:
         self._ready = False
         self.jobPanel = JobPanel(self._runner, self.ui)
         self.plan = PlanSection(self.ui, self._onSliderMoved, self.showError)
-        self.preview = PreviewSection(
-            self.ui, self._runner, self.case, self.plan.plan, lambda: not self.jobPanel.isRunning, self._onPreviewed
-        )
+        self.preview = PreviewSection(self.ui, self._runner, self.case, self.plan.plan, self._isFree, self._onPreviewed)
         self.batch = BatchSection(self.ui)
         self.ui.otherSelector.connect("checkedNodesChanged()", self._onOthers)
         self.ui.addButton.connect("clicked(bool)", self.onAddButton)
@@ -172,6 +170,9 @@ class VariantsTab:
             self.preview.request()
         elif former[1] != looks:
             self.preview.redraw()
+
+    def _isFree(self):
+        return not self.jobPanel.isRunning and self._panel.isShown(self._page)
 
     def _onPreviewed(self, result):
         self.plan.tellSides(result["one_sided"])

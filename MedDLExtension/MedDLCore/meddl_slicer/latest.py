@@ -31,12 +31,6 @@ class Wanted:
     about: Any = None
 
 
-@dataclass(frozen=True)
-class _Wish:
-    make: Callable[[], Wanted]
-    mayStop: bool
-
-
 class LatestJob:
     """Runs one job at a time; of those asked for meanwhile, only the newest follows.
 
@@ -54,39 +48,35 @@ class LatestJob:
         self._pump: JobPump | None = None
         self._job: Job | None = None
         self._about: Any = None
-        self._now: _Wish | None = None
-        self._next: _Wish | None = None
+        self._next: Callable[[], Wanted] | None = None
 
     @property
     def isRunning(self) -> bool:
         """Whether something was asked for that has not been told yet."""
         return self._job is not None or self._next is not None
 
-    def ask(self, make: Callable[[], Wanted], mayStop: bool = False) -> None:
+    def ask(self, make: Callable[[], Wanted]) -> None:
         """Run a job as soon as the one under way has ended; what was asked for before and has not begun is dropped.
+
+        Nothing is cancelled: that may end the worker, and what it keeps. Ask for short jobs.
 
         Args:
             make: called when its turn comes, so that nothing is read in vain.
-            mayStop: the next one need not wait for it: its task looks often whether it shall stop.
         """
-        self._next = _Wish(make, mayStop)
+        self._next = make
         if self._job is None or self._job.done:  # done: its runner was closed, and nobody will tell
             self._submit()
-        elif self._now is not None and self._now.mayStop:
-            self._now = None
-            self._job.cancel()
-            self._pump.start()  # type: ignore[union-attr]
 
     def drop(self) -> None:
         """Forget what was asked for; the outcome of what is under way is told to nobody."""
-        self._job = self._now = self._next = None
+        self._job = self._next = None
 
     def _submit(self) -> None:
-        wish, self._next = self._next, None
-        assert wish is not None
-        self._job, self._now = None, wish
+        make, self._next = self._next, None
+        assert make is not None
+        self._job = None
         try:
-            wanted = wish.make()
+            wanted = make()
             runner = self._getRunner()
             self._job = runner.submit(wanted.task, wanted.params, on_done=self._told)
             self._about = wanted.about

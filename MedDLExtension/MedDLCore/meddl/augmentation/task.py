@@ -28,7 +28,7 @@ def preview_variants(params: dict[str, Any], context: JobContext) -> dict[str, A
         params: ``case``, which tells cases apart, and ``sample`` where the worker may not have it yet: ``images``
             (volumes by channel), and if wanted ``labels`` (volume) with ``segments`` (dicts of
             :class:`meddl.volume.Segment`). ``plan``, ``seed``, ``axis`` and ``index`` of the slice, and if wanted
-            ``count`` (6) and ``greatest`` (256), see :func:`meddl.augmentation.preview`.
+            ``numbers`` (of the samples: 0 to 5) and ``greatest`` (256), see :func:`meddl.augmentation.preview`.
         context: keeps the last case, so that it need not be sent again.
 
     Returns:
@@ -44,10 +44,10 @@ def preview_variants(params: dict[str, Any], context: JobContext) -> dict[str, A
 
     plan = AugmentationPlan.from_dict(params["plan"])
     place = {"axis": int(params["axis"]), "index": int(params["index"]), "greatest": int(params.get("greatest", 256))}
-    count = int(params.get("count", 6))
+    numbers = [int(each) for each in params.get("numbers", range(6))]
     made = []
-    for number in range(count):
-        context.progress(number / count, "Preview")
+    for done, number in enumerate(numbers):
+        context.progress(done / len(numbers), "Preview")
         context.raise_if_cancelled()
         with _one_thread():
             one = case.preview(plan, int(params["seed"]), number, **place, cancelled=context.cancelled)
