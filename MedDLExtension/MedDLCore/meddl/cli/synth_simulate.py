@@ -159,7 +159,11 @@ def _settings(options: argparse.Namespace) -> SimulationOptions:
 
     said: dict[str, Any] = {**read_settings(options.settings), "method": options.method}
     example = METHODS[options.method]()
-    for name in (*(each.name for each in fields(example)), *_OF_ALL_METHODS):
+    own = [each.name for each in fields(example)]
+    for name in {each.name for method in METHODS.values() for each in fields(method)}.difference(own):
+        if getattr(options, name, None) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is of another method than {options.method}: leave it out.")
+    for name in (*own, *_OF_ALL_METHODS):
         value = getattr(options, name, None)
         if value is None:
             continue
