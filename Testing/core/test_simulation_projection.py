@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import realdata
 from meddl.errors import JobCancelled, VolumeError
 from meddl.inference.prediction import Box, Landmark
 from meddl.randomness import Stream
@@ -13,7 +14,7 @@ from meddl.simulation import Projection, Simulated, SimulationOptions, simulate
 from meddl.simulation.attenuation import attenuation, water
 from meddl.simulation.beam import beam_through
 from meddl.simulation.rays import along_rays
-from meddl.volume import Segment, Volume
+from meddl.volume import Segment, Volume, read_volume
 
 VIEWS = ("AP", "PA", "LL", "RL", "30/20", "-115/-35")
 
@@ -151,6 +152,25 @@ def test_what_is_on_the_left_of_the_patient_is_on_the_left_in_the_world(kind: st
         place = made.image.affine @ (i, j, 0, 1)
         assert np.abs(place[:3] - bead)[[0, 2]].max() < 2.5
         assert i > 48 and j < 40  # as radiologists look: the patient's left is on the right
+
+
+def test_a_real_ct_seen_along_its_axes_is_the_sum_of_its_voxels() -> None:
+    folder = realdata.totalsegmentator()
+    ct = read_volume(folder / "example_ct.nii.gz")
+    labels = read_volume(folder / "example_seg_fast_force_split.nii.gz")
+    assert ct.orientation == "RAS" and np.allclose(ct.spacing, 3)
+    right, _, up = ct.shape
+    options = Projection(beam="parallel", size=(right, up), field_mm=right * 3.0, value="line_integral", paths=True,
+                         min_path_mm=0.1)  # fmt: skip
+    made = simulate(ct, SimulationOptions(options), labels)
+    # I to the left, J down: both against the voxels' order.
+    expected = attenuation(ct.array[0], 70.0).sum(axis=1)[::-1, ::-1] * 3
+    np.testing.assert_allclose(made.image.array[0, :, :, 0], expected, rtol=1e-3, atol=1e-3)
+    assert made.labels is not None and made.paths is not None and len(made.segments) == 61
+    for layer, segment in enumerate(made.segments):
+        path = (labels.array[0] == int(segment.name.split()[1])).sum(axis=1)[::-1, ::-1] * 3
+        np.testing.assert_allclose(made.paths.array[layer, :, :, 0], path, atol=1e-2)
+        np.testing.assert_array_equal(made.labels.array[layer, :, :, 0], path > 0)
 
 
 def test_views_are_called_as_dicom_calls_them() -> None:

@@ -64,12 +64,12 @@ def _ct(chest: Volume) -> bytes:
     window = (-160.0, 240.0)
     methods = {
         "a quarter of the dose": LowDose(0.25),  # type: ignore[arg-type]
-        "a twentieth of the dose": LowDose(0.05),  # type: ignore[arg-type]
-        "a twentieth, made anew (fbp)": LowDose(0.05, image="fbp"),  # type: ignore[arg-type]
+        "a fiftieth of the dose": LowDose(0.02),  # type: ignore[arg-type]
+        "a fiftieth, made anew (fbp)": LowDose(0.02, image="fbp"),  # type: ignore[arg-type]
     }
     panels = [("original", *_axial(slab, 0, window))]
     panels += [(title, *_axial(_made(slab, method).image, 0, window)) for title, method in methods.items()]
-    change = _made(slab, methods["a twentieth of the dose"]).image.array.astype(np.float32) - slab.array
+    change = _made(slab, methods["a fiftieth of the dose"]).image.array.astype(np.float32) - slab.array
     panels.append(("what was added, -150 to 150 HU", *_axial(slab.with_array(change), 0, (-150, 150))))
     return _drawn(panels, 5, 13.0)
 

@@ -58,7 +58,8 @@ def noisy(
         if cancelled():
             raise JobCancelled("The simulation was cancelled.")
         real, imaginary = normal_field(stream.child(index).token(), (2, *volume.shape[:2])) * np.float32(sigma)
-        made[0, ..., index] = np.hypot(volume.array[0, ..., index].astype(np.float32) + real, imaginary)
+        magnitude = np.maximum(volume.array[0, ..., index].astype(np.float32), 0)
+        made[0, ..., index] = np.hypot(magnitude + real, imaginary)
     return made, {"snr": snr, "signal": signal, "sigma": sigma}
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from meddl.errors import UsageError
+from meddl.simulation.setting_checks import check_one_of, check_range, check_within, is_like, make_tuples
 
 Axis: TypeAlias = Literal["left-right", "front-back", "head-foot"]
 AXES: tuple[Axis, ...] = ("left-right", "front-back", "head-foot")
@@ -53,9 +54,11 @@ class Undersampling:
     snr: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _tuples(self, "acceleration", "center_fraction", "snr")
-        _one_of(self, mask=("random", "equispaced"), encoding=("2d", "3d"), plane=tuple(ACROSS), phase_axis=("", *AXES))
-        _range(self, "snr", 0.1, 1e4, empty=True)
+        make_tuples(self, "acceleration", "center_fraction", "snr")
+        check_one_of(
+            self, mask=("random", "equispaced"), encoding=("2d", "3d"), plane=tuple(ACROSS), phase_axis=("", *AXES)
+        )
+        check_range(self, "snr", 0.1, 1e4, empty=True)
         if not 1 <= self.coils <= 32:
             raise UsageError(f"coils is {self.coils}. It takes 1 to 32.")
         if not self.acceleration or len(self.acceleration) != len(self.center_fraction):
@@ -86,8 +89,8 @@ class Rician:
     snr: tuple[float, ...] = (10.0,)
 
     def __post_init__(self) -> None:
-        _tuples(self, "snr")
-        _range(self, "snr", 0.1, 1e4)
+        make_tuples(self, "snr")
+        check_range(self, "snr", 0.1, 1e4)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class LowDose:
     title: ClassVar[str] = "Low-dose CT"
 
     dose: tuple[float, ...] = (0.25,)
-    photons: float = 2e5
+    photons: float = 1e6
     electronic_noise: float = 3.0
     views: int = 360
     image: Literal["difference", "fbp"] = "difference"
@@ -119,13 +122,13 @@ class LowDose:
     energy_kev: float = 70.0
 
     def __post_init__(self) -> None:
-        _tuples(self, "dose")
-        _one_of(self, image=("difference", "fbp"), filter=("ramp", "shepp-logan", "cosine", "hamming", "hann"))
-        _range(self, "dose", 1e-4, 1.0)
-        _within(self, "photons", 10, 1e9)
-        _within(self, "electronic_noise", 0, 1e4)
-        _within(self, "views", 8, 5000)
-        _within(self, "energy_kev", 30, 150)
+        make_tuples(self, "dose")
+        check_one_of(self, image=("difference", "fbp"), filter=("ramp", "shepp-logan", "cosine", "hamming", "hann"))
+        check_range(self, "dose", 1e-4, 1.0)
+        check_within(self, "photons", 10, 1e9)
+        check_within(self, "electronic_noise", 0, 1e4)
+        check_within(self, "views", 8, 5000)
+        check_within(self, "energy_kev", 30, 150)
         if self.noisy_original and max(self.dose) >= 1:
             raise UsageError("dose is 1: the original has the noise of full dose already. Choose less, or say with "
                              "noisy_original = false that it has none.")  # fmt: skip
@@ -169,14 +172,14 @@ class Projection:
     paths: bool = False
 
     def __post_init__(self) -> None:
-        _tuples(self, "views", "size", "structures")
-        _one_of(self, beam=("cone", "parallel"), value=("film", "line_integral"))
-        _within(self, "jitter_degrees", 0, 45)
-        _within(self, "source_mm", 100, 1e5)
-        _within(self, "field_mm", 0, 5000)
-        _within(self, "energy_kev", 30, 150)
-        _within(self, "contrast", 0.05, 20)
-        _within(self, "min_path_mm", 0, 1000)
+        make_tuples(self, "views", "size", "structures")
+        check_one_of(self, beam=("cone", "parallel"), value=("film", "line_integral"))
+        check_within(self, "jitter_degrees", 0, 45)
+        check_within(self, "source_mm", 100, 1e5)
+        check_within(self, "field_mm", 0, 5000)
+        check_within(self, "energy_kev", 30, 150)
+        check_within(self, "contrast", 0.05, 20)
+        check_within(self, "min_path_mm", 0, 1000)
         if len(self.size) != 2 or not all(8 <= each <= 4096 for each in self.size):
             raise UsageError("size is two numbers of pixels, across and down, from 8 to 4096.")
         if not self.views:
@@ -246,7 +249,7 @@ class SimulationOptions:
                 continue
             if name not in own and name not in common:
                 raise UsageError(f"{kind.title} has no {name!r}. It has: {', '.join([*own, *common])}.")
-            if not _fits(value, example := own.get(name, common.get(name))):
+            if not is_like(value, example := own.get(name, common.get(name))):
                 shown = list(example) if isinstance(example, tuple) else example
                 raise UsageError(f"{name} is {value!r}, which it cannot be. An example: {shown!r}.")
         method = kind(**{name: data[name] for name in own if name in data})
@@ -278,42 +281,3 @@ def angles(view: str) -> tuple[float, float]:
         raise UsageError(f"{view!r} is no view. Choose one of {', '.join(VIEWS)}, or give angles in degrees, for "
                          "instance 30 or 30/-10 (the second above -90 and below 90).")  # fmt: skip
     return first, second
-
-
-def _tuples(options: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(options, name)
-        object.__setattr__(options, name, (value,) if isinstance(value, int | float | str) else tuple(value))
-
-
-def _one_of(options: Any, **known: tuple[str, ...]) -> None:
-    for name, values in known.items():
-        if getattr(options, name) not in values:
-            raise UsageError(f"{name} is {getattr(options, name)!r}. Choose one of: {', '.join(map(repr, values))}.")
-
-
-def _within(options: Any, name: str, low: float, high: float) -> None:
-    if not low <= getattr(options, name) <= high:
-        raise UsageError(f"{name} is {getattr(options, name):g}. It takes {low:g} to {high:g}.")
-
-
-def _range(options: Any, name: str, low: float, high: float, *, empty: bool = False) -> None:
-    ends = getattr(options, name)
-    if not ends and empty:
-        return
-    if len(ends) not in (1, 2) or not all(low <= each <= high for each in ends) or ends[0] > ends[-1]:
-        raise UsageError(f"{name} is one number, or the lowest and the highest, from {low:g} to {high:g}.")
-
-
-def _fits(value: Any, example: Any) -> bool:
-    if isinstance(example, bool):
-        return isinstance(value, bool)
-    if isinstance(example, tuple):
-        if not isinstance(value, list | tuple):
-            return _fits(value, example[0])
-        return all(_fits(each, example[0]) for each in value)
-    return _is_number(value) if isinstance(example, float) else type(value) is type(example)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

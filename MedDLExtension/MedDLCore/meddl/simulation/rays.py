@@ -34,6 +34,7 @@ def along_rays(
         each_slice: is told the fraction that is done.
     """
     array = volume.array[channel]
+    slices = [np.moveaxis(array, axis, 0) for axis in range(3)]  # views
     inverse = np.linalg.inv(volume.affine)
     starts = points @ inverse[:3, :3].T + inverse[:3, 3]
     steps = directions @ inverse[:3, :3].T
@@ -57,7 +58,7 @@ def along_rays(
             inside = np.flatnonzero((i >= -0.5) & (i < rows - 0.5) & (j >= -0.5) & (j < columns - 0.5))
             if not inside.size:
                 continue
-            plane = read(array.take(index, axis=axis))
+            plane = read(slices[axis][index])
             at = (i[inside], j[inside])
             values = _between(plane, *at) if linear else _nearest(plane, *at)
             add(rays[inside], values, length[inside])
