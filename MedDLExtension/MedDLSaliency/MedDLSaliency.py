@@ -290,13 +290,23 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters.otherMap is not None and parameters.otherMap not in run.maps:
             parameters.otherMap = None
         self.report.remember(run.maps, job.result["prediction"])
+        self.question.askAgain()
         self.maps.setParameters(parameters)  # the same nodes may show other maps now
         self._updateGUI()
         self.maps.show()
         self.maps.renderAgain()
-        self.jobPanel.showIdle(_("Done in {seconds} s.").format(seconds=f"{seconds:.1f}"), 1.0)
+        self.jobPanel.showIdle(self._done(seconds, run.leftOut), 1.0)
         self.jobPanel.addLog(self.ui.statusLabel.text)
         self.results.bringIntoView()
+
+    def _done(self, seconds, leftOut):
+        from meddl_slicer.explanation_maps import title_of
+
+        said = [_("Done in {seconds} s.").format(seconds=f"{seconds:.1f}")]
+        said += [
+            _("No map of {method}: {reason}").format(method=title_of(id), reason=why) for id, why in leftOut.items()
+        ]
+        return " ".join(said)
 
     def _showError(self, error, run=None):
         """Tell the user in one sentence what happened and keep the details in the log."""

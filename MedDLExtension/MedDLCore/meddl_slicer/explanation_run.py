@@ -25,8 +25,9 @@ class ExplanationRun:
     Attributes:
         task, params: to be given to :meth:`meddl.jobs.JobRunner.submit`.
         inputs: the images, in the order of the model's channels.
-        maps: the volume nodes of the maps, one per method; set by :meth:`apply`.
+        maps: the volume nodes of the maps, one per method that gave one; set by :meth:`apply`.
         answer: the main node of the model's answer, where it is wanted.
+        leftOut: why methods gave no map, in sentences, by their ids; set by :meth:`apply`.
 
     Args:
         inputs: a volume node, or several where the model takes several images.
@@ -73,6 +74,7 @@ class ExplanationRun:
         self.inputs, self.model = self._images.inputs, str(model)
         self._with_answer, self.answer = with_answer, answer
         self.maps: list[slicer.vtkMRMLScalarVolumeNode] = []
+        self.leftOut: dict[str, str] = {}
         images = self._images.params
         self.params: dict[str, Any] = {
             "model": self.model,
@@ -80,6 +82,7 @@ class ExplanationRun:
             "methods": list(methods),
             "options": dict(options or {}),
             "faithfulness": list(measures),
+            "lenient": True,  # what the others have found in minutes is not lost
         }
         if target is not None:
             self.params["target"] = dict(target)
@@ -144,6 +147,7 @@ class ExplanationRun:
                     explanation_maps.look_again(node)
             raise
         self.maps = made
+        self.leftOut = dict(result.get("left_out") or {})
         change.finish()
 
     def _check_inputs(self) -> None:

@@ -65,6 +65,8 @@ class MedDLSaliencyLogic(ScriptedLoadableModuleLogic):
     def process(self, inputs, model, methods, target=None, options=None, onProgress=None, **more):
         """Explain, and return the volume nodes of the maps, one per method. Waits, without processing events.
 
+        Methods that turn out not to work on the image are left out, as long as one does.
+
         Args:
             inputs: volume node, or a list of them for models that take several images.
             model: catalog name, or where the model is.

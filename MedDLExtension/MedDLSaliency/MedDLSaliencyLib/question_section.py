@@ -53,6 +53,11 @@ class QuestionSection:
         """Show what is in this parameter node from now on; None for nothing."""
         self._parameters = parameters
 
+    def askAgain(self):
+        """Ask once more which methods fit, if nobody could tell before: a model may have found trust meanwhile."""
+        if self._key() not in self._known:
+            self._askedFor = None
+
     # What is asked
 
     def kind(self):

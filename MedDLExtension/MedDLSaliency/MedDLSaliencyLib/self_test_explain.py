@@ -249,6 +249,18 @@ class ExplainTests:
         self.assertIs(node.GetNodeReference("MedDL.colors"), table)
         self.assertEqual(table.GetLookupTable().GetTableValue(table.GetNumberOfColors() // 2)[3], 0.0)
 
+    def test_methodThatFailsLeavesTheOthersTheirMaps(self):
+        widget = self.makeReadyWidget(("input_x_gradient", "gradcam"))  # a network of one layer, which answers itself
+        self.waitForMethods(widget)
+        self.explain(widget)
+        self.assertEqual(widget.ui.mapComboBox.count, 1)
+        self.assertIn("Input times gradient", widget.results.view.title)
+        self.assertIn("No map of Grad-CAM: ", widget.ui.statusLabel.text)
+        self.chooseMethods(widget, "gradcam")
+        self.explain(widget)
+        self.assertNotIn("Done", widget.ui.statusLabel.text)
+        self.assertEqual(widget.ui.mapComboBox.count, 1)
+
     def test_reportIsWritten(self):
         widget = self.makeReadyWidget(("input_x_gradient", "saliency"))
         widget._parameterNode.segmentation = self.makeSegmentation(self.volume, {"Block": self.array > 100})

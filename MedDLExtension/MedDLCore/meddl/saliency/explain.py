@@ -306,7 +306,7 @@ def _with_slices(rule: WindowRule | None) -> WindowRule | None:
 
 def _slice_of(target: Target | None, prediction: Prediction) -> int | None:
     """Return the slice that a network for single slices is asked about: with most of the structure, or the point."""
-    if not isinstance(prediction, SegmentationPrediction):
+    if not isinstance(prediction, SegmentationPrediction) or not prediction.segments:
         return None
     if target is not None and target.position is not None:
         affine = prediction.labels.affine
