@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import realdata
+from core.phantoms import reordered
 from meddl.errors import JobCancelled, VolumeError
 from meddl.inference.prediction import Box, Landmark
 from meddl.randomness import Stream
@@ -257,3 +258,19 @@ def test_a_source_in_the_patient_and_a_single_slice_get_a_sentence() -> None:
         simulate(ct, SimulationOptions(Projection(source_mm=200)))
     with pytest.raises(VolumeError, match="single slice"):
         simulate(Volume(ct.array[..., :1], ct.affine), SimulationOptions(Projection()))
+
+
+def test_labels_on_another_grid_are_projected_from_where_they_are() -> None:
+    places = world("oblique")
+    labels = np.zeros((1, *SHAPE), np.uint8)
+    labels[0][np.linalg.norm(places - places[20, 40, 20], axis=-1) < 12] = 1
+    ct = Volume(np.where(labels > 0, 100, -1000).astype(np.int16), affine("oblique"))
+    options = SimulationOptions(Projection(("LL",), size=(64, 64)))
+    same = Volume(labels, ct.affine)
+    part = Volume(
+        labels[:, 5:50, 20:, 2:], ct.affine @ np.array([[1, 0, 0, 5], [0, 1, 0, 20], [0, 0, 1, 2], [0, 0, 0, 1.0]])
+    )
+    masks = [simulate(ct, options, each).labels for each in (same, part, reordered(same, (2, 0, 1), (-1, 1, -1)))]
+    assert masks[0] is not None and masks[0].array.any()
+    for other in masks[1:]:
+        assert other is not None and np.mean(other.array != masks[0].array) < 0.002
