@@ -94,6 +94,21 @@ def test_a_lesion_is_not_lost_in_its_organ(bright: ModelBundle) -> None:
     assert absent.value is None and "not drawn" in absent.sentence
 
 
+def test_regions_are_those_of_the_masks_one_by_one() -> None:
+    rng = np.random.default_rng(5)
+    labels = Volume(rng.integers(-3, 40, (3, 14, 12, 10)).astype(np.int16), oblique())
+    segments = tuple(
+        Segment(number, f"{layer} {number}", RED, layer=layer) for layer in range(3) for number in (7, 1, 39, 60)
+    )
+    structures = Structures(labels, segments, Grid((9, 11, 8), oblique((1.7, 1.6, 2.1))))
+    masks = [structures.mask(index) for index in range(len(segments))]
+    expected = np.zeros((9, 11, 8), np.int64)
+    for index in sorted(range(len(masks)), key=lambda each: -masks[each].sum()):
+        expected[masks[index]] = index + 1
+    np.testing.assert_array_equal(structures.regions().numpy(), expected)
+    assert len(np.unique(expected)) > 5
+
+
 def test_a_segmentation_of_another_place_is_told(bright: ModelBundle) -> None:
     labels, segments = organ_with_lesion()
     image, _ = block()

@@ -53,6 +53,8 @@ class Structures:
         if wrong := [each.name for each in segments if each.layer >= labels.channels]:
             raise UsageError(f"The segmentation has no layer for {wrong[0]!r}. Save it again, or choose another one.")
         self.names = tuple(each.name for each in segments)
+        if labels.array.dtype.kind != "u":
+            labels = labels.with_array(np.clip(labels.array, 0, None).astype(np.uint32))  # numbers of tables
         self._labels, self._segments, self._grid = labels, tuple(segments), grid
         self._placed = resample_to(labels, grid, interpolation="nearest").array
 
@@ -71,11 +73,22 @@ class Structures:
         """
         import torch
 
-        sizes = [int(self.mask(index).sum()) for index in range(len(self.names))]
-        numbers = np.zeros(self._grid.shape, dtype=np.int64)
-        for index in sorted(range(len(sizes)), key=lambda each: -sizes[each]):
-            numbers[self.mask(index)] = index + 1
-        return torch.from_numpy(numbers)
+        # By tables, not structure by structure: there may be thousands.
+        here, given = (_counts(each, self._segments) for each in (self._placed, self._labels.array))
+        lost = {index: self.mask(index) for index in range(len(here)) if given[index] and not here[index]}
+        sizes = [int(lost[index].sum()) if index in lost else here[index] for index in range(len(here))]
+        order = sorted(range(len(sizes)), key=lambda each: -sizes[each])
+        rank = {index: place + 1 for place, index in enumerate(order)}
+        highest = np.zeros(self._grid.shape, dtype=np.int64)
+        for layer, labels in enumerate(self._placed):
+            table = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int64)
+            for index, segment in enumerate(self._segments):
+                if segment.layer == layer and segment.label < len(table):
+                    table[segment.label] = rank[index]
+            np.maximum(highest, table[labels.astype(np.int64)], out=highest)
+        for index, mask in lost.items():
+            highest[mask] = np.maximum(highest[mask], rank[index])
+        return torch.from_numpy(np.array([0, *(index + 1 for index in order)])[highest])
 
 
 def reference_on(
@@ -107,6 +120,12 @@ def reference_on(
     cut = Volume(ready.image.numpy(), ready.affine)
     placed = resample_to(cut, grid_of(prepared), default=float(cut.array.min()))
     return torch.from_numpy(np.ascontiguousarray(placed.array))
+
+
+def _counts(labels: np.ndarray, segments: Sequence[Segment]) -> list[int]:
+    """Return how many voxels each segment has in ``(L, i, j, k)`` labels."""
+    counts = [np.bincount(layer.ravel().astype(np.int64)) for layer in labels]
+    return [int(counts[each.layer][each.label]) if each.label < len(counts[each.layer]) else 0 for each in segments]
 
 
 def _where_voxels_lie(mask: np.ndarray, affine: np.ndarray, grid: Grid) -> np.ndarray:
