@@ -66,7 +66,6 @@ class AddSection:
         self._tab.runJob(ADD_SYNTHETIC, params, self._onFinished, isLong=True)
 
     def _onFinished(self, job):
-        self._tab.releaseRunner()
         if job.error is not None:
             self._tab.handled(job.error, self.start)
         else:
@@ -83,7 +82,7 @@ class AddSection:
         told = [f"{name}: {reason}" for name, reason in list(summary["failed"].items())[:_MOST_TOLD]]
         told += [f"{name}: {' '.join(each)}" for name, each in list(summary["warnings"].items())[:_MOST_TOLD]]
         self._told = "\n".join([said, *summary["notes"], *told])
-        self._tab.jobPanel.showIdle(said, 1.0)
+        self._tab.jobPanel.showIdle(_("Done."), 1.0)
         self._tab.jobPanel.addLog(self._told)
 
     def _onPreset(self, index):

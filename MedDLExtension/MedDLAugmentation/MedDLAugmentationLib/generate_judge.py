@@ -128,7 +128,6 @@ class JudgeSection:
 
     def _onFinished(self, job):
         seconds = self._tab.jobPanel.elapsed
-        self._tab.releaseRunner()
         if job.error is not None:
             self._tab.handled(job.error, self.start)
         else:

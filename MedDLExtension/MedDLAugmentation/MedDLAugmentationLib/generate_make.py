@@ -127,7 +127,7 @@ class MakeSection:
             self._tab.showError(error)
         else:
             self._show(run)
-            self._tab.jobPanel.showIdle(self._made, 1.0)
+            self._tab.jobPanel.showIdle(_("Done."), 1.0)
             self._tab.jobPanel.addLog("\n".join([self._made, *run.notes]))
             self._made = "\n".join([self._made, *run.notes])
         self._tab.update()
@@ -137,11 +137,8 @@ class MakeSection:
 
         image, labels = run.pairs[0]
         synthesis_run.show(image, fit=not run.sources)
-        if labels is not None:  # one segmentation at a time is enough to look at
-            for node in [each for _image, each in run.pairs[1:]] + run.sources:
-                display = node.GetDisplayNode() if node.IsA("vtkMRMLSegmentationNode") else None
-                if display is not None:
-                    display.SetVisibility(False)
+        if labels is not None:
+            synthesis_run.show_labels(labels)
         seconds = f"{self._tab.jobPanel.elapsed:.1f}"
         if run.kind == "lesion":
             found = provenance.read(image)["lesions"]

@@ -145,13 +145,6 @@ class GenerateTab:
 
         return self._panel.logic.runner if getattr(self._panel.logic, "_runner", None) is not None else long_runner()
 
-    def releaseRunner(self):
-        """End the worker of long work, if nothing is under way in it: its memory is wanted elsewhere."""
-        from meddl_slicer.synthesis_runner import close_long_runner
-
-        if not self.train.isRunning and not (self.isBusy and self._isLong):
-            close_long_runner()
-
     def showError(self, error, jobPanel=None):
         """Tell the user in one sentence what happened and keep the details in the log."""
         from meddl.errors import JobCancelled

@@ -86,7 +86,6 @@ class TrainSection:
         self._timer.stop()
         self.jobPanel.abandon()
         self.plot.hide()
-        self._tab.releaseRunner()
 
     def onSceneReady(self):
         """Tell a scene that was opened meanwhile what is trained: its settings are shown, and cannot be changed."""
@@ -204,7 +203,6 @@ class TrainSection:
 
         seconds = self.jobPanel.elapsed
         self.look()
-        self._tab.releaseRunner()
         added = self._training.hasBundle and self._generator.add(self._training.root, isOurs=True)
         if job.error is not None:
             self._tab.showError(job.error, self.jobPanel)

@@ -110,18 +110,23 @@ def description_html(choice: GeneratorChoice) -> str:
     if choice.problem or choice.facts is None:
         return html.escape(choice.problem)
     facts, bundle = choice.facts, choice.bundle
-    lines = [html.escape(bundle.description)] if bundle is not None and bundle.description else []
-    kinds = {"gan": _("adversarial"), "rectified_flow": _("rectified flow"), "ddpm": _("diffusion")}
-    size = " x ".join(map(str, facts.size))
-    told = [kinds.get(facts.kind, facts.kind), _("{size} voxels of {mm:.3g} mm").format(size=size, mm=facts.spacing_mm)]
+    told = []
+    if bundle is not None and bundle.description:
+        lines = [html.escape(bundle.description)]
+    else:
+        kinds = {"gan": _("adversarial"), "rectified_flow": _("rectified flow"), "ddpm": _("diffusion")}
+        size = " x ".join(map(str, facts.size))
+        lines = [_("{size} voxels of {mm:.3g} mm").format(size=size, mm=facts.spacing_mm)]
+        told.append(kinds.get(facts.kind, facts.kind))
     if facts.modality:
         told.append(html.escape(facts.modality))
-    told.append(trained_on(facts))
+    if isinstance(facts.trained_on.get("steps"), int):
+        told.append(_("{steps} steps").format(steps=facts.trained_on["steps"]))
     license = bundle.license if bundle is not None else ""
     told.append(_("License: {license}").format(license=html.escape(license or _("not stated"))))
     if not choice.installed:
         told.append(_("not downloaded yet ({size})").format(size=choice.sizeText))
-    lines.append(" \N{MIDDLE DOT} ".join(each for each in told if each))
+    lines.append(" \N{MIDDLE DOT} ".join(told))
     lines.append(html.escape(takes(choice)))
     lines += [html.escape(note) for note in choice.notes]
     return "".join(f'<p style="margin: 0 0 4px 0">{line}</p>' for line in lines if line)
@@ -159,18 +164,6 @@ def known_structures(choice: GeneratorChoice, node: slicer.vtkMRMLSegmentationNo
     except UsageError:  # it knows none of them
         return [], names
     return [name for name in names if name not in unknown], list(unknown)
-
-
-def trained_on(facts: SynthesisFacts) -> str:
-    """Return what a generator has learned from, in a few words; "" where that is not told."""
-    told = facts.trained_on
-    cases, patients, steps = (told.get(name) for name in ("cases", "patients", "steps"))
-    if not isinstance(cases, int):
-        return ""
-    said = _("learned from {cases} cases").format(cases=cases)
-    if isinstance(patients, int):
-        said = _("learned from {cases} cases of {patients} patients").format(cases=cases, patients=patients)
-    return said + (_(" in {steps} steps").format(steps=steps) if isinstance(steps, int) else "")
 
 
 def _own_generators() -> list[str]:

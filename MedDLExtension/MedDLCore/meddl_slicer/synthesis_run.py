@@ -255,6 +255,15 @@ def show(image: slicer.vtkMRMLScalarVolumeNode, fit: bool) -> None:
     slicer.util.setSliceViewerLayers(background=image, fit=fit)
 
 
+def show_labels(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Show a synthetic image's segmentation as outlines, and no other one: the image is what there is to see."""
+    for each in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        display = each.GetDisplayNode()
+        if display is not None:
+            display.SetVisibility(each is node)
+    node.GetDisplayNode().SetVisibility2DFill(False)
+
+
 def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts with the generator where provenance looks for the model."""
     drawn = [texture for each in facts.get("lesions", ()) for texture in each.get("texture", {}).values()]

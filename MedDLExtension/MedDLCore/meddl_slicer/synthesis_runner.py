@@ -12,6 +12,9 @@ from meddl_slicer.pump import worker_python
 if TYPE_CHECKING:
     from meddl.jobs import WorkerRunner
 
+_IDLE_S = 15.0
+"""After so long without work, the worker ends: its memory is wanted elsewhere."""
+
 _runner: WorkerRunner | None = None
 _closes_at_exit = False
 
@@ -22,7 +25,7 @@ def long_runner() -> WorkerRunner:
     if _runner is None:
         from meddl.jobs import WorkerRunner
 
-        _runner = WorkerRunner(python=worker_python(), env=dict(computer.GPU_ORDER))
+        _runner = WorkerRunner(python=worker_python(), env=dict(computer.GPU_ORDER), idle_timeout=_IDLE_S)
         if not _closes_at_exit and getattr(slicer, "app", None) is not None:
             _closes_at_exit = True
             slicer.app.connect("aboutToQuit()", close_long_runner)
