@@ -110,13 +110,14 @@ def test_a_failed_writing_leaves_no_index(tmp_path: Path, monkeypatch: pytest.Mo
     def full(*_: object, **__: object) -> None:
         raise VolumeError("answer.json could not be written: No space left on device. Choose another place.")
 
-    with monkeypatch.context() as broken:
-        broken.setattr("meddl.saliency.files.write_prediction", full)
-        with pytest.raises(VolumeError, match="No space"):
-            write_explanation(made, tmp_path / "out")
-    assert not (tmp_path / "out" / "explanation.json").exists()
-    write_explanation(made, tmp_path / "out")  # what is left is no hindrance
-    assert (tmp_path / "out" / "explanation.json").exists()
+    for fails in ("write_prediction", "facts_of"):
+        with monkeypatch.context() as broken:
+            broken.setattr(f"meddl.saliency.files.{fails}", full)
+            with pytest.raises(VolumeError, match="No space"):
+                write_explanation(made, tmp_path / "out")
+        assert not {"explanation.json", "measures.csv"} & {path.name for path in (tmp_path / "out").iterdir()}
+        write_explanation(made, tmp_path / "out")  # what is left is no hindrance
+        assert (tmp_path / "out" / "explanation.json").exists()
 
 
 def test_maps_are_not_written_as_what_cannot_hold_them(tmp_path: Path) -> None:

@@ -75,13 +75,18 @@ def write_explanation(explanation: Explanation, folder: Path, *, suffix: str = "
             write_volume(attribution.channels, written[-1], facts=_header(attribution), channels=_kind(suffix))
     answer = folder / f"answer{SUFFIXES[explanation.prediction.task][0]}"
     written += write_prediction(explanation.prediction, answer)
-    for name, table in zip(TABLES, (_anatomy(explanation), _measures(explanation)), strict=True):
-        if len(table) > 1:
-            written.append(folder / name)
-            _write(written[-1], _csv(table))
-    written.append(folder / INDEX)
-    facts = {**facts_of(explanation), "files": {"maps": maps, "answer": answer.name}}
-    _write(written[-1], json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n")
+    try:
+        for name, table in zip(TABLES, (_anatomy(explanation), _measures(explanation)), strict=True):
+            if len(table) > 1:
+                written.append(folder / name)
+                _write(written[-1], _csv(table))
+        written.append(folder / INDEX)
+        facts = {**facts_of(explanation), "files": {"maps": maps, "answer": answer.name}}
+        _write(written[-1], json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n")
+    except BaseException:
+        for name in TABLES:  # without an index nobody would know whose they are
+            (folder / name).unlink(missing_ok=True)
+        raise
     return tuple(written)
 
 
