@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,14 @@ def plain(image: torch.Tensor, scorer: Scorer) -> torch.Tensor:
 
 
 @contextmanager
-def running(scorer: Scorer, work: Work, runs: int, text: str) -> Iterator[torch.nn.Module]:
+def running(scorer: Scorer, work: Work, runs: int | Callable[[], float], text: str) -> Iterator[torch.nn.Module]:
     """Give the score as a module ``(B, C, i, j, k)`` to ``(B,)`` that tells the progress and stops on request.
 
     Whatever runs the module, each of its runs counts as one of ``runs``, and none starts after the user has cancelled.
     Random numbers are those of the seed; those of the rest of the program go on as if nothing had been.
+
+    Args:
+        runs: of the network with one image, about; or what tells the share that is done, 0 to 1.
 
     Raises:
         JobCancelled: on request.
@@ -41,11 +44,13 @@ def running(scorer: Scorer, work: Work, runs: int, text: str) -> Iterator[torch.
     import torch
 
     module = scorer.module()
-    done = 0
+    done, told = 0, 0.0
 
     def before(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-        nonlocal done
-        work.step(min(done / max(runs, 1), 1.0), text)
+        nonlocal done, told
+        share = runs() if callable(runs) else done / max(runs, 1)
+        told = max(told, min(share, 1.0))  # it never goes back
+        work.step(told, text)
         done += len(inputs[0])
 
     module.register_forward_pre_hook(before)
