@@ -30,12 +30,12 @@ from meddl.augmentation import (
     sides_of_segments,
     slice_grid,
 )
-from meddl.augmentation.randomness import Stream, normal_field
 from meddl.augmentation.resampling import moved_labels
 from meddl.augmentation.sides import mirrored_name, with_names
 from meddl.augmentation.world_map import Movement
 from meddl.errors import UsageError
 from meddl.inference.prediction import Box, Landmark
+from meddl.randomness import Stream, normal_field
 from meddl.volume import Grid, Segment, Volume, read_volume
 from scipy.ndimage import map_coordinates
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from meddl.augmentation.known import transform
 from meddl.augmentation.plan import AugmentationPlan, Step
-from meddl.augmentation.randomness import Stream
 from meddl.augmentation.sample import Sample, range_of
 from meddl.augmentation.transform import IntensityTransform, SharedTransform, SpatialTransform
 from meddl.errors import UsageError
+from meddl.randomness import Stream
 
 _VERSION = 1
 

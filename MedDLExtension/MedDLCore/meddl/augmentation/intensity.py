@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from meddl.augmentation.parameters import Parameter, Setting
-from meddl.augmentation.randomness import Stream, normal_field
 from meddl.augmentation.transform import Drawn, IntensityTransform, Patch, SharedTransform, numbers, words
+from meddl.randomness import Stream, normal_field
 from meddl.volume import Grid
 
 

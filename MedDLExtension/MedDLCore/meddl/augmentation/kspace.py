@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from meddl.augmentation.parameters import Parameter, Setting
-from meddl.augmentation.randomness import Stream
 from meddl.augmentation.resampling import moved_image
 from meddl.augmentation.transform import AXES, Drawn, IntensityTransform, Patch, axis_along, numbers, words
 from meddl.augmentation.world_map import LinearMap, Movement
+from meddl.randomness import Stream
 from meddl.volume import Grid, Volume
 
 _AXIS = Parameter("axis", AXES, choices=AXES, meaning="phase-encoding directions to choose from")

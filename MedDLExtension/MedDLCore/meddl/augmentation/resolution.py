@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from meddl.augmentation.parameters import Parameter, Setting
-from meddl.augmentation.randomness import Stream
 from meddl.augmentation.transform import AXES, Drawn, IntensityTransform, Patch, axis_along, numbers, words
+from meddl.randomness import Stream
 from meddl.volume import Grid
 
 

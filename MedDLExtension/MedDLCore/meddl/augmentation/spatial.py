@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from meddl.augmentation.parameters import Parameter, Setting
-from meddl.augmentation.randomness import Stream
 from meddl.augmentation.transform import AXES, Drawn, SpatialTransform, axis_along, numbers, words
 from meddl.augmentation.world_map import ElasticMap, LinearMap, checked_matrix
+from meddl.randomness import Stream
 from meddl.volume import Grid
 
 _NO_FOLDS = 0.3

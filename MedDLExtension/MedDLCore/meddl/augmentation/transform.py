@@ -10,8 +10,8 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from meddl.augmentation.parameters import Parameter, Setting
-from meddl.augmentation.randomness import Stream
 from meddl.augmentation.world_map import WorldMap
+from meddl.randomness import Stream
 from meddl.volume import Grid
 
 Drawn: TypeAlias = Mapping[str, Any]

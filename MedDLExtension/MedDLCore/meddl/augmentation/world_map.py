@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from meddl.augmentation.randomness import uniform_field
 from meddl.errors import VolumeError
+from meddl.randomness import uniform_field
 from meddl.volume import Grid
 
 _ROUNDS = 60

@@ -49,7 +49,7 @@ def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentPar
     mr.add_argument("--snr", metavar="X[,X]", help="signal by noise, or a range of it")
     ct = simulate.add_argument_group("low-dose CT")
     ct.add_argument("--dose", metavar="X[,X]", help="share of the full dose, or a range of it (0.25)")
-    ct.add_argument("--photons", type=float, metavar="N", help="of the full dose, by detector bin and view (200000)")
+    ct.add_argument("--photons", type=float, metavar="N", help="of the full dose, by detector bin and view (1e6)")
     ct.add_argument("--image", choices=("difference", "fbp"), help="add noise, or make the image anew (difference)")
     simulate.set_defaults(run=run)
 
@@ -61,10 +61,12 @@ def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentPar
     views = project.add_argument_group("pictures")
     views.add_argument("--views", metavar="V[,V...]", help="AP, PA, LL, RL, or angles like 30 or 30/-10 (AP)")
     views.add_argument("--jitter-degrees", type=float, metavar="X", help="angles are moved by chance, at most by this")
+    views.add_argument("--structures", metavar="NAME[,NAME...]", help="that are projected (all)")
     views.add_argument("--beam", choices=("cone", "parallel"), help="(cone)")
     views.add_argument("--source-mm", type=float, metavar="MM", help="from the source to the image's center (1000)")
     views.add_argument("--size", metavar="W,H", help="pixels across and down (256,256)")
     views.add_argument("--field-mm", type=float, metavar="MM", help="width of the picture (all of the image)")
+    views.add_argument("--contrast", type=float, metavar="X", help="of the film: how steep its curve is (1.6)")
     views.add_argument("--value", choices=("film", "line_integral"), help="(film)")
     views.add_argument("--min-path-mm", type=float, metavar="MM", help="of a structure where it is drawn (1)")
     project.set_defaults(run=run, method="projection", overlaps="regions")  # what is projected overlaps
@@ -93,6 +95,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _one(options: argparse.Namespace, how: SimulationOptions) -> int:
+    from meddl.jobs.progress import part_of
     from meddl.models.metadata_values import printable
     from meddl.simulation import simulate
     from meddl.volume import read_volume
@@ -104,8 +107,8 @@ def _one(options: argparse.Namespace, how: SimulationOptions) -> int:
     made, facts = [], []
     with ProgressBar(shown=not options.json) as bar:
         for number in range(how.count):
-            bar(number / how.count, f"Image {number + 1} of {how.count}")
-            each = simulate(volume, how, labels, segments, number=number)
+            step = part_of(bar, number / how.count, (number + 1) / how.count)
+            each = simulate(volume, how, labels, segments, number=number, progress=step)
             made += _write(each, options.output, f"{options.method}_{number + 1:02d}")
             facts.append(dict(each.facts))
     if options.json:
@@ -127,6 +130,9 @@ def _write(made: Simulated, folder: Path, stem: str) -> list[Path]:
     if made.labels is not None:
         paths.append(folder / f"{stem}.seg.nrrd")
         write_segmentation(made.labels, made.segments, paths[-1])
+    if made.paths is not None:
+        paths.append(folder / f"{stem}_paths.nrrd")
+        write_volume(made.paths, paths[-1])
     paths.append(folder / f"{stem}.json")
     write_facts(made.facts, paths[-1])
     return paths
@@ -167,7 +173,7 @@ def _settings(options: argparse.Namespace) -> SimulationOptions:
         value = getattr(options, name, None)
         if value is None:
             continue
-        if name == "views":
+        if name in ("views", "structures"):
             value = [each.strip() for each in value.split(",") if each.strip()]
         elif isinstance(value, str) and isinstance(getattr(example, name, None), tuple):
             found = numbers(value, f"--{name.replace('_', '-')}")
