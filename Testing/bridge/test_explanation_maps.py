@@ -10,7 +10,15 @@ import slicer
 import slicer.util
 from bridge.predictions import PROVENANCE
 from meddl.saliency.attribution import AnatomyShare, Attribution, Measure
-from meddl_slicer import explanation_maps, explanation_report, explanation_tables, explanation_views, nodes, table
+from meddl_slicer import (
+    explanation_maps,
+    explanation_report,
+    explanation_tables,
+    explanation_views,
+    nodes,
+    provenance,
+    table,
+)
 from meddl_slicer.explanation_run import ExplanationRun
 
 CURVE = ((0.0, 1.0), (0.5, 0.25), (1.0, 0.0))
@@ -187,6 +195,18 @@ def test_second_row_comes_back_after_another_layout(image, scene, monkeypatch):
     assert sides.isOn
     sides.hide()
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '"x"', ""])
+def test_where_it_comes_from_may_be_unreadable(image, broken):
+    node = explanation_maps.apply_map(attribution(image), image)
+    assert provenance.read(node)["model"]
+
+    node.SetAttribute("MedDL.Provenance", broken)
+
+    assert provenance.read(node) is None
+    again = explanation_maps.former_of(attribution(image), image, [])
+    assert again is None and explanation_report.attribution_of(explanation_maps.map_of(node))["provenance"] == {}
 
 
 def test_same_question_writes_into_the_former_map(image, make_volume, scene):

@@ -22,9 +22,12 @@ def write(node: slicer.vtkMRMLNode, facts: Mapping[str, Any]) -> None:
 
 
 def read(node: slicer.vtkMRMLNode) -> dict[str, Any] | None:
-    """Return all facts :func:`write` has stored on ``node``, or ``None`` when it carries none."""
-    text = node.GetAttribute(PREFIX + "Provenance")
-    return json.loads(text) if text else None
+    """Return all facts :func:`write` has stored on ``node``, or ``None`` when it carries none that can be read."""
+    try:
+        facts = json.loads(node.GetAttribute(PREFIX + "Provenance") or "null")
+    except ValueError:  # a scene may come from anywhere
+        return None
+    return facts if isinstance(facts, dict) else None
 
 
 def model_title(facts: Mapping[str, Any]) -> str:

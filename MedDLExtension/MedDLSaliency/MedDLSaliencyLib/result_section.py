@@ -8,7 +8,8 @@ from slicer.i18n import tr as _
 
 _LAYOUT_MS = 50
 _MARGIN = 8
-_VERDICTS = {"good": "#1b7837", "doubtful": "#8a6d00", "bad": "#b00020"}
+_VERDICTS = {"good": "#1b7837", "doubtful": "#8a6d00", "bad": "#b00020", "": "gray"}
+_ON_DARK = {"good": "#6fcf86", "doubtful": "#e3b341", "bad": "#ff8a80", "": "#a0a0a0"}
 _WORDS = {"good": _("good"), "doubtful": _("doubtful"), "bad": _("bad")}
 
 
@@ -69,7 +70,9 @@ class ResultSection:
         self.ui.anatomySentenceLabel.text = "\n".join(each for each in sentences if each)
         self.ui.anatomySentenceLabel.visible = bool(self.ui.anatomySentenceLabel.text)
         self._showTable(self.ui.measuresTable, explanation_tables.MEASURES_ROLE, self.ui.believeLabel, words=True)
-        self.ui.measuresTextLabel.text = _verdicts(view) if view is not None else ""
+        palette = self.ui.measuresTextLabel.palette
+        isDark = palette.color(qt.QPalette.WindowText).lightness() > palette.color(qt.QPalette.Window).lightness()
+        self.ui.measuresTextLabel.text = _verdicts(view, _ON_DARK if isDark else _VERDICTS) if view is not None else ""
         self.ui.measuresTextLabel.visible = bool(self.ui.measuresTextLabel.text)
         chart = explanation_tables.chart_of(view.node) if view is not None else None
         self.ui.curvesButton.visible = chart is not None
@@ -136,7 +139,7 @@ def _sentence(view):
     return " ".join(said) + (f"\n{text[0].upper()}{text[1:]}." if text else "")
 
 
-def _verdicts(view):
+def _verdicts(view, colors):
     """Return what the measures say, in words, with colors for the verdicts."""
     from meddl.saliency.faithfulness.known import ABOUT
 
@@ -145,7 +148,7 @@ def _verdicts(view):
     lines = []
     for name, one in said:
         if one["sentence"]:
-            color, word = _VERDICTS.get(one["verdict"], "gray"), _WORDS.get(one["verdict"], "")
+            color, word = colors.get(one["verdict"], colors[""]), _WORDS.get(one["verdict"], "")
             heading = html.escape(f"{name}, {word}" if word else name)
             lines.append(_line(f'<b style="color: {color}">{heading}:</b> {html.escape(one["sentence"])}'))
     if not view.measures:
