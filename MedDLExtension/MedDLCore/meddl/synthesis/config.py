@@ -46,7 +46,7 @@ class SynthesisConfig:
     plane: Plane = "axial"
     where: Where = "whole"
     channel: str = ""
-    steps: int = 1000
+    steps: int = 1500
     batch_size: int = 8
     learning_rate: float = 1e-3
     features: tuple[int, ...] = ()
