@@ -80,6 +80,7 @@ def test_each_structure_of_a_segmentation_is_taken_away_in_turn(scene: tuple[tor
     without_lesion, without_vessel, absent = counterfactuals(planted(lesion), image, structures, WORK)
     assert "lesion" in without_lesion.sentence and "vessel" in without_vessel.sentence
     assert without_lesion.value > 10 * abs(without_vessel.value)
+    assert "the score stays at" in without_vessel.sentence and "the score falls from" in without_lesion.sentence
     assert absent.value is None and absent.sentence == "Not where the network looks, or all that it sees: kidney."
 
 

@@ -87,6 +87,7 @@ def test_a_lesion_is_not_lost_in_its_organ(bright: ModelBundle) -> None:
     why = explain(bright, image, ["ablation"], options=CPU, segmentation=(labels, segments), counterfactual=True)
     falls = why.attributions[0].facts["falls"]
     assert falls["2"] > 0
+    assert any("not with the rest of the image" in note for note in why.attributions[0].notes)
     organ, lesion, absent = why.counterfactuals
     inside = where & (labels.array[1] == 1)
     assert "lesion" in lesion.sentence and "organ" in organ.sentence and organ.value > lesion.value

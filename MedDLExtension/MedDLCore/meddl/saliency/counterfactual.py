@@ -22,6 +22,7 @@ ELSEWHERE = 3
 """Other places that are painted over for comparison: any change of an image changes a score a little."""
 
 _NOTABLE = 2.0
+_LEAST = 0.005
 _MOST_NAMED = 4
 _SMOOTH = 2.0
 _RELAXATIONS = 200
@@ -252,12 +253,19 @@ def _box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
 
 
 def _measure(name: str, value: float, random: float | None, score: float, without: float) -> Measure:
-    verb = "falls" if value > 0 else "rises"
-    sentence = f"Without {name}, painted over with its surroundings, the score {verb} from {score:.3g} to {without:.3g}"
-    sentence += f" (by {abs(value):.0%}"
+    sentence = f"Without {name}, painted over with its surroundings, the score "
+    notes = []
+    if abs(value) < _LEAST:
+        sentence += f"stays at {score:.3g}"
+    else:
+        sentence += f"{'falls' if value > 0 else 'rises'} from {score:.3g} to {without:.3g}"
+        notes.append(f"by {abs(value):.0%}")
+    if random is not None:
+        notes.append(f"the same elsewhere changes it by {random:.0%}")
+    if notes:
+        sentence += f" ({'; '.join(notes)})"
     if random is None:
-        return Measure("counterfactual", value, None, "", f"{sentence}).")
-    sentence += f"; the same elsewhere changes it by {random:.0%})"
+        return Measure("counterfactual", value, None, "", f"{sentence}.")
     if abs(value) <= _NOTABLE * random:
         sentence += ": no more than any other place of its shape does" if abs(value) <= random else ": hardly more"
     return Measure("counterfactual", value, random, "", f"{sentence}.")

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from meddl.models import ModelBundle, TrustStore
     from meddl.saliency.question import Question
 
+_ONLY_STRUCTURES = (
+    "Only the structures were taken away, so that all of this map lies in them: shares compare them with one another, not "
+    "with the rest of the image."
+)
+
 Progress = Callable[[float, str], None]
 Segmentation = tuple[Volume, tuple[Segment, ...]]
 
@@ -256,6 +261,8 @@ class Explainer:
             from meddl.saliency.anatomy import anatomy_shares
 
             made = replace(made, anatomy=anatomy_shares(made.map, *segmentation))
+            if raw.facts.get("regions") == "structures":
+                made = replace(made, notes=(*made.notes, _ONLY_STRUCTURES))
         return made
 
 
