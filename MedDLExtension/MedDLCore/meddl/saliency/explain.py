@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from meddl.saliency.question import Question
 
 _ONLY_STRUCTURES = (
-    "Only the structures were taken away, so that all of this map lies in them: shares compare them with one another, not "
-    "with the rest of the image."
+    "Only the structures were taken away, so that all of this map lies in them: shares compare them with one another, "
+    "not with the rest of the image."
 )
 
 Progress = Callable[[float, str], None]
