@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -78,7 +79,7 @@ def train(tab, ui) -> None:
     keep("synthesis_slicer")
     turn(lambda: not tab.train.isRunning)
     ui.plotButton.checked = False
-    print(ui.trainStatusLabel.text)
+    logging.info(ui.trainStatusLabel.text)
 
 
 def images(tab, ui, tissues) -> None:
@@ -92,7 +93,7 @@ def images(tab, ui, tissues) -> None:
     tab.parameters.making.count = 2
     ui.makeButton.click()
     turn(lambda: not tab.isBusy)
-    print(ui.workStatusLabel.text)
+    logging.info(ui.workStatusLabel.text)
     first, second = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
                      if node.GetAttribute("MedDL.Synthetic") == "image"][-2:]  # fmt: skip
     show_beside({"Red": first, "Red+": second}, tissues)
@@ -111,7 +112,7 @@ def lesion(tab, ui, head, tissues) -> None:
     tab.parameters.image, tab.parameters.segmentation = head, tissues
     ui.makeButton.click()
     turn(lambda: not tab.isBusy)
-    print(ui.workStatusLabel.text)
+    logging.info(ui.workStatusLabel.text)
     made = next(node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
                 if node.GetAttribute("MedDL.Synthetic") == "lesion")  # fmt: skip
     content, display = made.GetSegmentation(), made.GetDisplayNode()

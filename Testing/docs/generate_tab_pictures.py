@@ -1,6 +1,6 @@
 """Writes the pictures of training and using generators in `Docs`, in a real Slicer with its main window.
 
-    python Testing/docs/generate_tab_pictures.py SLICER Docs/pictures        (on a machine without display: xvfb-run -a ...)
+    xvfb-run -a python Testing/docs/generate_tab_pictures.py SLICER Docs/pictures        (with a display: no xvfb-run)
 
 The dataset is that of the demo generators (`demo_models.head_tissues`): three heads to learn from, one held out. What
 the panel trains here is a smaller one, for the picture of a training under way; the images come from the demo generator

@@ -36,7 +36,7 @@ class GenerateTests(GenerateTestParts):
 
     def test_trainingShowsHowItGoes(self):
         tab = self.makeTrainingTab()
-        tab.ui.trainButton.click()
+        self.press(tab.ui.trainButton)
         self.assertFalse(tab.ui.trainButton.enabled)
         self.assertTrue(tab.ui.trainCancelButton.enabled)
         self.assertTrue(tab.ui.plotButton.checked)
@@ -62,27 +62,27 @@ class GenerateTests(GenerateTestParts):
         # More steps go on from here; other settings do not.
         self.assertEqual(tab.ui.trainButton.text, "Continue")
         tab.parameters.training.steps = 40
-        tab.ui.trainButton.click()
+        self.press(tab.ui.trainButton)
         self.assertFalse(tab.ui.plotButton.checked)  # who has put the plot away does not want it back
         self.waitForTraining(tab)
         self.assertIn("Trained: 40 steps", tab.ui.trainStatusLabel.text)
         tab.parameters.training.seed = 5
         self.assertIn("with other settings", tab.ui.outputNoteLabel.text)
         self.assertFalse(tab.ui.trainButton.enabled)
-        tab.ui.takeOverButton.click()
+        self.press(tab.ui.takeOverButton)
         self.assertEqual(tab.parameters.training.seed, 0)
         self.assertTrue(tab.ui.trainButton.enabled, tab.ui.trainButton.toolTip)
 
     def test_cancelKeepsTheLastCheckpoint(self):
         tab = self.makeTrainingTab(steps=100000)
-        tab.ui.trainButton.click()
+        self.press(tab.ui.trainButton)
         self.waitFor(lambda: tab.train._training.hasBundle and tab.train._training.steps >= 20)
         slicer.mrmlScene.Clear()  # the training goes on: it takes nothing from the scene
         self.assertTrue(tab.train.isRunning)
         self.assertFalse(tab.ui.plotButton.checked)
         steps = tab.train._training.steps
         self.waitFor(lambda: tab.train._training.steps > steps)
-        tab.ui.trainCancelButton.click()
+        self.press(tab.ui.trainCancelButton)
         self.waitForTraining(tab)
         self.assertIn("Cancelled after", tab.ui.trainStatusLabel.text)
         self.assertIn("can be used", tab.ui.trainStatusLabel.text)

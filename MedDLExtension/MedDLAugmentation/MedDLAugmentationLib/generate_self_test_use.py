@@ -22,7 +22,7 @@ class GenerateUseTests(GenerateTestParts):
         self.assertIn("knows: Ball", tab.ui.matchLabel.text)
         self.assertIn("Corner", tab.ui.matchLabel.text)  # which it takes for background
         tab.ui.countSpinBox.value, tab.ui.makeSeedSpinBox.value = 2, 7
-        tab.ui.makeButton.click()
+        self.press(tab.ui.makeButton)
         gap = self.waitForWork(tab)
         logging.info(f"Longest gap of the main thread: {gap * 1000:.0f} ms")
         self.assertIn("Images made: 2", tab.ui.madeLabel.text, tab.ui.workStatusLabel.text)
@@ -47,13 +47,13 @@ class GenerateUseTests(GenerateTestParts):
         self.assertEqual(len(self.syntheticNodes("vtkMRMLScalarVolumeNode")), 2)
         # The same seed makes the same image again.
         tab.ui.countSpinBox.value = 1
-        tab.ui.makeButton.click()
+        self.press(tab.ui.makeButton)
         self.waitForWork(tab)
         again = slicer.util.arrayFromVolume(self.syntheticNodes("vtkMRMLScalarVolumeNode")[-1])
         np.testing.assert_array_equal(again, arrays[0])
         # What is made from goes: so does the work.
         tab.ui.countSpinBox.value = 50
-        tab.ui.makeButton.click()
+        self.press(tab.ui.makeButton)
         slicer.mrmlScene.RemoveNode(segmentation)
         self.assertFalse(tab.isBusy)
         self.assertIn("was removed", tab.ui.workStatusLabel.text)
@@ -66,7 +66,7 @@ class GenerateUseTests(GenerateTestParts):
         self.assertNotIn(str(generator), self.ownModels())  # MedDL Inference cannot run it
         self.assertTrue(tab.ui.segmentationSelector.isHidden())
         self.assertIn("without labels", tab.ui.generatorDescription.text)
-        tab.ui.makeButton.click()
+        self.press(tab.ui.makeButton)
         self.waitForWork(tab)
         (node,) = self.syntheticNodes("vtkMRMLScalarVolumeNode")
         self.assertEqual(node.GetImageData().GetDimensions(), (16, 16, 1))
@@ -82,7 +82,7 @@ class GenerateUseTests(GenerateTestParts):
         tab.generator.add(self.makeGenerator())
         _volume, tab.parameters.segmentation = self.makeImage()
         tab.ui.countSpinBox.value = 50
-        tab.ui.makeButton.click()
+        self.press(tab.ui.makeButton)
         self.assertTrue(tab.isBusy)
         slicer.mrmlScene.Clear()
         self.assertFalse(tab.isBusy)
@@ -104,7 +104,7 @@ class GenerateUseTests(GenerateTestParts):
         tab.ui.lesionNameLineEdit.text = "Metastasis"
         before = slicer.util.arrayFromVolume(volume).copy()
         self.assertTrue(tab.ui.makeButton.enabled, tab.ui.makeButton.toolTip)
-        tab.ui.makeButton.click()
+        self.press(tab.ui.makeButton)
         self.waitForWork(tab)
         self.assertTrue(self.syntheticNodes("vtkMRMLScalarVolumeNode"), tab.ui.workStatusLabel.text)
         (node,), (labels,) = (self.syntheticNodes(f"vtkMRML{kind}Node") for kind in ("ScalarVolume", "Segmentation"))
@@ -123,7 +123,7 @@ class GenerateUseTests(GenerateTestParts):
         tab.parameters.example = segmentation
         self.assertTrue(tab.ui.contrastSlider.isHidden())
         self.assertEqual(tab.ui.exampleComboBox.currentText, "Ball")
-        tab.ui.makeButton.click()
+        self.press(tab.ui.makeButton)
         self.waitForWork(tab)
         other = self.syntheticNodes("vtkMRMLScalarVolumeNode")[-1]
         self.assertIsNot(other, node, tab.ui.workStatusLabel.text)
@@ -137,14 +137,14 @@ class GenerateUseTests(GenerateTestParts):
         self.chooseDataset(tab, root)
         tab.generator.add(generator)
         self.assertTrue(tab.ui.addButton.enabled, tab.ui.addButton.toolTip)
-        tab.ui.addButton.click()
+        self.press(tab.ui.addButton)
         self.waitForWork(tab)
         self.assertIn("Synthetic cases written: 3", tab.ui.addedLabel.text, tab.ui.workStatusLabel.text)
         self.waitFor(lambda: not tab.dataset.isAsking)
         self.assertIn("Synthetic cases: 3", tab.ui.datasetLabel.text)
         made = [case for case in read_manifest(root).plan.cases if case.source]
         self.assertEqual({case.split for case in made}, {"train"})
-        tab.ui.addButton.click()
+        self.press(tab.ui.addButton)
         self.waitForWork(tab)
         self.assertIn("there already: 3", tab.ui.addedLabel.text)
 
@@ -158,13 +158,13 @@ class GenerateUseTests(GenerateTestParts):
         judging.count, judging.seeds, judging.segmenterSteps = 8, 2, 3
         opened = []
         tab.judge.open = opened.append
-        tab.ui.judgeButton.click()
+        self.press(tab.ui.judgeButton)
         self.waitForWork(tab)
         self.assertIn("Judged in", tab.ui.workStatusLabel.text)
         self.assertGreater(tab.ui.distancesTable.rowCount, 0)
         self.assertGreater(tab.ui.usefulnessTable.rowCount, 0)
         self.assertFalse(tab.ui.pairsLabel.isHidden())
         self.assertTrue(tab.ui.judgeSummaryLabel.text)
-        tab.ui.openReportButton.click()
+        self.press(tab.ui.openReportButton)
         self.assertEqual(opened[0].name, "judgement.md")
         self.assertIn("Ball", opened[0].read_text(encoding="utf-8"))

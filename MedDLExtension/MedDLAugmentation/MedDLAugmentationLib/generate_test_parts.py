@@ -110,6 +110,11 @@ class GenerateTestParts:
         tab.ui.datasetPathLineEdit.currentPath = str(folder)
         self.waitFor(lambda: not tab.dataset.isAsking)
 
+    def press(self, button):
+        """Press a button that can be pressed."""
+        self.assertTrue(button.enabled, button.toolTip)
+        button.click()
+
     def ownModels(self):
         from meddl_slicer.model_choices import own_models
 
