@@ -47,7 +47,7 @@ class SynthesisConfig:
     where: Where = "whole"
     channel: str = ""
     steps: int = 1500
-    batch_size: int = 8
+    batch_size: int = 16
     learning_rate: float = 1e-3
     features: tuple[int, ...] = ()
     sampling_steps: int = 12
