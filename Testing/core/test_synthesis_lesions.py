@@ -184,6 +184,11 @@ def cases(overlapping):
     return made
 
 
+def _tumor(manifest, case):
+    told = manifest.records[case.name].facts["quality"]["structures"]
+    return any("Tumor" in each["name"] and each["voxels"] for each in told)
+
+
 def _labels(root, record):
     return read_volume(root / next(path for path in record.files if path.startswith("labels"))).array
 
@@ -206,7 +211,9 @@ def test_copies_with_lesions_are_learned_from_only_and_know_their_own_fold_only(
         told = manifest.records[case.name].facts["augmentation"]
         assert case.split == "train" and told["how"] == "lesions" and told["of"] == case.source
         donor = told["lesions"][0]["shape"]["from"]
-        assert donor == "random" or (donor != case.source and planned[donor].fold == case.fold)
+        assert donor == "random" or planned[donor].fold == case.fold
+        real = [each for each in real_cases(manifest.plan.cases) if each.fold == case.fold and _tumor(manifest, each)]
+        assert donor != case.source or [each.name for each in real] == [donor]  # its own where there is no other
         before, after = (_labels(root, manifest.records[name]) for name in (case.source, case.name))
         fresh = (before != after).sum()
         assert fresh == told["lesions"][0]["voxels"] and {names[each] for each in before[before != after]} == {"Liver"}

@@ -95,8 +95,8 @@ def add_lesions(
 ) -> VariantSummary:
     """Add copies of a dataset's training cases with new lesions; those with lesions that it had are replaced.
 
-    Shapes and textures are taken from lesions of other training cases, never from a case that a fold validates apart
-    from the one it would be learned with.
+    Shapes and textures are taken from lesions of other training cases of the same fold (its own where there is no
+    other): what is learned from while a fold is validated holds nothing of it.
 
     Args:
         variants: copies of each training case.
