@@ -157,6 +157,15 @@ def test_several_lesions_keep_apart_and_an_image_without_labels_will_do():
     assert (image.array[free.mask.array > 0] > 200).all() and [each.name for each in free.segments] == ["Tumor"]
 
 
+def test_voxels_that_are_no_numbers_do_not_spread():
+    image, labels = abdomen()
+    array = image.array.astype(np.float32)
+    array[0, 14:20, 14:20, 6:12] = np.nan
+    made = insert_lesion(image.with_array(array), labels, [LIVER], PLAIN)
+    assert np.isnan(made.image.array).sum() <= np.isnan(array).sum()
+    assert np.isfinite(made.image.array[made.mask.array > 0]).all()
+
+
 def test_a_real_tumor_in_another_real_brain():
     files = realdata.pyradiomics()
     images = {name: read_volume(files[f"{name}_image"]) for name in ("brain1", "brain2")}

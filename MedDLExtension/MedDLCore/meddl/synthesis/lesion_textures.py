@@ -46,8 +46,11 @@ def surroundings(array: np.ndarray, place: Place) -> float:
     shell = (place.depth < -_SHELL_MM[0]) & (place.depth > -_SHELL_MM[1])
     inside = shell & place.allowed
     use = inside if np.count_nonzero(inside) >= 20 else shell
-    values = array[use] if use.any() else array[~place.lesion]
-    return float(np.median(values)) if values.size else float(np.median(array))
+    for values in (array[use], array[~place.lesion], array):
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            return float(np.median(finite))
+    return 0.0
 
 
 def profile_of(image: Volume, mask: Volume) -> Profile:
@@ -105,7 +108,7 @@ def from_statistics(
     coarse /= max(1e-6, float(coarse.std()))
     fine = gaussian_filter(normal_field(stream.token(), array.shape), 0.45)
     fine /= max(1e-6, float(fine.std()))
-    noise = _noise_of(array)
+    noise = _noise_of(np.nan_to_num(array))
     made = made + np.sqrt(max(0.0, grain**2 - noise**2)) * coarse + noise * fine
     facts = {"from": "statistics", "grain": round(float(grain), 4), "middle": round(float(values[-1]), 4)}
     return made.astype(np.float32), facts
@@ -146,7 +149,9 @@ def blended(array: np.ndarray, values: np.ndarray, place: Place, border_mm: floa
     weight[~(place.allowed | place.lesion)] = 0
     changed = weight > 0
     out = array.copy()
-    mixed = array[changed].astype(np.float64) * (1 - weight[changed]) + values[changed] * weight[changed]
+    before = array[changed].astype(np.float64)
+    before = np.where(np.isfinite(before), before, values[changed])
+    mixed = before * (1 - weight[changed]) + values[changed] * weight[changed]
     if array.dtype.kind in "iu":
         limits = np.iinfo(array.dtype)
         mixed = np.clip(np.rint(mixed), limits.min, limits.max)
