@@ -214,8 +214,8 @@ def test_what_cannot_work_is_not_offered(tmp_path):
     assert offered["onnx"] == others
     assert offered["vit"] == {*GRADIENTS, *others, "attention_rollout"}
     assert offered["unet"] == {*GRADIENTS, *others, *cams} - {"guided_gradcam"}  # PReLU
-    assert offered["swin"] == offered["unet"]
-    assert "small windows" in METHODS["attention_rollout"].unfit(swin, None)
+    assert offered["swin"] == {*offered["unet"], "attention_rollout"}
+    assert "no vision or Swin transformer" in METHODS["attention_rollout"].unfit(unet, None)
     assert "TorchScript" in METHODS["gradcam"].unfit(script, None)
 
 

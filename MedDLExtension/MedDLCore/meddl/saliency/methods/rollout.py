@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meddl.saliency.methods.method import Method, RawAttribution, Work
+from meddl.saliency.methods.rollout_windows import WindowedRollout, is_windowed
 from meddl.saliency.methods.running import finished, plain, running
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ class AttentionRollout(Method):
     """Attention of all layers, multiplied through (Abnar and Zuidema 2020, arXiv:2005.00928).
 
     Heads are averaged, and half of each layer's weight goes to the way round it. The map is that of the token that the
-    class is read from, or the mean over all patches. It tells where the network looked, whatever it was asked: it is
-    the same for all classes, and says nothing of for or against.
+    class is read from, or the mean over all patches. In Swin transformers it goes through windows and merged patches,
+    from the mean over the last stage; what their convolutions do is not in it. It tells where the network looked,
+    whatever it was asked: it is the same for all classes, and says nothing of for or against.
     """
 
     id: ClassVar[str] = "attention_rollout"
@@ -34,15 +36,11 @@ class AttentionRollout(Method):
         network = scorer.network
         if isinstance(network, torch.jit.ScriptModule) or not isinstance(network, torch.nn.Module):
             return "The attention inside of this model cannot be watched."
-        names = {type(each).__name__ for each in network.modules()}
-        if "WindowAttention" in names:
-            return (
-                "The network attends within small windows that it shifts and merges from layer to layer, over which "
-                "attention cannot be multiplied through."
-            )
+        if is_windowed(network):
+            return ""
         parts = _parts(network)
         if parts is None:
-            return "The network is no vision transformer of MONAI's kind, so it has no attention to show."
+            return "The network is no vision or Swin transformer of MONAI's kind, so it has no attention to show."
         patches, attention = parts
         if any(each.causal or not hasattr(each, "save_attn") for each in attention):
             return "The network's attention is of a kind that is not known here."
@@ -52,10 +50,11 @@ class AttentionRollout(Method):
 
     def attribute(self, scorer: Scorer, image: torch.Tensor, work: Work) -> RawAttribution:
         import torch
-        import torch.nn.functional as functional
 
         image = plain(image, scorer)
         scorer = scorer.with_network(scorer.network)  # a copy: its attention is kept
+        if is_windowed(scorer.network):
+            return self._windowed(scorer, image, work)
         parts = _parts(scorer.network)
         assert parts is not None
         patches, attention = parts
@@ -77,15 +76,26 @@ class AttentionRollout(Method):
         count = math.prod(grid)
         extra = len(total) - count
         row = total[0, extra:] if extra else total.mean(dim=0)
-        coarse = row.reshape(grid)
+        return self._shown(row.reshape(grid), scorer, image, len(attention), "class" if extra else "")
+
+    def _windowed(self, scorer: Scorer, image: torch.Tensor, work: Work) -> RawAttribution:
+        import torch
+
+        rollout = WindowedRollout(scorer.network, work.options)
+        with running(scorer, work, 2, self.title) as module, torch.no_grad():
+            module(image)
+        coarse = rollout.total(lambda share: work.step(0.5 + 0.5 * share, self.title))
+        return self._shown(coarse, scorer, image, sum(bool(each.window) for each in rollout.layers), "")
+
+    def _shown(
+        self, coarse: torch.Tensor, scorer: Scorer, image: torch.Tensor, layers: int, token: str
+    ) -> RawAttribution:
+        import torch.nn.functional as functional
+
         if scorer.slice_axis is not None:
             coarse = coarse.unsqueeze(scorer.slice_axis)
-        values = functional.interpolate(coarse[None, None].float(), size=size, mode="trilinear")
-        facts: dict[str, Any] = {
-            "grid": list(coarse.shape),
-            "layers": len(attention),
-            "token": "class" if extra else "",
-        }
+        values = functional.interpolate(coarse[None, None].float(), size=list(image.shape[2:]), mode="trilinear")
+        facts: dict[str, Any] = {"grid": list(coarse.shape), "layers": layers, "token": token}
         note = "It shows where the network looked, which is the same for every class and neither for nor against."
         return RawAttribution(finished(values, self.title), facts, (note,))
 
