@@ -66,6 +66,9 @@ class MakeSection:
         ui.makeCollapsibleButton.enabled = not busy
         _visible(takesLabels, ui.imageLabel, ui.imageSelector, ui.segmentationLabel, ui.segmentationSelector)
         ui.imageLabel.text = _("Image:") if isLesion else _("Grid of:")
+        none = _("Select an image") if isLesion else _("The segmentation's own")
+        if ui.imageSelector.noneDisplay != none:
+            ui.imageSelector.noneDisplay = none
         _visible(isLesion, ui.insideLabel, ui.insideComboBox, ui.lesionNameLabel, ui.lesionNameLineEdit)
         _visible(isLesion, ui.volumeLabel, ui.volumeSpinBox, ui.volumeMostSpinBox, ui.lesionTextureCheckBox)
         _visible(isLesion, ui.exampleLabel, ui.exampleSelector, ui.exampleComboBox)
