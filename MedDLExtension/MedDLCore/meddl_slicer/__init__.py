@@ -20,8 +20,8 @@ Rooms:
   back), ``explanation_maps`` and ``explanation_tables`` (its results), ``explanation_views`` (how they are shown),
   ``explanation_report``;
 - ``synthesis_models`` (generators one can choose), ``synthesis_training`` and ``synthesis_plot`` (how a training goes),
-  ``synthesis_run`` (images and lesions: from nodes to a job and back), ``synthesis_judgement``, ``synthesis_runner`` (work
-  that takes hours);
+  ``synthesis_run`` (images and lesions: from nodes to a job and back), ``synthesis_judgement``, ``synthesis_runner``
+  (work that takes hours);
 - ``pump`` (jobs on the event loop), ``packages`` and ``health`` (what is installed and found), ``known_model``
   (self-tests).
 """
