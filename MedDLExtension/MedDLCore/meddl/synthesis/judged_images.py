@@ -69,26 +69,43 @@ def judged_images(
         raise UsageError("The generator makes images that fit label maps, and the dataset has none.")
     stream = Stream("meddl judgement", seed)
     wanted = _chosen(examples.labels, count, stream)
+    return fitting_images(synthesizer, wanted, examples, seed, progress=progress, cancelled=cancelled)
+
+
+def fitting_images(
+    synthesizer: Synthesizer,
+    labels: np.ndarray,
+    examples: Examples,
+    seed: int,
+    *,
+    progress: Progress = lambda fraction, text: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> JudgedImages:
+    """Return an image for each of some label maps ``(N, *size)`` with the values of ``examples``.
+
+    Raises:
+        UsageError: the generator knows none of the labels.
+        ModelError, JobCancelled: as of the generator.
+    """
     segments = [Segment(value, name, (0.5, 0.5, 0.5)) for value, name in sorted(examples.names.items()) if value]
-    used = set(np.unique(wanted).tolist())
+    used, plane, count = set(np.unique(labels).tolist()), synthesizer.facts.plane, len(labels)
     segments = [each for each in segments if each.label in used]
-    flat = wanted.ndim == 3
-    step = _AT_ONCE if flat else 1
+    step = _AT_ONCE if labels.ndim == 3 else 1
     parts: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
+    found: list[np.ndarray] = []
     notes: list[str] = []
     for start in range(0, count, step):
-        part = wanted[start : start + step]
+        part = labels[start : start + step]
         told = part_of(progress, start / count, min(start + step, count) / count)
-        volume = _stacked(part, synthesizer.facts.plane, examples.spacing_mm)
+        volume = _stacked(part, plane, examples.spacing_mm)
         (one,) = synthesizer.sample(
             1, seed=seed + start, labels=volume, segments=segments, progress=told, cancelled=cancelled
         )
-        parts.append(_slices(one.image, part.shape, synthesizer.facts.plane))
+        parts.append(_slices(one.image, part.shape, plane))
         assert one.labels is not None
-        labels.append(_named(_slices(one.labels, part.shape, synthesizer.facts.plane), one.segments, examples.names))
+        found.append(_named(_slices(one.labels, part.shape, plane), one.segments, examples.names))
         notes += [note for note in one.facts.get("notes", ()) if "slices" not in note and note not in notes]
-    return JudgedImages(_scaled(np.concatenate(parts)[:, None], examples), np.concatenate(labels), tuple(notes))
+    return JudgedImages(_scaled(np.concatenate(parts)[:, None], examples), np.concatenate(found), tuple(notes))
 
 
 def _chosen(labels: np.ndarray, count: int, stream: Stream) -> np.ndarray:

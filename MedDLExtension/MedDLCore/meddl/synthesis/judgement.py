@@ -15,6 +15,7 @@ from meddl.synthesis.examples import Examples
 from meddl.synthesis.features import network_features
 from meddl.synthesis.judge_options import JudgeOptions
 from meddl.synthesis.memorization import Memorization, memorization
+from meddl.synthesis.own_maps import OwnMaps, own_maps
 from meddl.synthesis.segmenter import BOTTOM_LAYER, Learning, train_segmenter
 from meddl.synthesis.usefulness import Usefulness, usefulness
 
@@ -31,6 +32,7 @@ class Judgement:
     Attributes:
         distances: how near they come to the real ones, each with the same figure of real images of other people.
         memorization: whether they are images of the training people; None where that could not be looked at.
+        own_maps: whether label maps of training people bring their images back; None where that could not be asked.
         usefulness: what they are worth for training; None where that could not be looked at.
         notes: what the reader should know, in sentences.
         facts: what was judged: dataset, generator, options, counts. No paths.
@@ -39,6 +41,7 @@ class Judgement:
 
     distances: tuple[Distance, ...] = ()
     memorization: Memorization | None = None
+    own_maps: OwnMaps | None = None
     usefulness: Usefulness | None = None
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -47,7 +50,8 @@ class Judgement:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What must not be overlooked before images leave the house."""
-        return self.memorization.warnings if self.memorization is not None else ()
+        kept = self.memorization.warnings if self.memorization is not None else ()
+        return (*kept, self.own_maps.warning) if self.own_maps is not None and self.own_maps.warning else kept
 
     @property
     def summary(self) -> tuple[str, ...]:
@@ -66,6 +70,7 @@ class Judgement:
             "warnings": list(self.warnings),
             "distances": [each.to_dict() for each in self.distances],
             "memorization": self.memorization.to_dict() if self.memorization is not None else None,
+            "own_maps": self.own_maps.to_dict() if self.own_maps is not None else None,
             "usefulness": self.usefulness.to_dict() if self.usefulness is not None else None,
             "notes": list(self.notes),
             "facts": dict(self.facts),
@@ -99,9 +104,17 @@ def judge(
     options = options or JudgeOptions()
     people = read_people(Path(dataset), synthesizer.facts, progress=part_of(progress, 0.0, 0.1), cancelled=cancelled)
     made = judged_images(
-        synthesizer, people.training, options.count, options.seed, progress=part_of(progress, 0.1, 0.3),
+        synthesizer, people.training, options.count, options.seed, progress=part_of(progress, 0.1, 0.25),
         cancelled=cancelled,
     )  # fmt: skip
+    own = own_maps(
+        synthesizer,
+        people.training,
+        people.held_out,
+        options.seed,
+        progress=part_of(progress, 0.25, 0.35),
+        cancelled=cancelled,
+    )
     log(f"{len(made.images)} synthetic images, {len(people.training)} real ones to learn from")
     found = judge_images(
         made.images, made.labels, people.training, people.held_out, options, progress=part_of(progress, 0.3, 1.0),
@@ -116,7 +129,7 @@ def judge(
         "trained_on": {k: v for k, v in synthesizer.facts.trained_on.items() if k != "images_sha256"},
     }
     facts = {**found.facts, "dataset": people.name, "generator": generator}
-    return replace(found, notes=(*people.notes, *made.notes, *found.notes), facts=facts)
+    return replace(found, own_maps=own, notes=(*people.notes, *made.notes, *found.notes), facts=facts)
 
 
 def judge_images(
@@ -174,7 +187,7 @@ def judge_images(
     }
     pictures = pictures_of(images, labels, training, kept, useful)
     progress(1.0, "Judged")
-    return Judgement(measured, kept, useful, tuple(notes), facts, pictures)
+    return Judgement(measured, kept, None, useful, tuple(notes), facts, pictures)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from meddl.errors import UnwritableDataset, VolumeError
 from meddl.synthesis.distances import Distance
 from meddl.synthesis.judgement import Judgement
 from meddl.synthesis.memorization import Memorization
+from meddl.synthesis.own_maps import OwnMaps
 from meddl.synthesis.usefulness import Usefulness
 
 PAGE = "judgement.md"
@@ -72,6 +73,8 @@ def _parts(judgement: Judgement) -> Iterator[str]:
         yield _picture("samples.png")
     if judgement.memorization is not None:
         yield from _memorization(judgement.memorization, "pairs.png" in judgement.pictures)
+    if judgement.own_maps is not None:
+        yield from _own_maps(judgement.own_maps)
     yield from _distances(judgement.distances)
     if judgement.usefulness is not None:
         yield from _usefulness(judgement.usefulness)
@@ -125,6 +128,18 @@ def _memorization(found: Memorization, with_pictures: bool) -> Iterator[str]:
         yield _picture("nearness.png")
         yield _picture("pairs.png")
         yield "The lower row shows images of real people: keep this report as you keep the dataset."
+
+
+def _own_maps(found: OwnMaps) -> Iterator[str]:
+    yield "### With people's own label maps"
+    yield f"**{inline(found.sentence)}**" if found.warning else inline(found.sentence)
+    yield (
+        "Label maps as they are, not moved, and the same distance, in place. A label map says "
+        "much of its image by itself: a warning takes half the distance of the others, in each training person."
+    )
+    rows = [(name, "yes", f"{each:.3f}") for name, each in found.training.items()]
+    rows += [(name, "no", f"{each:.3f}") for name, each in found.held_out.items()]
+    yield table(("person", "learned from", "distance (median)"), rows)
 
 
 def _distances(distances: Sequence[Distance]) -> Iterator[str]:

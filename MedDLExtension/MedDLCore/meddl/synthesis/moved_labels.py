@@ -13,9 +13,9 @@ TURN = 10.0
 SCALE = 0.1
 SHIFT = 0.05
 """Share of the size at most."""
-BEND = 0.03
+BEND = 0.015
 """Share of the size that a point is bent away by, as a standard deviation."""
-_SMOOTH = 0.15
+_SMOOTH = 0.2
 """Share of the size that bends are smooth over, as the width of a Gaussian."""
 
 
@@ -45,4 +45,9 @@ def _moved(labels: np.ndarray, stream: Stream) -> np.ndarray:
     for axis in range(dimensions):
         bend = gaussian_filter(normal_field(stream.token(), labels.shape).astype(np.float64), _SMOOTH * size.min())
         source[axis] += bend / max(float(bend.std()), 1e-12) * BEND * size[axis]
-    return map_coordinates(labels, source, order=0, mode="nearest", prefilter=False)
+    # Membership is interpolated and the largest wins: nearest voxels would leave ragged outlines.
+    values = np.unique(labels)
+    shares = np.stack(
+        [map_coordinates((labels == v).astype(np.float32), source, order=1, mode="nearest") for v in values]
+    )
+    return values[shares.argmax(axis=0)].astype(labels.dtype)

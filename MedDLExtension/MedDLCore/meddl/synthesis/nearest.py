@@ -119,7 +119,7 @@ class _Coarse:
 
         small = self._small(images)
         axes = tuple(range(1, small.ndim))
-        reach = [math.floor(each * SHIFT / 2) for each in small.shape[1:]]
+        reach = [math.floor(each * SHIFT) for each in small.shape[1:]]
         best = torch.full((len(images), self._known.shape[1]), -2.0)
         mirror = torch.zeros(best.shape, dtype=torch.int64)
         for number, axis in enumerate((None, *axes)):
