@@ -19,6 +19,8 @@ SCHEDULE: dict[str, Any] = {"schedule": "scaled_linear_beta", "beta_start": 0.00
 """How fast an image of a diffusion ("ddpm") drowns in noise."""
 
 _COARSE = 8
+_MOST_NUMBERS = 1 << 28
+"""Of an image's noise: a gigabyte."""
 _Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a velocity and a sample to the next sample."""
 
@@ -42,7 +44,8 @@ class GeneratorNetwork(nn.Module):
         on_step: called before each step of a flow or diffusion; what it raises ends the sampling.
 
     Raises:
-        ValueError: an unknown kind, a size of other than two or three axes, or no range of values.
+        ValueError: an unknown kind, a size of other than two or three axes, no range of values, or
+            more noise than fits into a memory.
     """
 
     own_noise: torch.Tensor
@@ -65,6 +68,8 @@ class GeneratorNetwork(nn.Module):
             raise ValueError(f"size must be two or three numbers, not {tuple(size)}")
         if not (math.isfinite(low) and math.isfinite(high) and low < high) or sampling_steps < 1:
             raise ValueError(f"low {low} must be below high {high}, and sampling_steps {sampling_steps} 1 or more")
+        if max(math.prod(size), math.prod(noise_shape)) > _MOST_NUMBERS:
+            raise ValueError(f"size {tuple(size)} with noise {tuple(noise_shape)} is too large")
         self.network = network
         self.kind = kind
         self.size = tuple(int(each) for each in size)

@@ -46,8 +46,8 @@ class LabelsToImage(GeneratorNetwork):
         high: float = 1.0,
         noise_channels: int = 4,
     ) -> None:
-        if labels < 2:
-            raise ValueError(f"labels must be 2 or more, the background among them, not {labels}")
+        if not 2 <= labels <= 256:
+            raise ValueError(f"labels must be 2 to 256, the background among them, not {labels}")
         noise_shape = (noise_channels if kind == "gan" else 1, *size)
         super().__init__(network, kind, size, noise_shape, sampling_steps, seed, low, high)
         self.labels = int(labels)

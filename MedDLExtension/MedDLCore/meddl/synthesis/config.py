@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias
@@ -65,11 +66,24 @@ class SynthesisConfig:
         if len(self.size) not in (2, 3) or any(each < 16 or each % 8 for each in self.size):
             raise UsageError("The size of an example is two numbers (slices) or three (patches), multiples of 8 and "
                              f"at least 16, not {' x '.join(map(str, self.size))}.")  # fmt: skip
-        for name in ("steps", "batch_size", "sampling_steps", "sample_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}. It takes at least 1.")
-        if not 0 < self.learning_rate < 1 or self.spacing_mm < 0 or any(each < 1 for each in self.features):
-            raise UsageError("learning_rate lies between 0 and 1; spacing_mm and features are no negative numbers.")
+        if math.prod(self.size) > _MOST_VOXELS:
+            raise UsageError(f"An example of {' x '.join(map(str, self.size))} voxels is too large to learn from. "
+                             "Choose a smaller size, or larger voxels.")  # fmt: skip
+        for name, (least, most) in _BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                raise UsageError(f"{name} is {getattr(self, name):.6g}. It takes {least:g} to {most:g}.")
+        if not 0 < self.learning_rate < 1:
+            raise UsageError("learning_rate lies between 0 and 1.")
+        self._check_features()
+
+    def _check_features(self) -> None:
+        levels = len(self.features)
+        if levels > _MOST_LEVELS or not all(2 <= each <= _MOST_CHANNELS for each in self.features):
+            raise UsageError(f"features are up to {_MOST_LEVELS} numbers of channels, each from 2 to {_MOST_CHANNELS}.")
+        pads = self.kind == "gan" and self.conditioned
+        if levels and not pads and any(each % (1 << (levels - 1)) for each in self.size):
+            raise UsageError(f"With {levels} features an example is halved {levels - 1} times, which its size "
+                             f"({' x '.join(map(str, self.size))}) cannot be. Give fewer features.")  # fmt: skip
 
     @property
     def dimensions(self) -> int:
@@ -104,6 +118,18 @@ class SynthesisConfig:
         return cls(**data)
 
 
+_MOST_VOXELS = 1 << 24
+_BOUNDS: Mapping[str, tuple[int, int]] = {
+    "spacing_mm": (0, 1000),
+    "steps": (1, 10**9),
+    "batch_size": (1, 4096),
+    "sampling_steps": (1, 1000),
+    "seed": (0, 2**31 - 1),
+    "sample_every": (1, 10**9),
+    "checkpoint_every": (1, 10**9),
+}
+_MOST_CHANNELS = 4096
+_MOST_LEVELS = 5
 _NOT_COUNTED = ("steps", "sample_every", "checkpoint_every", "sampling_steps")
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from meddl.errors import ModelError
+from meddl.models.metadata_values import as_text, printable
 from meddl.synthesis.config import KINDS, PLANES, Kind, Plane, Where
+
+_MOST_VOXELS = 1 << 30
+_SPACING_MM = (1e-3, 1e3)
+_VALUES = 256
+"""Label maps are of bytes."""
+_LONG = 64
 
 
 @dataclass(frozen=True)
@@ -55,16 +63,31 @@ class SynthesisFacts:
                 tuple(int(each) for each in data["size"]),
                 float(data["spacing_mm"]),
                 data.get("plane", "axial"),
-                {int(value): str(name) for value, name in data.get("labels", {}).items()},
+                {int(value): printable(str(name)) for value, name in data.get("labels", {}).items()},
                 float(data.get("low", -1.0)),
                 float(data.get("high", 1.0)),
-                str(data.get("modality", "")),
+                printable(as_text(data.get("modality")))[:_LONG],
                 dict(data.get("trained_on", {})),
                 "labels" if data.get("where") == "labels" else "whole",
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError("What the model's metadata say of synthesis is incomplete. Train it anew.") from error
         sane = facts.kind in KINDS and facts.plane in PLANES and len(facts.size) in (2, 3)
-        if not sane or not facts.spacing_mm > 0 or not facts.high > facts.low or min(facts.size) < 1:
+        if not sane or not _in_bounds(facts) or not _is_list_of_words(facts.trained_on.get("images_sha256", [])):
             raise ModelError("What the model's metadata say of synthesis makes no sense. Train it anew.")
         return facts
+
+
+def _in_bounds(facts: SynthesisFacts) -> bool:
+    """Say whether the numbers are such that images of them fit into a memory."""
+    return (
+        min(facts.size) >= 1
+        and math.prod(facts.size) <= _MOST_VOXELS
+        and _SPACING_MM[0] <= facts.spacing_mm <= _SPACING_MM[1]
+        and -math.inf < facts.low < facts.high < math.inf
+        and all(0 <= value < _VALUES for value in facts.labels)
+    )
+
+
+def _is_list_of_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -93,7 +93,7 @@ def _gan(config: SynthesisConfig, labels: int) -> dict[str, Any]:
         "out_channels": 1,
         # Five levels, and what comes before the image.
         "features": [*features[:5], *[features[-1]] * (5 - len(features)), features[0]],
-        "norm": ["group", {"num_groups": math.gcd(8, *features)}],
+        "norm": ["group", {"num_groups": _groups(features, config.size, 4)}],
         # Transposed convolutions draw a checkerboard.
         "upsample": "nontrainable",
     }
@@ -101,7 +101,7 @@ def _gan(config: SynthesisConfig, labels: int) -> dict[str, Any]:
 
 def _denoiser(config: SynthesisConfig, labels: int) -> dict[str, Any]:
     features = features_of(config)
-    groups = math.gcd(8, *features)
+    groups = _groups(features, config.size, len(features) - 1)
     return {
         "_target_": "DiffusionModelUNet",
         "spatial_dims": config.dimensions,
@@ -114,6 +114,13 @@ def _denoiser(config: SynthesisConfig, labels: int) -> dict[str, Any]:
         "num_head_channels": groups,
         "norm_num_groups": groups,
     }
+
+
+def _groups(features: tuple[int, ...], size: tuple[int, ...], halvings: int) -> int:
+    """Return into how many groups channels are divided to be normalized: one number alone has no spread."""
+    groups = math.gcd(8, *features)
+    alone = all(each >> halvings <= 1 for each in size) and features[-1] == groups
+    return max(1, groups // 2) if alone else groups
 
 
 def _levels(config: SynthesisConfig, most: int) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ from meddl.synthesis.facts import SynthesisFacts
 from meddl.synthesis.generators import Cancel, Generator, checked, load_network
 
 _SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "RFlowScheduler")
-_SIZE_IN_WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*(?:x\s*\d+(?:\.\d+)?\s*)*mm", re.IGNORECASE)
+_SIZE_IN_WORDS = re.compile(
+    r"(?<![\d.])(\d{1,3}(?:\.\d{1,6})?)\s{0,3}(?:x\s{0,3}\d{1,3}(?:\.\d{1,6})?\s{0,3}){0,2}mm", re.IGNORECASE
+)
 _STEPS = 50
 _LARGEST = 1 << 30
+_LEVELS = 16  # each halves or doubles an image
 _DENOISERS = ("network_def", "diffusion_def", "diffusion_unet_def")
 
 
@@ -93,7 +96,7 @@ class LatentDiffusion(Generator):
         self._latent = tuple(int(each) for each in shape)
         decoder = config.get("autoencoder_def", raw=True)
         channels = config.get("autoencoder_def::channels", None) or as_mapping(decoder).get("num_channels")
-        if not isinstance(channels, list) or not channels:
+        if not isinstance(channels, list) or not 0 < len(channels) <= _LEVELS:
             raise ModelError(f"The model '{bundle.name}' does not tell how its decoder is made.")
         factor = 1 << (len(channels) - 1)
         size = tuple(each * factor for each in self._latent[1:])
@@ -178,7 +181,11 @@ class NoiseToImage(Generator):
             config.get(f"network_def::{name}", None) for name in ("latent_shape", "start_shape", "strides")
         )
         latent = [latent] if isinstance(latent, int) else latent
-        if not _is_shape(latent, (1, 2, 3, 4)) or not _is_shape(start, (3, 4)) or not isinstance(strides, list):
+        if (
+            not _is_shape(latent, (1, 2, 3, 4))
+            or not _is_shape(start, (3, 4))
+            or not _is_shape(strides, range(1, _LEVELS + 1))
+        ):
             raise ModelError(f"The model '{bundle.name}' does not tell the shape of its noise or image.")
         self._latent = tuple(int(each) for each in latent)
         scale = math.prod(int(each) for each in strides)
@@ -277,7 +284,7 @@ def _weights(bundle: ModelBundle, keys: tuple[str, ...], name: str) -> Path:
     return bundle.path / "models" / f"{name}.pt"
 
 
-def _is_shape(value: Any, lengths: tuple[int, ...]) -> bool:
+def _is_shape(value: Any, lengths: Container[int]) -> bool:
     """Say whether a shape is one, of no more numbers than fit into a memory."""
     return (
         isinstance(value, list)
