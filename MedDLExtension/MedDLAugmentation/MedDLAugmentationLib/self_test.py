@@ -10,8 +10,10 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from MedDLAugmentationLib.generate_self_test import GenerateTests
 from MedDLAugmentationLib.generate_self_test_use import GenerateUseTests
+from MedDLAugmentationLib.scanner_self_test import ScannerTests
+from MedDLAugmentationLib.variants_self_test import VariantsTests
 
-_PARTS = (GenerateTests, GenerateUseTests)
+_PARTS = (VariantsTests, ScannerTests, GenerateTests, GenerateUseTests)
 
 
 class MedDLAugmentationTest(*_PARTS, ScriptedLoadableModuleTest):

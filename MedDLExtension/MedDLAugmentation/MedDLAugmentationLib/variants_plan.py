@@ -53,7 +53,7 @@ class PlanSection:
 
     def setParameters(self, parameters):
         """Show what is in this parameter node from now on; None for nothing."""
-        self.flush()
+        self._store.stop()
         self._parameters = parameters
         self._text = ""
         self.read()
@@ -130,6 +130,11 @@ class PlanSection:
         if self._parameters is not None and self.edited is not None:
             self._text = self.edited.text()
             self._parameters.plan = self._text
+
+    def rest(self):
+        """Have what the user did last written, if it is not yet."""
+        if self._store.isActive():
+            self.flush()
 
     def _onPreset(self, index):
         self.choose(self.ui.presetComboBox.itemData(index))

@@ -186,7 +186,7 @@ class PreviewSection(VTKObservationMixin):
         if case is None:
             return
         for node in case.images.values():
-            for event in (slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+            for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
                           slicer.vtkMRMLTransformableNode.TransformModifiedEvent):  # fmt: skip
                 self.addObserver(node, event, self._onNode)
             self.addObserver(node, slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent, self._onLook)

@@ -61,7 +61,7 @@ class VariantsTab:
     def exit(self):
         """Follow nothing while the user is elsewhere; a batch goes on."""
         self.preview.stop()
-        self.plan.flush()
+        self.plan.rest()
         self.scene.pause()
 
     def cleanup(self):
@@ -97,15 +97,16 @@ class VariantsTab:
             self.jobPanel.showIdle("")
 
     def onNodeLeaving(self, node):
-        if self._case is None or not self._case.uses(node):
+        if self._case is not None and self._case.uses(node):
+            self.preview.clear()
+        if self._run is None and self._case is None:
             return
-        self.preview.clear()
-        if self._run is not None:
+        # The selectors may have told already that it leaves.
+        if self._run is not None and self._run.case.uses(node):
             self._run = None
             self.jobPanel.abandon()
             self.jobPanel.showIdle(_('"{name}" was removed, so the work was stopped.').format(name=node.GetName()))
-        # The selectors learn of it only after this.
-        qt.QTimer.singleShot(0, self.onParametersChanged)
+            self.update()
 
     # Choices
 

@@ -64,7 +64,7 @@ class LatestJob:
             make: called when its turn comes, so that nothing is read in vain.
         """
         self._next = make
-        if self._job is None or self._job.done:  # done: its runner was closed, and nobody will tell
+        if self._job is None or self._job.state == "cancelled":  # its runner was closed, and nobody will tell
             self._submit()
 
     def drop(self) -> None:
