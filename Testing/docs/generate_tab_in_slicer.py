@@ -32,8 +32,9 @@ def keep(name: str) -> None:
     """Keep a picture of the main window, views included."""
     slicer.util.forceRenderAllViews()
     turn(seconds=1.0)
-    window = slicer.util.mainWindow()
-    if not qt.QGuiApplication.primaryScreen().grabWindow(window.winId()).save(str(DATA / f"{name}.png")):
+    screen = qt.QGuiApplication.primaryScreen  # a property in some versions of PythonQt
+    picture = (screen() if callable(screen) else screen).grabWindow(slicer.util.mainWindow().winId())
+    if not picture.save(str(DATA / f"{name}.png")):
         raise OSError(f"{name} could not be written")
 
 

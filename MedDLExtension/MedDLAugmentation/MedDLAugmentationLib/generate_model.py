@@ -38,6 +38,10 @@ class GeneratorSection:
         """Return the id of the first one, or "" when there is none."""
         return next(iter(self._choices), "")
 
+    def choices(self):
+        """Return all of them."""
+        return list(self._choices.values())
+
     def current(self):
         """Return the chosen one, or None."""
         return self._choices.get(self.ui.generatorComboBox.currentData)

@@ -178,7 +178,7 @@ class GenerateTab:
         """Show an error; where it asks for consent to a generator's own code, ask, and call ``again`` on a yes."""
         from meddl.errors import UntrustedModelError
 
-        if isinstance(error, UntrustedModelError) and self.askForTrust(error):
+        if isinstance(error, UntrustedModelError) and self.parameters and self.askForTrust(error):
             from meddl_slicer import consent
 
             with slicer.util.tryWithErrorDisplay(_("The consent could not be stored.")):

@@ -127,10 +127,10 @@ class TrainSection:
             take_over(self._tab.parameters.training, self._config)
         self._tab.update()
 
-    def look(self):
-        """Show what has come since the last look."""
+    def look(self, once=False):
+        """Show what has come since the last look, while there is a training; ``once``: whether there is one or not."""
         self._picture.fit()
-        if self._training is None:
+        if self._training is None or not (self.isRunning or once):
             return
         if self._training.look():
             self._showLosses()
@@ -202,7 +202,7 @@ class TrainSection:
         from meddl.errors import JobCancelled
 
         seconds = self.jobPanel.elapsed
-        self.look()
+        self.look(once=True)
         added = self._training.hasBundle and self._generator.add(self._training.root, isOurs=True)
         if job.error is not None:
             self._tab.showError(job.error, self.jobPanel)
