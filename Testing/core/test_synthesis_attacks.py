@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import pickle
 import time
 
 import pytest
 import torch
 from core.test_synthesis_zoo import METADATA, bundle, latent_diffusion
-from meddl.errors import ModelError, UsageError
+from meddl.errors import JobCancelled, ModelError, UsageError
+from meddl.models.file_lock import locked
 from meddl.networks import ImageFromNoise, LabelsToImage
 from meddl.synthesis import SynthesisConfig, SynthesisFacts
+from meddl.synthesis.checkpoint import CHECKPOINT, LOCK, SETTINGS, TrainingFolder
+from meddl.synthesis.history import HISTORY
 from meddl.synthesis.networks import make_network, network_config
 from meddl.synthesis.synthesizer import Synthesizer
+from meddl.synthesis.trainers import make_trainer
 from torch import nn
 
 SOUND = {"kind": "gan", "conditioned": True, "size": [16, 16], "spacing_mm": 1.0, "labels": {"0": "back", "1": "Liver"}}
@@ -128,3 +135,125 @@ def test_what_settings_allow_makes_an_image(said):
     with torch.inference_mode():
         made = network.generate(torch.zeros(1, 1, *config.size) if config.conditioned else None, 1)
     assert made.shape == (1, 1, *config.size)
+
+
+# --- The folder of a training -----------------------------------------------------------------------------------------
+
+
+def a_training(folder, **changes):
+    """Write what a training has left, as somebody else's archive may hold it."""
+    config = SynthesisConfig("gan", size=(16, 16), features=(8, 8))
+    settings = {"version": 1, "name": "Heads", "config": config.to_dict(), "config_sha256": config.digest,
+                "dataset_sha256": "d", "threads": 1, **changes}  # fmt: skip
+    (folder / "training").mkdir(parents=True)
+    (folder / SETTINGS).write_text(json.dumps(settings))
+    return config
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"threads": 10**9}, {"threads": -1}, {"threads": "x"}, {"config": 5, "config_sha256": "other"}, {"config": None},
+     {"name": {"a": 1}}, {"version": []}],
+    ids=str,
+)  # fmt: skip
+def test_settings_of_others_are_told_or_harmless(tmp_path, change):
+    config = a_training(tmp_path / "heads", **change)
+    with contextlib.suppress(UsageError):
+        folder = TrainingFolder(tmp_path / "heads")
+        assert isinstance(folder.name, str)
+        assert 1 <= folder.begin(config, "d", "Heads", 1) <= 4096
+
+
+@pytest.mark.parametrize("part", ["training", "models", "configs", "docs", "training/samples"])
+def test_links_in_a_training_folder_are_never_followed(tmp_path, part):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "model.safetensors").write_bytes(b"precious")
+    if part == "training":
+        a_training(tmp_path / "other")
+        (tmp_path / "heads").mkdir()
+        (tmp_path / "other" / "training").rename(theirs / "training")
+        (tmp_path / "heads" / "training").symlink_to(theirs / "training")
+    else:
+        a_training(tmp_path / "heads")
+        (tmp_path / "heads" / part).symlink_to(theirs)
+    before = sorted(each.name for each in theirs.rglob("*"))
+    with pytest.raises(UsageError, match="link"):
+        TrainingFolder(tmp_path / "heads")
+    assert sorted(each.name for each in theirs.rglob("*")) == before
+
+
+def test_a_folder_of_the_user_that_is_called_training_is_not_taken(tmp_path):
+    (tmp_path / "data" / "training").mkdir(parents=True)
+    (tmp_path / "data" / "training" / "case_01.nii.gz").write_bytes(b"precious")
+    with pytest.raises(UsageError, match="holds something else"):
+        TrainingFolder(tmp_path / "data")
+
+
+def test_one_training_at_a_time_writes_into_a_folder(tmp_path):
+    folder = TrainingFolder(tmp_path / "heads")
+    folder.check_writable()
+    with locked(folder.path / LOCK):
+        TrainingFolder(tmp_path / "heads").check_writable()  # another process begins
+        with pytest.raises(JobCancelled), locked(folder.path / LOCK, lambda: True):
+            pass
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"steps": 5}, {"steps": -5, "averaged": {}}, [1], {"steps": 2, "averaged": {"a": 1}, "network": {}},
+     {"steps": 2, "averaged": {}, "network": [], "optimizer": 3}],
+    ids=str,
+)  # fmt: skip
+def test_a_checkpoint_of_others_is_damaged(tmp_path, state):
+    config = a_training(tmp_path / "heads")
+    folder = TrainingFolder(tmp_path / "heads")
+    torch.save(state, tmp_path / "heads" / CHECKPOINT)
+    with pytest.raises(ModelError, match="damaged"):
+        network = make_network(network_config(config, 2, 0.0, 1.0))
+        folder.restore(make_trainer(config, network), "cpu")
+
+
+class _Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("the checkpoint ran code",))
+
+
+def test_a_checkpoint_runs_nothing(tmp_path):
+    config = a_training(tmp_path / "heads")
+    (tmp_path / "heads" / CHECKPOINT).write_bytes(pickle.dumps({"steps": _Bomb()}))
+    with pytest.raises(ModelError, match="damaged"):
+        TrainingFolder(tmp_path / "heads").restore(
+            make_trainer(config, make_network(network_config(config, 2, 0, 1))), "cpu"
+        )
+    torch.save({"steps": _Bomb()}, tmp_path / "heads" / CHECKPOINT)
+    with pytest.raises(ModelError, match="damaged"):
+        TrainingFolder(tmp_path / "heads").restore(
+            make_trainer(config, make_network(network_config(config, 2, 0, 1))), "cpu"
+        )
+
+
+def test_what_a_killed_training_was_writing_goes_away_and_nothing_else(tmp_path):
+    config = a_training(tmp_path / "heads")
+    left = [tmp_path / "heads" / name for name in ("training/.0123456789abcdef.part", "models/.fedcba9876543210.part")]
+    kept = [tmp_path / "heads" / name for name in ("training/.mine.part", "models/notes.part")]
+    (tmp_path / "heads" / "models").mkdir()
+    for path in (*left, *kept):
+        path.write_bytes(b"x")
+    TrainingFolder(tmp_path / "heads").begin(config, "d", "Heads", 1)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize("row", ["1,nan,0", "1,0.5,inf", "-5,1,2", "1,2", "x,1,2"])
+def test_a_history_of_others_is_begun_anew(tmp_path, row):
+    a_training(tmp_path / "heads")
+    (tmp_path / "heads" / HISTORY).write_text(f"step,loss,seconds\n{row}\n")
+    found = TrainingFolder(tmp_path / "heads").history(("loss",), 100)
+    assert found.rows == () and found.seconds == 0
+
+
+def test_a_huge_history_is_not_read(tmp_path):
+    a_training(tmp_path / "heads")
+    with (tmp_path / "heads" / HISTORY).open("wb") as file:
+        file.truncate(1 << 40)
+    assert TrainingFolder(tmp_path / "heads").history(("loss",), 100).rows == ()

@@ -6,19 +6,28 @@ import contextlib
 import json
 import logging
 import pickle
-from collections.abc import Mapping
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meddl.errors import ModelError, UsageError, VolumeError
+from meddl.models.metadata_values import printable
 from meddl.synthesis.config import SynthesisConfig
 from meddl.synthesis.history import HISTORY, History, read_history
 from meddl.volume.writing import whole_file
+
+if TYPE_CHECKING:
+    from meddl.synthesis.trainers import Trainer
 
 logger = logging.getLogger(__name__)
 
 SETTINGS, CHECKPOINT, SAMPLES = "training/config.json", "training/checkpoint.pt", "training/samples"
 LOCK = "training/lock"
+_FOLDERS = ("training", SAMPLES, "models", "configs", "docs")
+_HALF_WRITTEN = re.compile(r"\.[0-9a-f]{16}\.part")
+_MOST_BYTES, _MOST_THREADS = 1 << 20, 1024
 _VERSION = 1
 """Another number where the same settings train in another way: older trainings are then not gone on with."""
 
@@ -30,7 +39,7 @@ class TrainingFolder:
         path: the folder; it need not exist.
 
     Raises:
-        UsageError: it is a file, or holds something that no training of MedDL has written.
+        UsageError: it is a file, or holds something that no training of MedDL has written, or links.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,11 +47,15 @@ class TrainingFolder:
         try:
             if path.exists() and not path.is_dir():
                 raise UsageError(f"{path.name} is a file. Name a folder for the model.")
-            holds = sorted(each.name for each in path.iterdir()) if path.exists() else []
+            holds = _holds(path)
+            links = [name for name in (*_FOLDERS, LOCK) if (path / name).is_symlink()]
         except OSError as error:
             raise UsageError(f"The folder {path.name} cannot be read: {error.strerror}. Choose another.") from error
+        if links:
+            raise UsageError(f"In the folder {path.name} {links[0]} is a link to somewhere else, which is not written "
+                             "to. Choose an empty folder.")  # fmt: skip
         self.settings = self._settings() if (path / SETTINGS).is_file() else None
-        if self.settings is None and [name for name in holds if name != "training"]:
+        if self.settings is None and holds:
             raise UsageError(f"The folder {path.name} holds something else, {holds[0]} for instance. Choose an empty "
                              "folder, or that of a training that is to go on.")  # fmt: skip
 
@@ -64,11 +77,14 @@ class TrainingFolder:
         """
         with self._told():
             (self.path / "training").mkdir(parents=True, exist_ok=True)
-            with whole_file(self.path / "training" / "lock") as file:
-                file.write(b"")
+            # The lock itself stays as it is: whoever holds it would go on holding a file that is no longer there.
+            with tempfile.TemporaryFile(dir=self.path / "training"):
+                pass
 
     def begin(self, config: SynthesisConfig, dataset: str, name: str, threads: int) -> int:
         """Write down what is going to be trained, or find out that it goes on; return the number of threads.
+
+        What a killed training was writing is removed: the caller holds the lock.
 
         Args:
             config: of the training.
@@ -80,6 +96,7 @@ class TrainingFolder:
             UsageError: another training has been here.
             ModelError: the folder cannot be written to.
         """
+        self._remove_half_written()
         if self.settings is not None:
             if self.settings.get("version") != _VERSION:
                 self._refuse("by another version of MedDL")
@@ -87,7 +104,7 @@ class TrainingFolder:
                 self._refuse(f"with other settings ({_difference(self.settings['config'], config)})")
             if self.settings["dataset_sha256"] != dataset:
                 self._refuse("on another dataset, or on this one before it was changed")
-            threads = int(self.settings["threads"])
+            threads = self.settings["threads"]
         settings = {
             "version": _VERSION,
             "name": name,
@@ -124,8 +141,8 @@ class TrainingFolder:
         with self._told(), whole_file(self.path / CHECKPOINT) as file:
             torch.save(dict(state), file)
 
-    def load(self, device: Any) -> dict[str, Any] | None:
-        """Return the last state, or None where there is none yet.
+    def restore(self, trainer: Trainer, device: Any) -> int:
+        """Bring a trainer to the last checkpoint; return the steps it has learned for, 0 where there is none yet.
 
         Raises:
             ModelError: it is damaged.
@@ -134,16 +151,21 @@ class TrainingFolder:
 
         path = self.path / CHECKPOINT
         if not path.is_file():
-            return None
+            return 0
         try:
             state = torch.load(path, map_location=device, weights_only=True)
-            return {**state, "steps": int(state["steps"])}
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            if type(state["steps"]) is not int or state["steps"] < 1:
+                raise ValueError("no number of steps")
+            trainer.load(state)
+        except (
+            OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError
+        ) as error:  # fmt: skip
             raise ModelError(
                 f"{CHECKPOINT} is damaged. The model of the last checkpoint can still be used; to train on, begin anew "
                 "in another folder.",
                 str(error),
             ) from error
+        return int(state["steps"])
 
     def history(self, columns: tuple[str, ...], steps: int) -> History:
         """Return the history up to a step; a damaged one is begun anew."""
@@ -163,7 +185,7 @@ class TrainingFolder:
         self.write(HISTORY, history.to_bytes())
 
     @contextlib.contextmanager
-    def _told(self) -> Any:
+    def _told(self) -> Iterator[None]:
         try:
             yield
         except (OSError, VolumeError, RuntimeError) as error:
@@ -175,16 +197,37 @@ class TrainingFolder:
 
     def _settings(self) -> dict[str, Any]:
         try:
-            settings = json.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
-            for key in ("config", "config_sha256", "dataset_sha256", "threads"):
-                settings[key]
-            return dict(settings)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            with (self.path / SETTINGS).open("rb") as file:
+                settings = dict(json.loads(file.read(_MOST_BYTES)))
+            told = ("config", dict), ("config_sha256", str), ("dataset_sha256", str), ("name", str), ("threads", int)
+            if not all(isinstance(settings[key], kind) for key, kind in told):
+                raise ValueError("other settings")
+            if not 1 <= settings["threads"] <= _MOST_THREADS:
+                raise ValueError("too many threads")
+            return {**settings, "name": printable(settings["name"])}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f"{SETTINGS} in {self.path.name} is damaged. Choose an empty folder.") from error
+
+    def _remove_half_written(self) -> None:
+        for name in _FOLDERS:
+            folder = self.path / name
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if _HALF_WRITTEN.fullmatch(path.name):
+                    with contextlib.suppress(OSError):
+                        path.unlink()
 
     def _refuse(self, how: str) -> None:
         raise UsageError(f"In {self.path.name} a model was trained {how}. Choose an empty folder, or take the settings "
                          "and the dataset of that training to go on with it.")  # fmt: skip
+
+
+def _holds(path: Path) -> list[str]:
+    """Return what is in a folder and not from a training that has only just begun."""
+    names = sorted(each.name for each in path.iterdir()) if path.exists() else []
+    within = sorted(each.name for each in (path / "training").iterdir()) if (path / "training").is_dir() else []
+    ours = [name for name in within if name == Path(LOCK).name or _HALF_WRITTEN.fullmatch(name)]
+    others = [f"training/{name}" for name in within if name not in ours]
+    return [name for name in names if name != "training" or not (path / name).is_dir()] + others
 
 
 def _difference(before: Mapping[str, Any], now: SynthesisConfig) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from meddl.errors import ModelError
 
 HISTORY = "training/history.csv"
+_MOST_BYTES = 1 << 26
 EVERY = 10
 """Steps whose mean losses are a line."""
 
@@ -61,12 +62,16 @@ def read_history(bundle: Path) -> History:
     if not path.is_file():
         return History()
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("too long")
         head, *rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
         if len(head) < 3 or head[0] != "step" or head[-1] != "seconds":
             raise ValueError("other columns")
         found = tuple((int(row[0]), tuple(map(float, row[1:-1])), float(row[-1])) for row in rows)
-        if any(len(losses) != len(head) - 2 or not all(map(math.isfinite, losses)) for _, losses, _ in found):
+        if any(len(row) != len(head) - 2 or not all(map(math.isfinite, (*row, seconds))) for _, row, seconds in found):
             raise ValueError("no numbers")
+        if any(step < 1 or seconds < 0 for step, _, seconds in found):
+            raise ValueError("no steps")
     except (ValueError, IndexError, OSError) as error:
         raise ModelError(f"{HISTORY} is damaged. Delete it; the model itself does not need it.", str(error)) from error
     return History(tuple(head[1:-1]), found)

@@ -65,9 +65,14 @@ class Trainer(ABC):
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on where :meth:`state` was taken."""
+        """Go on where :meth:`state` was taken.
+
+        Raises:
+            RuntimeError, LookupError, TypeError, ValueError, AttributeError: it is that of another training, or none.
+        """
         self._steps = int(state["steps"])
         device = next(self._network.parameters()).device
+        self._network.network.load_state_dict(state["averaged"])  # complains of what does not fit
         self._averaged = {name: value.to(device) for name, value in state["averaged"].items()}
         self._network.network.load_state_dict(state["network"])
         for name, part in self._parts().items():

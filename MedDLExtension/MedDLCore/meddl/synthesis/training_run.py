@@ -92,10 +92,7 @@ class Run:
         self._network: GeneratorNetwork = make_network(self._definition).to(device)
         self._trainer: Trainer = make_trainer(config, self._network)
         self._batches: Batches = Batches(examples, config)
-        self._steps = 0
-        if (state := folder.load(device)) is not None:
-            self._trainer.load(state)
-            self._steps = int(state["steps"])
+        self._steps = folder.restore(self._trainer, device)
         self._history = folder.history(self._trainer.columns, self._steps)
         self._before = self._history.seconds
         self._started = time.monotonic()
