@@ -510,7 +510,7 @@ def test_synthetic_images_help_where_real_ones_are_few_and_random_ones_do_not() 
     fresh = phantoms(range(50, 56), structures=2)
     assert fresh.labels is not None
     told: list[str] = []
-    how = {"seeds": 2, "steps": 20, "batch": 8, "seed": 1}
+    how = {"seeds": 2, "steps": 20, "batch": 4, "seed": 1}
 
     good = usefulness(training, Learning(fresh.images, fresh.labels), held_out, log=told.append, **how)
     shuffled = Learning(fresh.images, random().integers(0, 3, fresh.labels.shape))
@@ -580,9 +580,9 @@ def test_moved_label_maps_are_new_anatomy_of_the_same_structures() -> None:
 
 
 def test_a_judgement_says_what_it_found_and_repeats_its_bytes(tmp_path) -> None:
-    training = phantoms(range(1, 4), structures=2)
-    held_out = phantoms([20, 21], split="test", structures=2)
-    fresh = phantoms(range(50, 53), structures=2)
+    training = phantoms(range(1, 4), each=5, structures=2)
+    held_out = phantoms([20, 21], each=5, split="test", structures=2)
+    fresh = phantoms(range(50, 53), each=4, structures=2)
     options = JudgeOptions(seeds=2, segmenter_steps=2, segmenter_batch=2, pairs=4)
     steps: list[float] = []
     told: list[str] = []

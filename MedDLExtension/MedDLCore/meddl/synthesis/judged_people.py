@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from meddl.datasets.manifest import Manifest
 from meddl.datasets.plan import PlannedCase
 from meddl.datasets.synthetic import real_cases
 from meddl.errors import UsageError
@@ -55,6 +56,7 @@ def read_people(
     manifest = manifest_of(dataset)
     config = SynthesisConfig(
         kind=facts.kind, conditioned=facts.conditioned, size=facts.size, spacing_mm=facts.spacing_mm, plane=facts.plane,
+        channel=_channel(manifest, facts),
         where=facts.where,
     )  # fmt: skip
     survey = survey_of(dataset, config, progress=part_of(progress, 0.0, 0.3), cancelled=cancelled)
@@ -68,7 +70,16 @@ def read_people(
             cancelled=cancelled,
         )  # fmt: skip
     notes = _check(cases, facts)
+    channels = manifest.plan.channels
+    if len(channels) > 1 and not config.channel:
+        notes.append(f"The dataset has several images of each case, and the generator does not tell which of them it "
+                     f"has learned from. It is judged by {channels[0]}.")  # fmt: skip
     return JudgedPeople(manifest.plan.options.name, training, held_out, tuple(notes))
+
+
+def _channel(manifest: Manifest, facts: SynthesisFacts) -> str:
+    told = str(facts.trained_on.get("channel", ""))
+    return told if told in manifest.plan.channels else ""
 
 
 def _check(cases: list[PlannedCase], facts: SynthesisFacts) -> list[str]:
