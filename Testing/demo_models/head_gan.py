@@ -16,7 +16,7 @@ CONFIG = SynthesisConfig(
     size=(64, 64),
     spacing_mm=head_tissues.SPACING_MM,
     batch_size=8,
-    steps=1300,
+    steps=600,
     learning_rate=1e-3,
     features=(16, 32, 32, 64, 64),
 )
