@@ -14,8 +14,10 @@ from meddl_slicer import augmentation_pictures as pictures
 from meddl_slicer import nodes
 from meddl_slicer.augmentation_case import SceneCase
 from meddl_slicer.augmentation_plan import EditedPlan, parameter_title, slider_range
-from meddl_slicer.augmentation_run import VariantRun, draw_of, is_synthetic
+from meddl_slicer.augmentation_run import VariantRun, draw_of
 from meddl_slicer.augmentation_slices import slice_in_view
+from meddl_slicer.export_suggestions import suggest
+from meddl_slicer.provenance import is_synthetic
 from meddl_slicer.simulation_run import SimulationRun
 
 SIDES = ("Left kidney", "Right kidney")
@@ -140,6 +142,15 @@ class TestVariant:
         found = slicer.util.arrayFromSegmentBinaryLabelmap(run.segmentation, left, node).transpose(2, 1, 0) > 0
         assert found[mask].sum() > 100
         assert found[:10].any()  # the frame is mirrored, and "left" stays where it was
+
+    def test_is_no_case_to_export_unless_the_user_wants_it(self, image, kidneys):
+        made(VariantRun(SceneCase([image], kidneys), {"plan": load_plan("mr").to_dict(), "seed": 5, "number": 1}, "v"))
+
+        rows = {row.name: row for row in suggest("segmentation")}
+
+        assert rows["T1"].included
+        assert not rows["T1 v"].included
+        assert "synthetic" in rows["T1 v"].notes[-1]
 
     def test_nothing_is_left_of_one_that_cannot_be_shown(self, image, kidneys, monkeypatch):
         run = VariantRun(SceneCase([image], kidneys), {"plan": load_plan("mr").to_dict(), "seed": 0, "number": 0}, "v")

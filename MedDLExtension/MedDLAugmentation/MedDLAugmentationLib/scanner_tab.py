@@ -78,7 +78,7 @@ class ScannerTab:
 
     def onSceneReady(self):
         if not self.parameters.scannerInput:
-            from meddl_slicer.augmentation_run import is_synthetic
+            from meddl_slicer.provenance import is_synthetic
 
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             kinds = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]

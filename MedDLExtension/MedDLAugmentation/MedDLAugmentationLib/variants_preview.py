@@ -1,13 +1,14 @@
 """The panel's part for the preview: six samples of the slice that a view shows, drawn anew while sliders move."""
 
 import time
-from dataclasses import dataclass
 
 import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
+
+from MedDLAugmentationLib.variants_samples import Asked, SampleCells, Shown, at_length
 
 _COUNT = 6
 _ALL = tuple(range(_COUNT))
@@ -16,40 +17,6 @@ _FINE_AFTER_MS = 250
 _FAST_S = 0.25
 _WAIT_MS = 1500
 _LOOK_MS = 400
-_LEAST, _MOST = 80, 280  # pixels of a picture
-_BETWEEN = 10  # pixels from one picture to the next
-_WARNING = "\N{WARNING SIGN} "
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What samples were asked for.
-
-    Attributes:
-        choice: the slice, a meddl_slicer.augmentation_slices.SliceChoice.
-        numbers: of the samples.
-        greatest: voxels along an edge.
-        since: when their turn came.
-    """
-
-    choice: object
-    numbers: tuple
-    greatest: int
-    since: float
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A sample that is shown.
-
-    Attributes:
-        sample, source: as meddl.augmentation.task.preview_variants tells them.
-        asked: what they were asked for with.
-    """
-
-    sample: dict
-    source: dict
-    asked: Asked
 
 
 class PreviewSection(VTKObservationMixin):
@@ -86,9 +53,7 @@ class PreviewSection(VTKObservationMixin):
         self._look = self._timer(_LOOK_MS, self.request)  # nodes tell several times of one change
         self._wait = self._timer(_WAIT_MS, self._tellWaiting)
         self._quick, self._fineSeconds = _QUICK, 0.0
-        self.cells = [(getattr(ui, f"sample{n}Button"), getattr(ui, f"sample{n}Label")) for n in range(1, _COUNT + 1)]
-        for number, (button, _label) in enumerate(self.cells):
-            button.connect("clicked(bool)", lambda checked, number=number: self.select(number))
+        self._cells = SampleCells(ui, _COUNT, self.select)
         ui.viewComboBox.connect("activated(int)", self._onView)
         ui.channelComboBox.connect("activated(int)", self._onChannel)
         ui.previewCollapsibleButton.connect("contentsCollapsed(bool)", lambda folded: self.request())
@@ -133,8 +98,7 @@ class PreviewSection(VTKObservationMixin):
         self._fine.stop()
         self._wait.stop()
         self._forget()
-        for button, label in self.cells:
-            button.visible = label.visible = False
+        self._cells.hide()
         self.ui.previewLabel.text = text
 
     def request(self):
@@ -146,7 +110,7 @@ class PreviewSection(VTKObservationMixin):
     def select(self, number):
         """Choose a sample."""
         self.selected = number
-        self.cells[number][0].checked = True
+        self._cells.select(number)
         self._tellSelected()
 
     def draw(self):
@@ -199,9 +163,7 @@ class PreviewSection(VTKObservationMixin):
 
     def redraw(self):
         """Draw the samples that are there once more, for instance with other colors."""
-        for number in range(len(self._shown)):
-            self._show(number)
-        self._tellSelected()
+        self._show(range(len(self._shown)))
 
     # What happens
 
@@ -214,8 +176,14 @@ class PreviewSection(VTKObservationMixin):
             self._parameters.channel = self.ui.channelComboBox.itemText(index)
 
     def _onViewMoved(self, caller, event):
+        from meddl.errors import MedDLError
+
         case = self._getCase()
-        if case is not None and (not self._shown or self._sliceChoice(case) != self._shown[0].asked.choice):
+        try:
+            isOther = case is not None and (not self._shown or self._sliceChoice(case) != self._shown[0].asked.choice)
+        except MedDLError:  # said already when the preview was asked for
+            return
+        if isOther:
             self.request()
 
     def _onNode(self, caller, event):
@@ -295,9 +263,7 @@ class PreviewSection(VTKObservationMixin):
         for number, sample in zip(asked.numbers, result["samples"], strict=True):
             self._shown[number] = Shown(sample, result["source"], asked)
         self._segments = result["segments"]
-        for number in asked.numbers:
-            self._show(number)
-        self._tellSelected()
+        self._show(asked.numbers)
         if len(asked.numbers) == _COUNT:
             self._taken(asked, seconds)
         else:
@@ -321,93 +287,20 @@ class PreviewSection(VTKObservationMixin):
         if self._latest.isRunning:
             self.ui.previewLabel.text = _("Working… The worker may have other work to finish first.")
 
-    # Drawing
+    # Showing
 
-    def _show(self, number):
-        shown = self._shown[number]
-        button, label = self.cells[number]
-        pixmap = self._pixmap(shown)
-        button.setIconSize(pixmap.size())
-        button.setIcon(qt.QIcon(pixmap))
-        label.text = self._inShort(shown.sample)
-        button.toolTip = self._atLength(shown.sample)
-        button.visible = True
-        label.visible = bool(label.text)
-        button.checked = number == self.selected
-
-    def _pixmap(self, shown):
-        from meddl_slicer import augmentation_pictures as pictures
-
-        sample, choice = shown.sample, shown.asked.choice
-        channel = self._channel(shown)
-        source, made = shown.source["images"][channel], sample["images"][channel]
-        image = choice.laid_out(made.array)
-        window = self._window(channel, source.array)
-        if self._parameters.difference:
-            picture = pictures.difference_picture(image, choice.laid_out(source.array), window)
-        else:
-            picture = pictures.gray_picture(image, window)
-        width, height = self._size(made, choice)
-        if self._parameters.outlines and sample["labels"] is not None:
-            labels = choice.laid_out(sample["labels"].array)
-            times = pictures.times(picture, max(width, height))
-            picture = pictures.repeated(picture, times)
-            colors = [(each["layer"], each["label"], each["color"]) for each in self._segments]
-            pictures.draw_outlines(picture, pictures.repeated(labels, times, first=1), colors)
-        pixmap = qt.QPixmap()
-        pixmap.loadFromData(qt.QByteArray(pictures.ppm(picture)))
-        return pixmap.scaled(width, height, qt.Qt.IgnoreAspectRatio, qt.Qt.SmoothTransformation)
-
-    def _size(self, volume, choice):
-        """Return width and height of a picture, as large as the panel has room for."""
-        room = self.ui.previewCollapsibleButton.width // 3 - _BETWEEN
-        room = max(_LEAST, min(_MOST, room))
-        extent = [count * size for count, size in zip(volume.shape, volume.spacing, strict=True)]
-        width, height = extent[choice.across], extent[choice.down]
-        scale = room / max(width, height)
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
-    def _channel(self, shown):
-        names = list(shown.source["images"])
-        return self._parameters.channel if self._parameters.channel in names else names[0]
-
-    def _window(self, channel, array):
-        from meddl_slicer import augmentation_pictures as pictures
-        from meddl_slicer.augmentation_run import window_of
-
-        case = self._getCase()
-        node = case.images.get(channel) if case is not None else None
-        shown = window_of(node) if node is not None and array.shape[0] == 1 else None
-        return shown or pictures.usual_window(array)
-
-    # Saying
-
-    def _inShort(self, sample):
-        from meddl.augmentation import GuardLimits
-
-        told, realism = [], sample["realism"]
-        if realism["vanished"]:
-            told.append(_("{names} gone").format(names=", ".join(realism["vanished"])))
-        told += [
-            _("{name}: {percent} % left").format(name=name, percent=round(100 * share))
-            for name, share in realism["volumes"].items()
-            if 0 < share < GuardLimits().visible
-        ]
-        if any(distance > GuardLimits().histogram for distance in realism["histogram"].values()):
-            told.append(_("values far off"))
-        return _WARNING + "; ".join(told) if told else ""
-
-    def _atLength(self, sample):
-        from meddl_slicer.augmentation_run import said_of
-
-        lines = [said_of(sample["happened"]), *sample["realism"]["warnings"], *sample["draw"]["notes"]]
-        return "\n".join(lines)
+    def _show(self, numbers):
+        for number in numbers:
+            self._cells.show(number, self._shown[number], self._segments, self._parameters, self._getCase())
+        if self._shown:
+            self._cells.select(self.selected)
+        self._tellSelected()
 
     def _tellSelected(self):
         if not self._shown:
             return
         sample, choice = self._shown[self.selected].sample, self._shown[self.selected].asked.choice
-        lines = [_("Sample {number}: {what}").format(number=self.selected + 1, what=self._atLength(sample))]
+        lines = [_("Sample {number}: {what}").format(number=self.selected + 1, what=at_length(sample))]
         if choice.isTilted:
             lines.append(_("The view is oblique: this is the slice of voxels nearest to it."))
         self.ui.previewLabel.text = "\n".join(lines)

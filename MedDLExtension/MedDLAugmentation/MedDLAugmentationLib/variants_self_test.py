@@ -287,10 +287,8 @@ class VariantsTests(VariantsTestParts):
         node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
         if node is None:
             slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
-            node = slicer.vtkMRMLSliceNode()
-            node.SetSingletonTag(name)
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", name)
             node.SetLayoutName(name)
-            node = slicer.mrmlScene.AddNode(node)
             node.SetOrientationToCoronal()
         return node
 

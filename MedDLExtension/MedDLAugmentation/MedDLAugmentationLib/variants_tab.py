@@ -132,7 +132,7 @@ class VariantsTab:
 
     def _firstImage(self):
         """Return the first volume that is an image and no variant of one, or None."""
-        from meddl_slicer.augmentation_run import is_synthetic
+        from meddl_slicer.provenance import is_synthetic
 
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
@@ -207,7 +207,7 @@ class VariantsTab:
         self._ended(error)
         if error is None:
             names = ", ".join(node.GetName() for node in [*run.images, run.segmentation] if node is not None)
-            self.jobPanel.showIdle(_("Added: {names}").format(names=names), 1.0)
+            self.jobPanel.showIdle(_("Added, not shown yet: {names}").format(names=names), 1.0)
             self.jobPanel.addLog(self.ui.statusLabel.text)
             for note in job.result["notes"]:
                 self.jobPanel.addLog(note)

@@ -15,9 +15,6 @@ from meddl_slicer.i18n import tr as _
 from meddl_slicer.runs import SOURCE_ROLE
 from meddl_slicer.scene_guard import SceneChange, alive
 
-#: Attribute of nodes that no scanner has made; its value says what has.
-SYNTHETIC = provenance.PREFIX + "Synthetic"
-
 
 class VariantRun:
     """What a job needs to know to make a whole variant of a case, and where it goes.
@@ -100,6 +97,8 @@ class VariantRun:
         node = segmentation.apply_segmentation(answer, self.images[0])
         node.SetName(slicer.mrmlScene.GenerateUniqueName(self._named(source)))
         study.place_beside(node, source)
+        # Both at once would lie over one another in the views.
+        node.GetDisplayNode().SetVisibility(False)
         _sign(node, source, facts)
         return node
 
@@ -110,11 +109,6 @@ class VariantRun:
         realism = {name: value for name, value in result["realism"].items() if name != "histogram" or channel}
         return {"synthetic": "augmentation", "channel": channel or "", "draw": dict(result["draw"]), "realism": realism,
                 "notes": list(result["notes"])}  # fmt: skip
-
-
-def is_synthetic(node: slicer.vtkMRMLNode) -> bool:
-    """Tell whether an image or segmentation was made by augmentation, simulation or synthesis."""
-    return bool(node.GetAttribute(SYNTHETIC))
 
 
 def draw_of(node: slicer.vtkMRMLNode) -> dict[str, Any] | None:
@@ -139,5 +133,5 @@ def said_of(titles: list[str]) -> str:
 
 def _sign(node: slicer.vtkMRMLNode, source: slicer.vtkMRMLNode, facts: Mapping[str, Any]) -> None:
     provenance.write(node, facts)
-    node.SetAttribute(SYNTHETIC, str(facts["synthetic"]))
+    node.SetAttribute(provenance.SYNTHETIC, str(facts["synthetic"]))
     node.SetNodeReferenceID(SOURCE_ROLE, source.GetID())

@@ -13,7 +13,7 @@ import slicer.util
 import vtk
 from meddl.errors import VolumeError
 
-from meddl_slicer import export_labels, nodes, study
+from meddl_slicer import export_labels, nodes, provenance, study
 from meddl_slicer.export_cases import CaseRow, SceneLabel, unique_names
 from meddl_slicer.i18n import tr as _
 
@@ -91,7 +91,7 @@ def suggest(task: str, together: bool = False) -> list[CaseRow]:
         found = [choice for node in group for choice in labels.get(node.GetID(), ())]
         images = {names.get(node.GetID(), usual): node for node in group}
         rows += _rows_of(images, found, homes[group[0].GetID()], task)
-    return unique_names(rows)
+    return unique_names([_left_out_if_synthetic(row) for row in rows])
 
 
 def relabeled(rows: Sequence[CaseRow], task: str) -> list[CaseRow]:
@@ -116,6 +116,16 @@ def is_known(row: CaseRow, rows: Iterable[CaseRow]) -> bool:
     """Tell whether the same images with the same label are among ``rows`` already."""
     mine = {node.GetID() for node in row.nodes}
     return any(mine == {node.GetID() for node in other.nodes if node.GetScene()} for other in rows)
+
+
+def _left_out_if_synthetic(row: CaseRow) -> CaseRow:
+    """Return a row without its check mark if no scanner has made it: nothing synthetic is to be validated with."""
+    if not any(provenance.is_synthetic(node) for node in row.nodes):
+        return row
+    note = _(
+        "This is synthetic. In a dataset it could come into validation; MedDL Augmentation adds such cases safely."
+    )
+    return row.changed(included=False, notes=(*row.notes, note))
 
 
 def _rows_of(

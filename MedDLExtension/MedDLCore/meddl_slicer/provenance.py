@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from meddl.models import ModelBundle
 
 PREFIX = "MedDL."
+#: Attribute of nodes that no scanner has made; its value says what has.
+SYNTHETIC = PREFIX + "Synthetic"
 
 
 def write(node: slicer.vtkMRMLNode, facts: Mapping[str, Any]) -> None:
@@ -28,6 +30,11 @@ def read(node: slicer.vtkMRMLNode) -> dict[str, Any] | None:
     except ValueError:  # a scene may come from anywhere
         return None
     return facts if isinstance(facts, dict) else None
+
+
+def is_synthetic(node: slicer.vtkMRMLNode) -> bool:
+    """Tell whether an image or segmentation was made by augmentation, simulation or synthesis."""
+    return bool(node.GetAttribute(SYNTHETIC))
 
 
 def model_title(facts: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from meddl.simulation.task import SIMULATE
 
 from meddl_slicer import nodes, provenance, segmentation
 from meddl_slicer.augmentation_case import SceneCase
-from meddl_slicer.augmentation_run import SYNTHETIC, window_of
+from meddl_slicer.augmentation_run import window_of
 from meddl_slicer.i18n import tr as _
 from meddl_slicer.runs import SOURCE_ROLE
 from meddl_slicer.scene_guard import SceneChange, alive
@@ -139,5 +139,5 @@ def _suffix(facts: Mapping[str, Any]) -> str:
 
 def _sign(node: slicer.vtkMRMLNode, source: slicer.vtkMRMLNode, facts: Mapping[str, Any]) -> None:
     provenance.write(node, {"synthetic": "simulation", **facts})
-    node.SetAttribute(SYNTHETIC, "simulation")
+    node.SetAttribute(provenance.SYNTHETIC, "simulation")
     node.SetNodeReferenceID(SOURCE_ROLE, source.GetID())
