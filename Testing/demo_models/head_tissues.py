@@ -44,6 +44,12 @@ def held_out_head() -> tuple[Volume, Volume]:
     return _labeled(images.itk_subject(), read_volume(realdata.itk_subject()[1]).array[0] > 0)
 
 
+def judging_heads() -> dict[str, tuple[Volume, Volume]]:
+    """Return image and label map of those whom generators are judged by."""
+    tumor = images.tumor_2()
+    return {"ITK's subject": held_out_head(), "another tumor patient": _labeled(tumor, _extracted(tumor))}
+
+
 def slices_of(head: tuple[Volume, Volume], config: SynthesisConfig, count: int = 0) -> Examples:
     """Return axial slices of a head as the generators learn from them; ``count`` of them, spread evenly, or all."""
     image, labels = head
