@@ -93,11 +93,19 @@ def nearness_picture(memorized: Memorization) -> bytes:
             axes.plot([least, most], [row, row], color=color, lw=1)
             axes.plot([first, third], [row, row], color=color, lw=7, alpha=0.5, solid_capstyle="butt")
             axes.plot([middle], [row], "o", color=color, ms=5)
-        for value, words in ((memorized.near_threshold, "near"), (memorized.copy_threshold, "copy")):
+        for value, words, side in ((memorized.near_threshold, "near", 1), (memorized.copy_threshold, "copy", -1)):
             if value is not None:
                 axes.axvline(value, color=INK, lw=0.8, ls="--")
-                axes.annotate(words, (value, 1), xycoords=("data", "axes fraction"), xytext=(-2, -1), ha="right",
-                              textcoords="offset points", va="top", fontsize=7)  # fmt: skip
+                axes.annotate(
+                    words,
+                    (value, 1),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(2 * side, -1),
+                    textcoords="offset points",
+                    ha="left" if side > 0 else "right",
+                    va="top",
+                    fontsize=7,
+                )
         axes.set_yticks(range(len(spreads)), [name for name, _ in reversed(spreads)])
         axes.set_ylim(-0.6, len(spreads) - 0.2)
         axes.set_xlim(left=0)
