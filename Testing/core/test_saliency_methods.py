@@ -329,8 +329,8 @@ work = Work(ExplainOptions(steps=3, finest_mm=40, block_mm=80))
 METHODS[sys.argv[1]].attribute(scorer, small, work)  # imports and kernels are no part of it
 peak = lambda: int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) << 10
 before = peak()
-METHODS[sys.argv[1]].attribute(scorer, image, work)
-print(peak() - before, gradient_bytes(scorer, image))
+at_once = METHODS[sys.argv[1]].attribute(scorer, image, work).facts["at_once"]
+print(peak() - before, at_once * gradient_bytes(scorer, image))
 """
 
 

@@ -50,12 +50,12 @@ def test_a_small_number_of_blocks_is_captums_map_exactly():
     assert torch.allclose(raw.values, captums(scorer, image, (6, 6, 6), blurred(image)).float(), atol=1e-6)
 
 
-def test_many_blocks_are_ranked_as_captum_ranks_them_in_a_fifth_of_its_runs():
+def test_many_blocks_are_ranked_as_captum_ranks_them_in_a_third_of_its_runs():
     image, _ = marked(head(36), (8, 24, 20))
     scorer, work = class_score(MarkerDetector()), replace(WORK, options=replace(OPTIONS, finest_mm=3, block_mm=12))
     raw = METHOD.attribute(scorer, image, work)
     direct = captums(scorer, image, (3, 3, 3), blurred(image))
-    assert raw.facts["estimated_by"] == "gradient" and 12**3 / raw.facts["runs"] >= 5
+    assert raw.facts["estimated_by"] == "gradient" and 12**3 / raw.facts["runs"] >= 3
     assert spearmanr(raw.values.flatten(), direct.flatten()).statistic >= 0.99
     assert float((raw.values - direct).abs().max()) <= 0.05 * float(direct.abs().max())
     assert "estimates" in raw.notes[0]

@@ -26,7 +26,8 @@ CHECKED, CHECKED_SHARE = 64, 1 / 32
 """Blocks that are covered one by one in any case, drawn by chance: at least so many, or this share; at most twice."""
 
 PROMISING = 0.03
-"""Share of the blocks that are covered one by one, after a good estimate: those that matter most."""
+"""Share of the blocks that are covered one by one, after a good estimate: those that matter most, and as many of which
+the two rounds of estimates disagree most."""
 
 GOOD, HOPELESS = 0.99, 0.95
 """Rank correlation with what was measured from which estimates will do, and below which refining them is no use."""
@@ -72,6 +73,7 @@ class Trial:
         self._module, self._at_once, self._gradients_at_once = module, at_once, gradients_at_once
         self._measured = np.zeros(blocks.total, dtype=bool)
         self._by_chance = blocks.live[:0]
+        self._doubt = np.zeros(blocks.total)
         self._score = self._scores([blocks.image])[0]
 
     def all_effects(self, seed: int) -> dict[str, Any]:
@@ -100,7 +102,9 @@ class Trial:
                 rest = live[~self._measured[live]]
                 self.effects[rest] = estimates[rest]
                 order = live[np.argsort(-np.abs(estimates[live]), kind="stable")]
-                promising = order[: int(np.ceil(PROMISING * len(live)))]
+                few = int(np.ceil(PROMISING * len(live)))
+                doubtful = live[np.argsort(-self._doubt[live], kind="stable")]
+                promising = np.union1d(order[:few], doubtful[:few])
                 self.runs_in_all = self.runs + len(promising)
                 self._measure(promising)
                 live = self.blocks.live[:0]
@@ -124,6 +128,7 @@ class Trial:
         """
         found: dict[float, np.ndarray] = {}
         estimates, checked = np.zeros_like(self.effects), None
+        before = estimates
         for number, (places, weights) in enumerate(_ROUNDS[: 2 if more else 1]):
             new = [place for place in places if place not in found]
             self.runs_in_all = self.runs + GRADIENT * len(new) * len(groups) + int(PROMISING * len(self.blocks.live))
@@ -135,8 +140,11 @@ class Trial:
                 return estimates, None
             estimates = np.sum([weight * found[place] for place, weight in zip(places, weights, strict=True)], axis=0)
             checked = self._checked(estimates)
-            if checked >= GOOD or checked < HOPELESS or number:
+            if checked < HOPELESS:
                 break
+            if number:
+                self._doubt = np.abs(estimates - before)
+            before = estimates
         return estimates, checked
 
     def _checked(self, estimates: np.ndarray) -> float:

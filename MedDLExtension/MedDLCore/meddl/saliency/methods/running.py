@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from meddl.saliency.scorer import Scorer
 
 _NO_GRADIENT = ("does not require grad", "not have been used in the graph", "modified by an inplace operation")
+
+_WORTH_TELLING = 10.0
+"""Seconds that somebody may want to know of."""
 
 
 def plain(image: torch.Tensor, scorer: Scorer) -> torch.Tensor:
@@ -44,13 +48,13 @@ def running(scorer: Scorer, work: Work, runs: int | Callable[[], float], text: s
     import torch
 
     module = scorer.module()
-    done, told = 0, 0.0
+    done, told, begin = 0, 0.0, time.monotonic()
 
     def before(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         nonlocal done, told
         share = runs() if callable(runs) else done / max(runs, 1)
         told = max(told, min(share, 1.0))  # it never goes back
-        work.step(told, text)
+        work.step(told, text + _time_left(told, time.monotonic() - begin))
         done += len(inputs[0])
 
     module.register_forward_pre_hook(before)
@@ -89,6 +93,14 @@ def running(scorer: Scorer, work: Work, runs: int | Callable[[], float], text: s
         raise
     finally:
         np.random.set_state(state)
+
+
+def _time_left(share: float, seconds: float) -> str:
+    """Return how long it will still take, in words; "" where that is short, or too early to tell."""
+    left = seconds * (1 - share) / share if share > 0 else 0.0
+    if left < _WORTH_TELLING:
+        return ""
+    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {round(left, -1):.0f} s left"
 
 
 def finished(values: torch.Tensor, name: str) -> torch.Tensor:
