@@ -116,6 +116,25 @@ def test_structures_that_leave_the_image_are_told_and_those_that_leave_the_slice
     assert "vanished" in realism(shift_mm=80).warnings[-1]
 
 
+def test_a_large_image_is_seen_coarser_at_the_same_place() -> None:
+    rng = np.random.default_rng(2)
+    array = rng.normal(100, 1, (1, 80, 72, 20)).astype(np.int16)
+    array[0, 20:30, 40:60] += 100
+    case = PreviewCase(Sample({"CT": Volume(array, OBLIQUE)}))
+    plan = AugmentationPlan.from_dict({"transforms": [{"transform": "flip", "axis": "up-down"}]})
+
+    made = case.preview(plan, 0, 0, axis=2, index=9, greatest=20).sample.images["CT"]
+
+    index = np.linalg.inv(OBLIQUE) @ made.affine
+    assert made.array.dtype == np.int16
+    places = np.stack(np.meshgrid(*map(np.arange, made.shape), indexing="ij"), axis=-1) @ index[:3, :3].T + index[:3, 3]
+    i, j = (np.rint(places[..., axis]).astype(int) for axis in (0, 1))
+    inside = (i > 23) & (i < 27) & (j > 43) & (j < 57)
+    assert inside.any()
+    assert (made.array[0][inside] > 150).all()
+    assert (made.array[0][(i < 16) | (j < 36)] < 150).all()
+
+
 def test_an_unpaired_side_is_told() -> None:
     one_kidney = params()
     one_kidney["sample"]["segments"] = one_kidney["sample"]["segments"][:1]

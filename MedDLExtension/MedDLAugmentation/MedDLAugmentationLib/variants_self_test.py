@@ -124,7 +124,7 @@ class VariantsTests(VariantsTestParts):
         tab.parameters.view = "Green"
         self.waitForThat(lambda: self.voxelsOf(tab).shape[2] == 1)
         first = self.voxelsOf(tab)
-        view.SetSliceOffset(view.GetSliceOffset() + 12)
+        view.SetSliceOffset(view.GetSliceOffset() - 12)
         self.waitForThat(lambda: self.voxelsOf(tab).shape != first.shape or (self.voxelsOf(tab) != first).any())
         self.waitForPreview(tab)
 

@@ -11,12 +11,12 @@ from meddl.augmentation.draw import Draw, draw
 from meddl.augmentation.guard import GuardLimits, Realism, compare
 from meddl.augmentation.known import transform
 from meddl.augmentation.plan import AugmentationPlan
-from meddl.augmentation.preview import slice_grid, source_slice
+from meddl.augmentation.preview import coarse, slice_grid, source_slice
 from meddl.augmentation.resampling import moved_labels
 from meddl.augmentation.sample import Sample, range_of
 from meddl.augmentation.transform import SpatialTransform
 from meddl.augmentation.world_map import Movement
-from meddl.volume import Grid, Segment
+from meddl.volume import Grid, Segment, Volume
 
 _PLACES, _ALL_PLACES = 300, 2000
 """Voxels of each structure, and of all, that are followed: a few hundredths of it are told from nothing."""
@@ -54,14 +54,27 @@ class PreviewCase:
         }
         self._places = _places(self.sample, self.segments)
         self._sources: dict[tuple[int, int, int], Sample] = {}
+        self._copies: dict[int, Sample] = {}
 
     def source(self, axis: int, index: int, greatest: int) -> Sample:
         """Return the slice as it is, see :func:`meddl.augmentation.preview`."""
         key = (axis, index, greatest)
         if key not in self._sources:
             self._sources = {} if len(self._sources) > 8 else self._sources
-            self._sources[key] = source_slice(self.sample, slice_grid(self.sample.grid, axis, index, greatest))
+            grid = slice_grid(self.sample.grid, axis, index, greatest)
+            self._sources[key] = source_slice(self._copy(greatest), grid)
         return self._sources[key]
+
+    def _copy(self, greatest: int) -> Sample:
+        """Return the sample, or of a large one a coarser copy: turned slices run through much of an image."""
+        most = greatest * 3 // 2
+        if max(max(each.shape) for each in self.sample.images.values()) <= most:
+            return self.sample
+        if greatest not in self._copies:
+            small = coarse(self.sample, most)
+            images = {name: _of_type(each, self.sample.images[name].array.dtype) for name, each in small.images.items()}
+            self._copies[greatest] = replace(small, images=images)
+        return self._copies[greatest]
 
     def draw(self, plan: AugmentationPlan, seed: int, number: int) -> Draw:
         """Return what happens to sample ``number``."""
@@ -78,12 +91,17 @@ class PreviewCase:
         greatest: int = 256,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> SliceSample:
-        """Return sample ``number`` of a slice, the one that :func:`meddl.augmentation.preview` gives."""
+        """Return sample ``number`` of a slice, the one that :func:`meddl.augmentation.preview` gives.
+
+        Images of more than one and a half times ``greatest`` voxels along an edge are seen coarser.
+        """
         from meddl.augmentation.applying import replay
 
         source = self.source(axis, index, greatest)
         drawn = self.draw(plan, seed, number)
-        made = replay(self.sample, drawn, slice_grid(self.sample.grid, axis, index, greatest), cancelled=cancelled)
+        made = replay(
+            self._copy(greatest), drawn, slice_grid(self.sample.grid, axis, index, greatest), cancelled=cancelled
+        )
         return SliceSample(made, drawn, self._realism(source, made, drawn))
 
     def _realism(self, source: Sample, made: Sample, drawn: Draw) -> Realism:
@@ -122,6 +140,10 @@ def on_image_grid(sample: Sample) -> Sample:
     if sample.labels is None or sample.labels.grid.same_as(sample.grid):
         return sample
     return replace(sample, labels=moved_labels(sample.labels, Movement(()), sample.grid))
+
+
+def _of_type(image: Volume, dtype: np.dtype) -> Volume:
+    return image.with_array(np.rint(image.array).astype(dtype) if dtype.kind in "iu" else image.array)
 
 
 def _places(sample: Sample, segments: Sequence[Segment]) -> dict[str, np.ndarray]:
