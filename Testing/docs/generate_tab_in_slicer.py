@@ -32,9 +32,8 @@ def keep(name: str) -> None:
     """Keep a picture of the main window, views included."""
     slicer.util.forceRenderAllViews()
     turn(seconds=1.0)
-    screen = qt.QGuiApplication.primaryScreen  # a property in some versions of PythonQt
-    picture = (screen() if callable(screen) else screen).grabWindow(slicer.util.mainWindow().winId())
-    if not picture.save(str(DATA / f"{name}.png")):
+    window = slicer.util.mainWindow()
+    if not window.screen().grabWindow(window.winId()).save(str(DATA / f"{name}.png")):
         raise OSError(f"{name} could not be written")
 
 
