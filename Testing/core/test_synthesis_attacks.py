@@ -7,18 +7,26 @@ import json
 import pickle
 import time
 
+import numpy as np
 import pytest
 import torch
+from core.painting_generator import painter
 from core.test_synthesis_zoo import METADATA, bundle, latent_diffusion
+from meddl.cli.main import main
+from meddl.datasets.plan import PlannedCase
 from meddl.errors import JobCancelled, ModelError, UsageError
 from meddl.models.file_lock import locked
 from meddl.networks import ImageFromNoise, LabelsToImage
 from meddl.synthesis import SynthesisConfig, SynthesisFacts
+from meddl.synthesis.bundle_writing import metadata_of, readme_of
 from meddl.synthesis.checkpoint import CHECKPOINT, LOCK, SETTINGS, TrainingFolder
 from meddl.synthesis.history import HISTORY
+from meddl.synthesis.judged_people import _check as check_people
 from meddl.synthesis.networks import make_network, network_config
 from meddl.synthesis.synthesizer import Synthesizer
 from meddl.synthesis.trainers import make_trainer
+from meddl.synthesis.value_range import values_of
+from meddl.volume import Segment, Volume, write_segmentation, write_volume
 from torch import nn
 
 SOUND = {"kind": "gan", "conditioned": True, "size": [16, 16], "spacing_mm": 1.0, "labels": {"0": "back", "1": "Liver"}}
@@ -221,7 +229,7 @@ class _Bomb:
 
 def test_a_checkpoint_runs_nothing(tmp_path):
     config = a_training(tmp_path / "heads")
-    (tmp_path / "heads" / CHECKPOINT).write_bytes(pickle.dumps({"steps": _Bomb()}))
+    (tmp_path / "heads" / CHECKPOINT).write_bytes(pickle.dumps({"steps": _Bomb()}, 2))
     with pytest.raises(ModelError, match="damaged"):
         TrainingFolder(tmp_path / "heads").restore(
             make_trainer(config, make_network(network_config(config, 2, 0, 1))), "cpu"
@@ -257,3 +265,103 @@ def test_a_huge_history_is_not_read(tmp_path):
     with (tmp_path / "heads" / HISTORY).open("wb") as file:
         file.truncate(1 << 40)
     assert TrainingFolder(tmp_path / "heads").history(("loss",), 100).rows == ()
+
+
+def test_a_training_that_came_to_nothing_stands_in_nobodys_way(tmp_path):
+    config = a_training(tmp_path / "heads", config_sha256="another", dataset_sha256="another")
+    assert TrainingFolder(tmp_path / "heads").begin(config, "d", "Heads", 3) == 3
+    (tmp_path / "heads" / CHECKPOINT).write_bytes(b"")
+    with pytest.raises(UsageError, match="another dataset"):
+        TrainingFolder(tmp_path / "heads").begin(config, "other", "Heads", 3)
+
+
+# --- People -----------------------------------------------------------------------------------------------------------
+
+
+def planned(name, split, digest):
+    return PlannedCase("", name, name, "", split, None, digest)
+
+
+def test_a_generator_is_never_judged_by_whom_it_knows_under_another_name():
+    """It learned from one image of a case that has two, in a dataset of other names."""
+    facts = SynthesisFacts.from_metadata({**SOUND, "trained_on": {"images_sha256": ["aa-bb", "cc"]}})
+    cases = [planned("new_1", "train", "cc-dd"), planned("new_2", "test", "bb-ee")]
+    with pytest.raises(UsageError, match="has learned from 1 of the 1 held-out"):
+        check_people(cases, facts)
+    assert check_people([cases[0], planned("new_3", "test", "ff")], facts)[0].startswith("1 of the 2 cases")
+    apart = SynthesisFacts.from_metadata({**SOUND, "trained_on": {"images_sha256": ["", "-"]}})
+    assert "does not tell" in check_people([planned("old", "test", "")], apart)[0]
+
+
+def test_the_page_of_a_generator_tells_of_the_real_people_in_its_pictures():
+    facts = SynthesisFacts("gan", True, (16, 16), 1.0, labels={0: "background", 1: "a|b <img src=x>"})
+    config = SynthesisConfig("gan", size=(16, 16))
+    page = readme_of(metadata_of(config, facts, "Heads <script> [a](b)"), facts)
+    assert "images of real people" in page and "training" in page
+    assert "<img" not in page.replace("\\<", "") and "\\<script" in page and "a\\|b" in page
+
+
+# --- Values -----------------------------------------------------------------------------------------------------------
+
+
+def test_only_in_ct_low_values_are_air():
+    image = np.linspace(-4096, 4095, 1000, dtype=np.float32)
+    assert values_of(image, "MR").low < -4000 and values_of(image, "CT").low >= -1024
+    far = values_of(np.linspace(-30_000, -29_000, 100, dtype=np.float32))
+    assert -30_000 <= far.low < far.high <= -29_000
+
+
+# --- The command line -------------------------------------------------------------------------------------------------
+
+
+def a_case(folder):
+    folder.mkdir()
+    labels = np.zeros((1, 24, 24, 12), np.uint8)
+    labels[0, 4:20, 4:20, 2:10] = 1
+    random = np.random.default_rng(0)
+    image = Volume((100 * labels + random.integers(0, 20, labels.shape)).astype(np.int16), np.eye(4))
+    for name in ("image.nrrd", "rician_01.nrrd"):
+        write_volume(image, folder / name)
+    for name in ("labels.seg.nrrd", "synthetic_001.seg.nrrd"):
+        write_segmentation(Volume(labels, np.eye(4)), [Segment(1, "liver", (1, 0, 0))], folder / name)
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lesion", "--input", "image.nrrd", "--segmentation", "labels.seg.nrrd", "--volume", "0.05,0.1"),
+        ("simulate", "--method", "rician", "--input", "rician_01.nrrd"),
+        ("sample", "--model", "MODEL", "--segmentation", "synthetic_001.seg.nrrd"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_was_given_is_never_written_over(tmp_path, arguments, capsys):
+    folder = tmp_path / "case"
+    before = a_case(folder)
+    model = painter(tmp_path / "model", {"liver": 900.0}).path
+    paths = [str(folder / each) if each in before else each.replace("MODEL", str(model)) for each in arguments]
+    assert main(["synth", *paths, "--output", str(tmp_path / "case" / ".." / "case")]) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("sample", "--format", "png", "--output", "made"), "cannot be written"),
+        (("sample", "--count", "1000000000", "--output", "made"), "1 to 9999"),
+        (("evaluate", "--dataset", "nothing", "--output", "labels.seg.nrrd"), "is a file"),
+        (("sample", "--output", "labels.seg.nrrd/made"), "is a file"),
+        (("sample", "--output", "x" * 400), "is no name"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path, arguments, said, monkeypatch, capsys):
+    a_case(tmp_path / "case")
+    monkeypatch.chdir(tmp_path / "case")
+    monkeypatch.setattr(Synthesizer, "sample", lambda *_, **__: pytest.fail("images were made"))
+    model = ("--model", str(painter(tmp_path / "model", {"liver": 900.0}).path))
+    more = ("--segmentation", "labels.seg.nrrd") if arguments[0] == "sample" else ()
+    assert main(["synth", arguments[0], *model, *more, *arguments[1:]]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "case" / "made").exists()

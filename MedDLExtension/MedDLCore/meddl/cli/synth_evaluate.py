@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from meddl.cli.progress import ProgressBar
+from meddl.cli.synth_files import check_folder
 
 
 def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -44,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
     )
     synthesizer = Synthesizer(resolve_model(options.model), device=options.device)
+    if options.output is not None:  # before the work of an hour
+        check_folder(options.output)
     with ProgressBar(shown=not options.json) as bar:
         judgement = judge(options.dataset, synthesizer, how, progress=bar)
     files = write_report(judgement, options.output) if options.output is not None else ()

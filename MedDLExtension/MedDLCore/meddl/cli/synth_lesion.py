@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from meddl.cli.dataset_report import tell_made
 from meddl.cli.progress import ProgressBar
-from meddl.cli.synth_files import make_folder, read_labels, write_facts
+from meddl.cli.synth_files import check_folder, keep_given, make_folder, read_labels, write_facts
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ example: a lesion of 1 to 3 ml in the liver, looking like one of another scan
   meddl synth lesion --input ct.nii.gz --segmentation organs.seg.nrrd --inside Liver --volume 1,3 \\
     --example other.nii.gz --example-mask other_lesion.nii.gz --output made
 """
+
+_FILES = ("image.nrrd", "labels.seg.nrrd", "lesions.json")
 
 
 def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -87,6 +89,9 @@ def _in_image(options: argparse.Namespace, how: LesionOptions, synthesizer: Synt
     from meddl.synthesis.lesions import insert_lesion
     from meddl.volume import read_volume, resample_to, write_segmentation, write_volume
 
+    given = (options.input, options.segmentation, options.example, options.example_mask)
+    check_folder(options.output)
+    keep_given(given, options.output, _FILES)
     image = read_volume(options.input)
     labels: Volume | None = None
     segments: tuple[Segment, ...] = ()
@@ -99,7 +104,7 @@ def _in_image(options: argparse.Namespace, how: LesionOptions, synthesizer: Synt
             image, labels, segments, how, example=_example(options), synthesizer=synthesizer, progress=bar
         )
     make_folder(options.output)
-    paths = [options.output / name for name in ("image.nrrd", "labels.seg.nrrd", "lesions.json")]
+    paths = [options.output / name for name in _FILES]
     write_volume(made.image, paths[0])
     write_segmentation(made.labels, made.segments, paths[1])
     write_facts(made.facts, paths[2])

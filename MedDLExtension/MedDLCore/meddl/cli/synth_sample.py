@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from meddl.cli.dataset_report import tell_made
 from meddl.cli.progress import ProgressBar
-from meddl.cli.synth_files import read_labels, write_synthetic
+from meddl.cli.synth_files import check_folder, check_suffix, keep_given, read_labels, stem_of, write_synthetic
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ example: three images that fit a segmentation, on its grid
 example: two synthetic cases for each training case of a dataset, their label maps moved first
   meddl synth sample --model heads --dataset out --count 2 --plan position
 """
+_MOST = 9999
 
 
 def add_parser(actions: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -69,6 +70,13 @@ def _into_dataset(options: argparse.Namespace, synthesizer: Synthesizer) -> int:
 def _into_folder(options: argparse.Namespace, synthesizer: Synthesizer) -> int:
     from meddl.models.metadata_values import printable
 
+    check_suffix(options.format)
+    check_folder(options.output)
+    if not 1 <= options.count <= _MOST:
+        raise UsageError(f"--count is {options.count}. Ask for 1 to {_MOST} images.")
+    stems = [stem_of(number) for number in range(1, options.count + 1)]
+    names = [f"{stem}{ending}" for stem in stems for ending in (".seg.nrrd", options.format)]
+    keep_given([options.segmentation], options.output, names)
     labels, segments = read_labels(options.segmentation) if options.segmentation is not None else (None, ())
     with ProgressBar(shown=not options.json) as bar:
         made = synthesizer.sample(options.count, seed=options.seed, labels=labels, segments=segments, progress=bar)

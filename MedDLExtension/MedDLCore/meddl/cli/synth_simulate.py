@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meddl.cli.dataset_report import tell_export
 from meddl.cli.export_arguments import FORMATS, add_dataset_arguments, dataset_options, label_scheme, numbers
 from meddl.cli.progress import ProgressBar
-from meddl.cli.synth_files import make_folder, read_labels, read_settings, write_facts
+from meddl.cli.synth_files import check_folder, keep_given, make_folder, read_labels, read_settings, write_facts
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,14 +102,18 @@ def _one(options: argparse.Namespace, how: SimulationOptions) -> int:
 
     if options.format:
         raise UsageError("--format is that of a dataset: give --cases, or leave it out.")
+    stems = [f"{options.method}_{number + 1:02d}" for number in range(how.count)]
+    names = [f"{stem}{ending}" for stem in stems for ending in (".nrrd", ".seg.nrrd", "_paths.nrrd")]
+    check_folder(options.output)
+    keep_given((options.input, options.segmentation), options.output, names)
     volume = read_volume(options.input)
     labels, segments = read_labels(options.segmentation) if options.segmentation is not None else (None, ())
     made, facts = [], []
     with ProgressBar(shown=not options.json) as bar:
-        for number in range(how.count):
+        for number, stem in enumerate(stems):
             step = part_of(bar, number / how.count, (number + 1) / how.count)
             each = simulate(volume, how, labels, segments, number=number, progress=step)
-            made += _write(each, options.output, f"{options.method}_{number + 1:02d}")
+            made += _write(each, options.output, stem)
             facts.append(dict(each.facts))
     if options.json:
         print(json.dumps({"made": facts, "files": [str(path) for path in made]}, indent=2))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from meddl.datasets.markdown import inline, table
 from meddl.synthesis.config import SynthesisConfig
 from meddl.synthesis.cutting import SLICE_AXIS, plane_axes
 from meddl.synthesis.facts import SynthesisFacts
@@ -15,6 +16,10 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 LEGAL = "Not for diagnosis or treatment: it shows nobody, and nothing in it can be relied on."
 TITLES = {"gan": "GAN", "rectified_flow": "rectified flow", "ddpm": "diffusion"}
 WEIGHTS = "models/model.safetensors"
+KEPT_BACK = (
+    "The folder 'training', where it is still there, is not part of the model: its pictures show images of real people "
+    "beside synthetic ones. Take it out before the model is given to others."
+)
 
 
 def inference_config(config: SynthesisConfig, facts: SynthesisFacts, definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,11 +96,10 @@ def metadata_of(config: SynthesisConfig, facts: SynthesisFacts, name: str, licen
 
 def readme_of(metadata: Mapping[str, Any], facts: SynthesisFacts) -> str:
     """Return a page for people about a generator."""
-    rows = "\n".join(f"| {value} | {name} |" for value, name in facts.labels.items())
-    table = f"\n## Labels\n\n| value | structure |\n|---|---|\n{rows}\n" if facts.conditioned else ""
+    labels = f"\n## Labels\n\n{table(('value', 'structure'), facts.labels.items())}\n" if facts.conditioned else ""
     return (
-        f"# {metadata['name']}\n\n{metadata['description']}\n\n**Use**: {metadata['intended_use']}\n\n"
-        f"**Limits**: {metadata['limits']}\n{table}"
+        f"# {inline(metadata['name'])}\n\n{metadata['description']}\n\n**Use**: {metadata['intended_use']}\n\n"
+        f"**Limits**: {metadata['limits']}\n\n**Before sharing**: {KEPT_BACK}\n{labels}"
     )
 
 

@@ -84,7 +84,8 @@ class TrainingFolder:
     def begin(self, config: SynthesisConfig, dataset: str, name: str, threads: int) -> int:
         """Write down what is going to be trained, or find out that it goes on; return the number of threads.
 
-        What a killed training was writing is removed: the caller holds the lock.
+        What a killed training was writing is removed: the caller holds the lock. One that came to no checkpoint is
+        nothing to go on with, and stands in nobody's way.
 
         Args:
             config: of the training.
@@ -97,7 +98,7 @@ class TrainingFolder:
             ModelError: the folder cannot be written to.
         """
         self._remove_half_written()
-        if self.settings is not None:
+        if self.settings is not None and (self.has_bundle or (self.path / CHECKPOINT).exists()):
             if self.settings.get("version") != _VERSION:
                 self._refuse("by another version of MedDL")
             if self.settings["config_sha256"] != config.digest:

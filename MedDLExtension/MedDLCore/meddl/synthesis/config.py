@@ -71,7 +71,7 @@ class SynthesisConfig:
                              "Choose a smaller size, or larger voxels.")  # fmt: skip
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
-                raise UsageError(f"{name} is {getattr(self, name):.6g}. It takes {least:g} to {most:g}.")
+                raise UsageError(f"{name} is {getattr(self, name)}. It takes {least} to {most}.")
         if not 0 < self.learning_rate < 1:
             raise UsageError("learning_rate lies between 0 and 1.")
         self._check_features()

@@ -78,6 +78,17 @@ class SynthesisFacts:
         return facts
 
 
+def learned_images(trained_on: Mapping[str, Any]) -> frozenset[str]:
+    """Return the SHA-256 of each image that a generator has learned from; none where it does not tell."""
+    told = trained_on.get("images_sha256")
+    return frozenset(part for each in told for part in images_of(str(each))) if isinstance(told, list) else frozenset()
+
+
+def images_of(digest: str) -> frozenset[str]:
+    """Return the SHA-256 of each image of a case by the case's digest: of several images it joins theirs."""
+    return frozenset(digest.split("-")) - {""}
+
+
 def _in_bounds(facts: SynthesisFacts) -> bool:
     """Say whether the numbers are such that images of them fit into a memory."""
     return (

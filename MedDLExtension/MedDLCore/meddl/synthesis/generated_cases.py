@@ -24,6 +24,7 @@ from meddl.datasets.synthetic import real_cases
 from meddl.errors import UsageError
 from meddl.jobs.progress import part_of
 from meddl.randomness import Stream
+from meddl.synthesis.facts import images_of, learned_images
 from meddl.synthesis.label_matching import unknown_structures
 from meddl.synthesis.synthesizer import Synthesizer
 from meddl.volume import Segment, Volume
@@ -159,12 +160,11 @@ def provenance_notes(trained_on: Mapping[str, Any], plan: ExportPlan, name: str)
     Raises:
         UsageError: some of them are among those by whom models are judged here.
     """
-    told = trained_on.get("images_sha256")
-    if not isinstance(told, list) or not told:
+    learned = learned_images(trained_on)
+    if not learned:
         return (f"'{name}' does not tell which cases it has learned from: make sure that none of them is in the "
                 "validation or test part.",)  # fmt: skip
-    learned = {part for digest in told for part in str(digest).split("-")}
-    known = [case for case in real_cases(plan.cases) if learned & set(case.digest.split("-"))]
+    known = [case for case in real_cases(plan.cases) if learned & images_of(case.digest)]
     if judging := [case for case in known if case.split != "train"]:
         some = "a case" if len(judging) == 1 else f"{len(judging)} cases"
         raise UsageError(f"The generator '{name}' has learned from {some} of this dataset's validation or test part "

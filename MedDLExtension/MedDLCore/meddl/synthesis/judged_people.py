@@ -13,7 +13,7 @@ from meddl.errors import UsageError
 from meddl.jobs.progress import part_of
 from meddl.synthesis.config import SynthesisConfig
 from meddl.synthesis.examples import Examples
-from meddl.synthesis.facts import SynthesisFacts
+from meddl.synthesis.facts import SynthesisFacts, images_of, learned_images
 
 Progress = Callable[[float, str], None]
 
@@ -59,9 +59,10 @@ def read_people(
         channel=_channel(manifest, facts),
         where=facts.where,
     )  # fmt: skip
+    cases = [case for case in real_cases(manifest.plan.cases) if case.name in manifest.records]
+    notes = _check(cases, facts)  # first: it takes no reading
     survey = survey_of(dataset, config, progress=part_of(progress, 0.0, 0.3), cancelled=cancelled)
     training = read_examples(dataset, config, survey=survey, progress=part_of(progress, 0.3, 0.7), cancelled=cancelled)
-    cases = [case for case in real_cases(manifest.plan.cases) if case.name in manifest.records]
     held_cases = [case for case in cases if case.split != "train"]
     held_out = None
     if held_cases:
@@ -69,7 +70,6 @@ def read_people(
             dataset, config, splits=("validation", "test"), survey=survey, progress=part_of(progress, 0.7, 1.0),
             cancelled=cancelled,
         )  # fmt: skip
-    notes = _check(cases, facts)
     channels = manifest.plan.channels
     if len(channels) > 1 and not config.channel:
         notes.append(f"The dataset has several images of each case, and the generator does not tell which of them it "
@@ -83,9 +83,9 @@ def _channel(manifest: Manifest, facts: SynthesisFacts) -> str:
 
 
 def _check(cases: list[PlannedCase], facts: SynthesisFacts) -> list[str]:
-    learned = set(facts.trained_on.get("images_sha256") or ())
+    learned = learned_images(facts.trained_on)
     held = [case for case in cases if case.split != "train"]
-    seen = [case for case in held if case.digest in learned]
+    seen = [case for case in held if learned & images_of(case.digest)]
     if seen:
         raise UsageError(
             f"The generator has learned from {len(seen)} of the {len(held)} held-out cases, {seen[0].name} among them: "
@@ -100,11 +100,13 @@ def _check(cases: list[PlannedCase], facts: SynthesisFacts) -> list[str]:
     if not learned:
         return ["The generator does not tell which images it has learned from. It is judged as if they were this "
                 "dataset's training part."]  # fmt: skip
-    strange = learned - {case.digest for case in cases if case.split == "train"}
-    if len(strange) == len(learned):
+    here = {image for case in cases if case.split == "train" for image in images_of(case.digest)}
+    told = facts.trained_on["images_sha256"]
+    strange = [digest for digest in told if not here & images_of(digest)]
+    if len(strange) == len(told):
         return ["The generator has learned from other images than this dataset's. Whether it gives those back is not "
                 "known: judge it by their dataset, too."]  # fmt: skip
     if strange:
-        return [f"{len(strange)} of the {len(learned)} cases that the generator has learned from are not in this "
+        return [f"{len(strange)} of the {len(told)} cases that the generator has learned from are not in this "
                 "dataset's training part. Whether it gives those back is not known."]  # fmt: skip
     return []

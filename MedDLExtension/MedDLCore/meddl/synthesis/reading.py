@@ -83,7 +83,8 @@ def read_examples(
     store, sources = ExampleStore(config.size), []
     for case, prepared in _prepared(root, manifest, wanted, progress, cancelled):
         image, labels = upright(prepared, channel, spacing_along(config, survey.spacing_mm))
-        scaled = survey.values.scaled(image.array[0], values_of(prepared.images[channel].array[0]))
+        own = values_of(prepared.images[channel].array[0], survey.modality)
+        scaled = survey.values.scaled(image.array[0], own)
         for cut in cuts_of(scaled, labels.array[0] if names and labels is not None else None, config):
             store.add(cut.image, cut.labels)
             sources.append(ExampleSource(case.name, case.patient, case.split, cut.place))
@@ -113,10 +114,11 @@ def survey_of(
     training = _cases(manifest, ("train",))
     if not training:
         raise UsageError("The dataset has no real case in its training part, and only of those a generator learns.")
+    modality = manifest.plan.modality.get(channel, "")
     values, needed, native = [], [], []
     for _, prepared in _prepared(root, manifest, training, progress, cancelled):
         image, _ = upright(prepared, channel)
-        values.append(values_of(prepared.images[channel].array[0]))
+        values.append(values_of(prepared.images[channel].array[0], modality))
         axes = plane_axes(config)
         native.append(float(np.prod([image.spacing[axis] for axis in axes]) ** (1 / len(axes))))
         if not config.spacing_mm and config.dimensions == 2 and config.where == "whole":
@@ -126,7 +128,6 @@ def survey_of(
             extents = [(box[axis][1] - box[axis][0]) * image.spacing[axis] for axis in axes]
             needed.append(max(extent / size for extent, size in zip(extents, config.size, strict=True)))
     spacing = config.spacing_mm or (max(needed) if needed else float(np.median(native)))
-    modality = manifest.plan.modality.get(channel, "")
     return Survey(float(f"{spacing:.4g}"), common_range(values, modality), modality)
 
 

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meddl.errors import UsageError
 from meddl.jobs.progress import part_of
+from meddl.models.metadata_values import printable
 from meddl.synthesis.config import SynthesisConfig
 from meddl.synthesis.examples import Examples
 from meddl.synthesis.facts import SynthesisFacts
@@ -68,11 +70,14 @@ def train(
 
     where = resolve_device(device)
     manifest = manifest_of(Path(dataset))
+    if Path(dataset).resolve() in Path(output).resolve().parents:
+        raise UsageError("The model's folder would lie in the dataset, and go with it wherever that goes. Choose "
+                         "another place for it.")  # fmt: skip
     folder = TrainingFolder(Path(output))
     folder.check_writable()
     with locked(folder.path / LOCK, cancelled):
         folder = TrainingFolder(Path(output))  # as whoever held the lock has left it
-        name = name or folder.name
+        name = printable(name or folder.name)
         threads = folder.begin(config, dataset_digest(manifest), name, _threads())
         examples = read_examples(Path(dataset), config, progress=part_of(progress, 0.0, _READING), cancelled=cancelled)
         facts = facts_of(examples, config, manifest)

@@ -42,14 +42,19 @@ class ValueRange:
         return np.clip((values - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0, dtype=np.float32)
 
 
-def values_of(image: np.ndarray) -> CaseValues:
-    """Return the range of an image; of a large one every n-th voxel is looked at."""
+def values_of(image: np.ndarray, modality: str = "") -> CaseValues:
+    """Return the range of an image; of a large one every n-th voxel is looked at.
+
+    Args:
+        image: of any shape.
+        modality: as DICOM names it; only of a CT, or where it is not known, low values are taken for air.
+    """
     flat = image.reshape(-1)
     flat = flat[:: max(1, flat.size // _VOXELS)].astype(np.float32)
     flat = flat[np.isfinite(flat)]
     if not flat.size:
         return CaseValues(0.0, 1.0, False)
-    hounsfield = bool(flat.min() < _HOUNSFIELD)
+    hounsfield = modality in ("", "CT") and bool(flat.min() < _HOUNSFIELD and flat.max() > _AIR_HU)
     if hounsfield:  # scanners write lower ones around their field of view
         flat = np.maximum(flat, _AIR_HU)
     low, high = (float(each) for each in np.percentile(flat, _SHARES))
