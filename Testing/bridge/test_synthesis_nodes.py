@@ -10,7 +10,7 @@ from meddl.errors import VolumeError
 from meddl.synthesis import SynthesisConfig
 from meddl.synthesis.history import HISTORY, History
 from meddl.volume import Volume
-from meddl_slicer import nodes, provenance, synthesis_judgement, synthesis_run
+from meddl_slicer import nodes, provenance, synthesis_judgement
 from meddl_slicer.synthesis_plot import LossPlot
 from meddl_slicer.synthesis_run import ImagesRun, LesionRun
 from meddl_slicer.synthesis_training import STEP, TrainingView
@@ -61,7 +61,7 @@ def test_images_lie_where_the_segmentation_does(
         ball = slicer.util.arrayFromSegmentBinaryLabelmap(labels, labels.GetSegmentation().GetNthSegmentID(0), image)
         np.testing.assert_array_equal(ball > 0, slicer.util.arrayFromVolume(image) > 0)
         for node in (image, labels):
-            assert node.GetAttribute(synthesis_run.SYNTHETIC) == "image"
+            assert node.GetAttribute(provenance.SYNTHETIC) == "image"
             assert node.GetAttribute("MedDL.ModelDigest") == "abc"
             assert provenance.read(node)["seed"] == 4
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
@@ -105,7 +105,7 @@ def test_a_lesion_says_who_drew_it(make_volume, make_segmentation):
     result = {"made": [{**made_of(run)["made"][0], "facts": facts}], "notes": []}
     (image, labels), *_ = run.apply(result)
     assert image.GetName() == "T1 with cyst (synthetic, seed 2)"
-    assert image.GetAttribute(synthesis_run.SYNTHETIC) == "lesion"
+    assert image.GetAttribute(provenance.SYNTHETIC) == "lesion"
     assert labels.GetAttribute("MedDL.ModelDigest") == "abc"
     assert run.params["image"].shape == (8, 7, 6) and run.params["model"] == "any"
 

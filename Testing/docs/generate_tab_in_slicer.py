@@ -94,9 +94,9 @@ def images(tab, ui, tissues) -> None:
     ui.makeButton.click()
     turn(lambda: not tab.isBusy)
     logging.info(ui.workStatusLabel.text)
-    first, second = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-                     if node.GetAttribute("MedDL.Synthetic") == "image"][-2:]  # fmt: skip
-    show_beside({"Red": first, "Red+": second}, tissues)
+    made = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if node.GetAttribute("MedDL.Synthetic") == "image"]  # fmt: skip
+    show_beside(made[-2:])
     scroll_to(ui.generatorFrame)
     keep("synthesis_panel")
 
@@ -128,20 +128,18 @@ def lesion(tab, ui, head, tissues) -> None:
     display.SetVisibility(False)
 
 
-def show_beside(volumes, tissues) -> None:
-    """Show one volume in each view, at the same place; the tissues in the last row."""
-    layout = slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView
+def show_beside(volumes) -> None:
+    """Show one volume in each row of views."""
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         node.GetDisplayNode().SetVisibility(False)
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView)
     turn(seconds=1.0)
-    del layout
-    upper, lower = list(volumes.values())
-    for row, node in (("", upper), ("+", lower)):
+    for row, node in zip(("", "+"), volumes, strict=True):
         for view in ("Red", "Green", "Yellow"):
             widget = slicer.app.layoutManager().sliceWidget(view + row)
             widget.sliceLogic().GetSliceCompositeNode().SetBackgroundVolumeID(node.GetID())
-            widget.sliceLogic().FitSliceToAll()
+    turn(seconds=1.0)
+    slicer.util.resetSliceViews()
 
 
 if __name__ == "__main__":

@@ -307,7 +307,7 @@ class TrainSection:
     def _showPlace(self):
         there, refusal = self._there, self._refusal()
         text = refusal
-        if not refusal and there is not None and there.steps:
+        if not refusal and there is not None and there.steps and not self.isRunning:
             text = _("A training of this name has come to step {step}.").format(step=there.steps)
         self.ui.outputNoteLabel.text = text
         self.ui.outputNoteLabel.visible = bool(text)

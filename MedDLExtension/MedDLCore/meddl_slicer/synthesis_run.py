@@ -18,8 +18,6 @@ from meddl_slicer.scene_guard import SceneChange, alive
 if TYPE_CHECKING:
     from meddl.volume import Volume
 
-#: Attribute of everything that was synthesized: "image" or "lesion".
-SYNTHETIC = provenance.PREFIX + "Synthetic"
 #: Node reference from a synthetic segmentation to its image.
 IMAGE_ROLE = provenance.PREFIX + "image"
 _SAME = 1e-4
@@ -107,7 +105,7 @@ class SynthesisRun:
         return node
 
     def _sign(self, node: slicer.vtkMRMLNode, made: Mapping[str, Any]) -> None:
-        node.SetAttribute(SYNTHETIC, self.kind)
+        node.SetAttribute(provenance.SYNTHETIC, self.kind)
         provenance.write(node, {"task": "synthesis", "synthetic": self.kind, **_facts(made["facts"])})
 
     def _beside(self) -> slicer.vtkMRMLNode | None:
