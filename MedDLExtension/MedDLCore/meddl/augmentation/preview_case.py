@@ -67,11 +67,10 @@ class PreviewCase:
 
     def _copy(self, greatest: int) -> Sample:
         """Return the sample, or of a large one a coarser copy: turned slices run through much of an image."""
-        most = greatest * 3 // 2
-        if max(max(each.shape) for each in self.sample.images.values()) <= most:
+        if max(max(each.shape) for each in self.sample.images.values()) <= greatest * 3 // 2:
             return self.sample
         if greatest not in self._copies:
-            small = coarse(self.sample, most)
+            small = coarse(self.sample, greatest)
             images = {name: _of_type(each, self.sample.images[name].array.dtype) for name, each in small.images.items()}
             self._copies[greatest] = replace(small, images=images)
         return self._copies[greatest]
