@@ -74,7 +74,7 @@ def train(tab, ui) -> None:
     training.sampleEvery = training.checkpointEvery = max(STEPS // 6, 10)
     ui.nameLineEdit.text, ui.outputPathLineEdit.currentPath = "Heads", str(DATA / "generators")
     ui.trainButton.click()
-    turn(lambda: not tab.train.isRunning or tab.train._training.steps >= 0.9 * STEPS)
+    turn(lambda: not tab.train.isRunning or tab.train.pictures.training.steps >= 0.9 * STEPS)
     scroll_to(ui.trainButton)
     keep("synthesis_slicer")
     turn(lambda: not tab.train.isRunning)

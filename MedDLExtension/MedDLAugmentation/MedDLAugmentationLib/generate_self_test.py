@@ -40,7 +40,7 @@ class GenerateTests(GenerateTestParts):
         self.assertFalse(tab.ui.trainButton.enabled)
         self.assertTrue(tab.ui.trainCancelButton.enabled)
         self.assertTrue(tab.ui.plotButton.checked)
-        gap = self.waitFor(lambda: tab.train._training.steps >= 10)
+        gap = self.waitFor(lambda: tab.train.pictures.training.steps >= 10)
         chart = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
         series = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotSeriesNode")
         self.assertEqual(chart.GetNthPlotSeriesNodeID(0), series.GetID())
@@ -76,12 +76,12 @@ class GenerateTests(GenerateTestParts):
     def test_cancelKeepsTheLastCheckpoint(self):
         tab = self.makeTrainingTab(steps=100000)
         self.press(tab.ui.trainButton)
-        self.waitFor(lambda: tab.train._training.hasBundle and tab.train._training.steps >= 20)
+        self.waitFor(lambda: tab.train.pictures.training.hasBundle and tab.train.pictures.training.steps >= 20)
         slicer.mrmlScene.Clear()  # the training goes on: it takes nothing from the scene
         self.assertTrue(tab.train.isRunning)
         self.assertFalse(tab.ui.plotButton.checked)
-        steps = tab.train._training.steps
-        self.waitFor(lambda: tab.train._training.steps > steps)
+        steps = tab.train.pictures.training.steps
+        self.waitFor(lambda: tab.train.pictures.training.steps > steps)
         self.press(tab.ui.trainCancelButton)
         self.waitForTraining(tab)
         self.assertIn("Cancelled after", tab.ui.trainStatusLabel.text)

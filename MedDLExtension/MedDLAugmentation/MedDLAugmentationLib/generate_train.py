@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import qt
 from slicer.i18n import tr as _
 
+from MedDLAugmentationLib.generate_follow import TrainingPictures
 from MedDLAugmentationLib.generate_parameters import Shape, config_of, size_of, take_over
-from MedDLAugmentationLib.generate_pictures import FittedPicture
 
 _LOOK_MS = 1000
 _SLOW_EDGE = {2: 128, 3: 48}
@@ -25,7 +25,6 @@ class TrainSection:
 
     def __init__(self, tab, dataset, generator):
         from meddl_slicer.job_panel import JobPanel
-        from meddl_slicer.synthesis_plot import LossPlot
 
         self._tab, self._dataset, self._generator = tab, dataset, generator
         self.ui = ui = tab.ui
@@ -36,16 +35,13 @@ class TrainSection:
             logTextEdit=ui.workLogTextEdit,
         )
         self.jobPanel = JobPanel(tab.trainingRunner, widgets)
-        self.plot = LossPlot()
-        self._mayPlot = True
-        self._picture = FittedPicture(ui.samplesLabel)
-        self._training = None
+        self.pictures = TrainingPictures(ui, lambda: self.isRunning)
         self._started = None
         self._there = self._config = None
         self._isTaken = False
         self._timer = qt.QTimer()
         self._timer.setInterval(_LOOK_MS)
-        self._timer.connect("timeout()", self.look)
+        self._timer.connect("timeout()", self.pictures.look)
         line = ui.outputPathLineEdit
         line.retrieveHistory()
         line.connect("currentPathChanged(QString)", lambda path: self._onFolder())
@@ -54,7 +50,6 @@ class TrainSection:
         ui.channelComboBox.connect("activated(int)", self._onChannel)
         ui.trainButton.connect("clicked(bool)", self.start)
         ui.takeOverButton.connect("clicked(bool)", self.takeOver)
-        ui.plotButton.connect("toggled(bool)", self._onPlot)
         self._onFolder()
 
     @property
@@ -85,7 +80,7 @@ class TrainSection:
         """Stop the training, and take the plot away."""
         self._timer.stop()
         self.jobPanel.abandon()
-        self.plot.hide()
+        self.pictures.plot.hide()
 
     def onSceneReady(self):
         """Tell a scene that was opened meanwhile what is trained: its settings are shown, and cannot be changed."""
@@ -97,8 +92,7 @@ class TrainSection:
 
     def onSceneClosing(self):
         """Take the plot away; the training goes on."""
-        self.plot.forget()
-        self._press(False)
+        self.pictures.onSceneClosing()
 
     def missing(self):
         """Return what keeps a training from being started, each as a few words."""
@@ -127,16 +121,6 @@ class TrainSection:
             take_over(self._tab.parameters.training, self._config)
         self._tab.update()
 
-    def look(self, once=False):
-        """Show what has come since the last look, while there is a training; ``once``: whether there is one or not."""
-        self._picture.fit()
-        if self._training is None or not (self.isRunning or once):
-            return
-        if self._training.look():
-            self._showLosses()
-        self._picture.show(self._training.newest_samples())
-        self._showSamplesText()
-
     def update(self):
         """Bring the widgets in line with the choices."""
         training, running = self._tab.parameters.training, self.isRunning
@@ -164,11 +148,7 @@ class TrainSection:
             self._tab.tip(self.ui.trainButton, [], tip, running=True)
         else:
             self._tab.tip(self.ui.trainButton, self.missing(), tip, running)
-        isThere = running or (self._training is not None and self._training.steps > 0)
-        self.ui.plotButton.enabled = isThere or self.ui.plotButton.checked  # a plot that is shown can be put away
-        self.ui.samplesLabel.visible = self._picture.isShown
-        self.ui.samplesTextLabel.visible = self._picture.isShown
-        self.ui.lossLabel.visible = bool(self.ui.lossLabel.text) and not running
+        self.pictures.update()
 
     # Running
 
@@ -190,24 +170,21 @@ class TrainSection:
         self.ui.outputPathLineEdit.addCurrentPathToHistory()
         self.jobPanel.addLog(_("Training {name}").format(name=training.name.strip()))
         self.jobPanel.run(TRAIN_SYNTHESIZER, params, onFinished=self._onFinished)
-        self._training = TrainingView(folder)
-        self._training.look()
         self._timer.start()
-        if self._mayPlot:
-            self._press(True)
-            self._showPlot()
+        self.pictures.begin(TrainingView(folder))
         self._tab.update()
 
     def _onFinished(self, job):
         from meddl.errors import JobCancelled
 
         seconds = self.jobPanel.elapsed
-        self.look(once=True)
-        added = self._training.hasBundle and self._generator.add(self._training.root, isOurs=True)
+        self.pictures.look(once=True)
+        training = self.pictures.training
+        added = training.hasBundle and self._generator.add(training.root, isOurs=True)
         if job.error is not None:
             self._tab.showError(job.error, self.jobPanel)
             if isinstance(job.error, JobCancelled):
-                said = _("Cancelled after {steps} steps.").format(steps=self._training.steps)
+                said = _("Cancelled after {steps} steps.").format(steps=training.steps)
                 if added:
                     said += " " + _("What it had learned at its last checkpoint can be used, and continued.")
                 self.jobPanel.showIdle(said)
@@ -220,54 +197,6 @@ class TrainSection:
             self.jobPanel.showIdle(said, 1.0)
             self.jobPanel.addLog("\n".join([said, *job.result["notes"]]))
         self._onFolder()
-
-    # Pictures
-
-    def _onPlot(self, checked):
-        self._mayPlot = checked
-        if checked:
-            self._showPlot()
-        else:
-            self.plot.hide()
-
-    def _showPlot(self):
-        import slicer
-
-        if self._training is not None:
-            with slicer.util.tryWithErrorDisplay(_("The plot could not be shown.")):
-                self.plot.show(self._title(), self._training.losses())
-
-    def _showLosses(self):
-        latest = self._training.latest()
-        told = ", ".join(f"{name} {value:.4g}" for name, value in latest.items())
-        self.ui.lossLabel.text = _("Step {step}: {losses}").format(step=self._training.steps, losses=told)
-        self.ui.lossLabel.visible = not self.isRunning  # else the status line says it, too
-        self.plot.update(self._title(), self._training.losses())
-        self.ui.plotButton.enabled = True
-
-    def _showSamplesText(self):
-        path = self._picture.path
-        isThere = self._picture.isShown
-        self.ui.samplesLabel.visible = self.ui.samplesTextLabel.visible = isThere
-        if isThere:
-            step = path.stem.rpartition("_")[2].lstrip("0") or "0"
-            self.ui.samplesTextLabel.text = _("After {step} steps, from above: {rows}").format(
-                step=step, rows=self._rows()
-            )
-
-    def _rows(self):
-        config = self._training.config()
-        if config is not None and config.conditioned:
-            return _("label maps, real images, synthetic images that fit the label maps")
-        return _("real images, synthetic images")
-
-    def _title(self):
-        return _("Training {name}").format(name=self._training.root.name)
-
-    def _press(self, pressed):
-        wasBlocked = self.ui.plotButton.blockSignals(True)
-        self.ui.plotButton.checked = pressed
-        self.ui.plotButton.blockSignals(wasBlocked)
 
     # What is in the folder already
 
@@ -283,15 +212,7 @@ class TrainSection:
             self._config = self._there.config()
             self._isTaken = self._config is None and self._there.is_taken()
             self._there.look()
-        if self._there is not None and self._there.steps:
-            self._training = self._there
-            self._showLosses()
-            self._picture.show(self._there.newest_samples())
-            self._showSamplesText()
-        elif self._training is not None:  # of another one than is going to be trained
-            self._training = None
-            self.ui.lossLabel.text = ""
-            self._picture.show(None)
+        self.pictures.follow(self._there)
         self._tab.update()
 
     def _refusal(self):

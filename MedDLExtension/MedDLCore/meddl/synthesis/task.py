@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from meddl.errors import JobCancelled, UsageError
 from meddl.jobs import JobContext
+from meddl.synthesis.time_limit import TimeLimit
 from meddl.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def train_synthesizer(params: dict[str, Any], context: JobContext) -> dict[str, 
     from meddl.synthesis.training import train
 
     output = Path(params["output"])
-    limit = _TimeLimit(float(params.get("minutes") or 0.0), context.cancelled)
+    limit = TimeLimit(float(params.get("minutes") or 0.0), context.cancelled)
     try:
         trained = train(
             Path(params["dataset"]),
@@ -225,26 +225,6 @@ def judge_synthesizer(params: dict[str, Any], context: JobContext) -> dict[str, 
     )
     files = write_report(judgement, Path(params["output"]))
     return {"judgement": judgement.to_dict(), "files": list(files)}
-
-
-class _TimeLimit:
-    """Says that a job is over, either on request or when its time has passed."""
-
-    def __init__(self, minutes: float, cancelled: Callable[[], bool]) -> None:
-        self._started = time.monotonic()
-        self._seconds = 60.0 * minutes
-        self._cancelled = cancelled
-
-    @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self._started
-
-    @property
-    def passed(self) -> bool:
-        return 0 < self._seconds <= self.elapsed
-
-    def is_over(self) -> bool:
-        return self.passed or self._cancelled()
 
 
 def _steps_of(bundle: Path) -> int:
