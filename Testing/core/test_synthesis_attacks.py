@@ -15,11 +15,15 @@ from core.test_synthesis_zoo import METADATA, bundle, latent_diffusion
 from meddl.cli.main import main
 from meddl.datasets.plan import PlannedCase
 from meddl.errors import JobCancelled, ModelError, UsageError
+from meddl.models.bundle import ModelBundle
 from meddl.models.file_lock import locked
 from meddl.networks import ImageFromNoise, LabelsToImage
+from meddl.simulation.kept import KeptSimulations
+from meddl.simulation.simulated import Simulated
 from meddl.synthesis import SynthesisConfig, SynthesisFacts
 from meddl.synthesis.bundle_writing import metadata_of, readme_of
 from meddl.synthesis.checkpoint import CHECKPOINT, LOCK, SETTINGS, TrainingFolder
+from meddl.synthesis.generators import running
 from meddl.synthesis.history import HISTORY
 from meddl.synthesis.judged_people import _check as check_people
 from meddl.synthesis.networks import make_network, network_config
@@ -365,3 +369,40 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path, arguments, sai
     more = ("--segmentation", "labels.seg.nrrd") if arguments[0] == "sample" else ()
     assert main(["synth", arguments[0], *model, *more, *arguments[1:]]) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "case" / "made").exists()
+
+
+# --- Networks that are not what is told -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [{"labels": 200}, {"kind": "ddpm"}, {"noise_channels": 3}], ids=str)
+def test_a_network_that_takes_something_else_is_told(tmp_path, change):
+    model = painter(tmp_path, {"liver": 900.0}).path
+    config = json.loads((model / "configs/inference.json").read_text())
+    config["network_def"].update(change)
+    (model / "configs/inference.json").write_text(json.dumps(config))
+    labels = Volume(np.ones((1, 16, 16, 2), np.uint8), np.eye(4))
+    with pytest.raises(ModelError, match="cannot make images"):
+        Synthesizer(ModelBundle.open(model), device="cpu").sample(labels=labels)
+
+
+def test_a_cancel_within_the_network_stays_a_cancel():
+    with pytest.raises(JobCancelled), running("heads"):
+        raise JobCancelled("It was cancelled.")
+    with pytest.raises(MemoryError), running("heads"):
+        raise MemoryError
+
+
+# --- What a kill leaves -----------------------------------------------------------------------------------------------
+
+
+def test_simulations_that_wait_have_no_name_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    kept = KeptSimulations()
+    image = Volume(np.arange(480, dtype=np.int16).reshape(1, 8, 10, 6), np.diag([1.0, 2, 3, 1]))
+    labels = image.with_array(image.array > 200)
+    kept.keep("one", Simulated(image, image, labels))
+    assert not list(tmp_path.iterdir())
+    found = kept.take("one")
+    assert np.array_equal(found.image.array, image.array) and found.image.array.flags.writeable
+    assert np.array_equal(found.labels.array, labels.array) and found.target is None
+    assert kept.take("one") is None

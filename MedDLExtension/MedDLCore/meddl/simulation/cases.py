@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,8 +96,8 @@ def simulate_cases(
     target. Projections make a dataset of X-ray pictures with the task of the cases' labels; projected structures
     overlap, and the label maps keep that ("regions"). All that is made of a patient is in one part of the dataset.
     The process may be killed at any time: the next call with the same arguments completes it, to the same bytes.
-    Between looking at a case and writing it, its simulation waits in a temporary folder of this user, which goes away
-    at the end.
+    Between looking at a case and writing it, its simulation waits in a temporary file without a name, of which nothing
+    is left when the process ends or is killed.
 
     Args: as of :func:`meddl.datasets.export_dataset`.
 
@@ -108,27 +107,26 @@ def simulate_cases(
         JobCancelled: on request; what was written stays.
     """
     told = _Telling(progress)
-    with tempfile.TemporaryDirectory(prefix="meddl-", ignore_cleanup_errors=True) as folder:
-        made = simulated_cases(
-            cases,
-            options,
-            export.deidentify if export.deidentify.profile == "basic" else None,
-            kept=KeptSimulations(Path(folder)),
-            progress=told.part,
-            cancelled=cancelled,
-        )
-        return export_dataset(
-            made,
-            output,
-            export,
-            scheme=scheme,
-            overlaps=overlaps,
-            key=key,
-            review=review,
-            progress=told.whole,
-            cancelled=cancelled,
-            log=log,
-        )
+    made = simulated_cases(
+        cases,
+        options,
+        export.deidentify if export.deidentify.profile == "basic" else None,
+        kept=KeptSimulations(),
+        progress=told.part,
+        cancelled=cancelled,
+    )
+    return export_dataset(
+        made,
+        output,
+        export,
+        scheme=scheme,
+        overlaps=overlaps,
+        key=key,
+        review=review,
+        progress=told.whole,
+        cancelled=cancelled,
+        log=log,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,57 +17,45 @@ _SHARE = 4
 
 
 class KeptSimulations:
-    """A folder of simulated images that are each taken once.
+    """Simulated images on the disk, each taken once.
 
-    Args:
-        folder: that nobody else uses and that goes away.
+    They show real people: their files have no names, and nothing of them is left when the process ends, even if it is
+    killed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._kept: dict[object, tuple[Simulated, list[Path]]] = {}
-        self._count = 0
+    def __init__(self) -> None:
+        self._kept: dict[object, Simulated] = {}
 
     def keep(self, name: object, made: Simulated) -> None:
         """Keep what was made, where there is room; its target, which is the original, is not kept."""
         parts = {"image": made.image, "labels": made.labels, "paths": made.paths}
         volumes = {part: volume for part, volume in parts.items() if volume is not None}
-        if sum(volume.array.nbytes for volume in volumes.values()) > free_disk(self._folder) // _SHARE:
+        if sum(volume.array.nbytes for volume in volumes.values()) > free_disk(Path(tempfile.gettempdir())) // _SHARE:
             return
-        self._count += 1
-        files = {part: self._folder / f"{self._count}_{part}.npy" for part in volumes}
         try:
-            for part, volume in volumes.items():
-                np.save(files[part], volume.array)
+            mapped = {part: replace(volume, array=_on_disk(volume.array)) for part, volume in volumes.items()}
         except OSError:  # full after all
-            _remove(list(files.values()))
             return
-        # Mapped, not read: the arrays are on the disk only.
-        mapped = {part: replace(volume, array=np.load(files[part], mmap_mode="r")) for part, volume in volumes.items()}
-        on_disk = replace(
+        self._kept[name] = replace(
             made, target=None, image=mapped["image"], labels=mapped.get("labels"), paths=mapped.get("paths")
         )
-        self._kept[name] = on_disk, list(files.values())
 
     def take(self, name: object) -> Simulated | None:
         """Return what was kept, which is then no longer there; None where nothing was."""
-        made, files = self._kept.pop(name, (None, []))
+        made = self._kept.pop(name, None)
         if made is None:
             return None
         labels, paths = (each and _read(each) for each in (made.labels, made.paths))
-        found = replace(made, image=_read(made.image), labels=labels, paths=paths)
-        del made
-        _remove(files)
-        return found
+        return replace(made, image=_read(made.image), labels=labels, paths=paths)
+
+
+def _on_disk(array: np.ndarray) -> np.ndarray:
+    """Return an array mapped from a file without a name, which goes away with it."""
+    with tempfile.TemporaryFile(prefix="meddl-") as file:
+        file.write(np.ascontiguousarray(array).data)
+        file.flush()
+        return np.memmap(file, array.dtype, "r", shape=array.shape)
 
 
 def _read(volume: Volume) -> Volume:
     return replace(volume, array=np.array(volume.array))
-
-
-def _remove(files: list[Path]) -> None:
-    for path in files:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError:  # mapped still (Windows): it goes away with the folder
-            continue

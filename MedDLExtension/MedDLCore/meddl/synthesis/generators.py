@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from meddl.errors import ModelError, OutOfMemory
+from meddl.errors import ModelError, OutOfMemory, is_out_of_memory
 from meddl.models.bundle import ModelBundle
 from meddl.models.metadata_values import own_part
 from meddl.models.segments import unnamed_segment
@@ -108,7 +109,7 @@ class TrainedGenerator(Generator):
         maps = None
         if labels is not None:
             maps = torch.from_numpy(np.ascontiguousarray(labels)).to(self._device).float()[:, None]
-        with torch.inference_mode():
+        with running(self._bundle.name):
             images = network.generate(maps, len(noise), noise=given)
         return checked(images.float().cpu().numpy(), (len(noise), 1, *self.facts.size), self._bundle.name)
 
@@ -160,6 +161,25 @@ def load_network(bundle: ModelBundle, trust: TrustStore, id: str, weights: Any, 
     return network.to(device).eval()
 
 
+@contextmanager
+def running(name: str) -> Iterator[None]:
+    """Run the network of a model.
+
+    Raises:
+        ModelError: it takes no such input as its facts tell.
+    """
+    import torch
+
+    with torch.inference_mode():
+        try:
+            yield
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise ModelError(f"The network of '{name}' cannot make images: it is of another kind than the model tells. "
+                             "Fetch or train it anew.", details=str(error)) from error  # fmt: skip
+
+
 def checked(images: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Return what a network has made, if it is images.
 
@@ -187,7 +207,6 @@ def in_batches(
     Raises:
         OutOfMemory: not one fits.
     """
-    import torch
 
     out: list[np.ndarray] = []
     start, size = 0, generator.batch
@@ -197,7 +216,9 @@ def in_batches(
         try:
             part = None if labels is None else labels[start:stop]
             out.append(generator.made(np.stack([noise(n) for n in range(start, stop)]), part, cancel))
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             if size == 1:
                 raise OutOfMemory("There is not enough memory on the device for one image. Close other programs that "
                                   "use it, or choose the processor.") from error  # fmt: skip

@@ -23,7 +23,7 @@ from meddl.models.restricted_config import RestrictedConfig
 from meddl.models.trust import TrustStore
 from meddl.randomness import normal_field, uniform_field
 from meddl.synthesis.facts import SynthesisFacts
-from meddl.synthesis.generators import Cancel, Generator, checked, load_network
+from meddl.synthesis.generators import Cancel, Generator, checked, load_network, running
 
 _SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "RFlowScheduler")
 _SIZE_IN_WORDS = re.compile(
@@ -118,7 +118,7 @@ class LatentDiffusion(Generator):
         features = torch.from_numpy(np.ascontiguousarray(noise, np.float32)).to(self._device)
         scheduler.set_timesteps(self._steps)
         times = scheduler.timesteps
-        with torch.inference_mode():
+        with running(self._bundle.name):
             for now, after in zip(times, [*times[1:], 0], strict=True):
                 cancel()
                 at = torch.full((len(features),), float(now), device=self._device)
@@ -212,7 +212,7 @@ class NoiseToImage(Generator):
         import torch
 
         cancel()
-        with torch.inference_mode():
+        with running(self._bundle.name):
             images = self._network(torch.from_numpy(np.ascontiguousarray(noise, np.float32)).to(self._device))
             images = torch.sigmoid(images) if self._sigmoid else images
         return checked(images.float().cpu().numpy(), (len(noise), 1, *self.facts.size), self._bundle.name)
