@@ -91,6 +91,7 @@ def facts_of(examples: Examples, config: SynthesisConfig, manifest: Manifest) ->
     cases = {each.case for each in examples.sources}
     told = {
         "dataset": manifest.plan.options.name,
+        "channel": config.channel or manifest.plan.channels[0],
         "cases": len(cases),
         "patients": examples.patients,
         "examples": len(examples),
