@@ -15,7 +15,7 @@ import slicer
 
 DATA = Path(os.environ["MEDDL_PICTURES"])
 DEMO = os.environ["MEDDL_PICTURES_MODEL"]
-STEPS = int(os.environ.get("MEDDL_PICTURES_STEPS", "300"))
+STEPS = int(os.environ.get("MEDDL_PICTURES_STEPS", "400"))
 SIZE = (1500, 940)
 LONGEST_S = 1500
 
