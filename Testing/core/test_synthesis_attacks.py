@@ -6,13 +6,16 @@ import contextlib
 import json
 import pickle
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from core import dataset_kills
 from core.painting_generator import painter
 from core.test_synthesis_zoo import METADATA, bundle, latent_diffusion
 from meddl.cli.main import main
+from meddl.datasets import ExportOptions, SplitOptions, collect_cases, export_dataset
 from meddl.datasets.plan import PlannedCase
 from meddl.errors import JobCancelled, ModelError, UsageError
 from meddl.models.bundle import ModelBundle
@@ -21,6 +24,7 @@ from meddl.networks import ImageFromNoise, LabelsToImage
 from meddl.simulation.kept import KeptSimulations
 from meddl.simulation.simulated import Simulated
 from meddl.synthesis import SynthesisConfig, SynthesisFacts
+from meddl.synthesis.adding import SynthesisOptions, add_synthetic_cases
 from meddl.synthesis.bundle_writing import metadata_of, readme_of
 from meddl.synthesis.checkpoint import CHECKPOINT, LOCK, SETTINGS, TrainingFolder
 from meddl.synthesis.generators import running
@@ -406,3 +410,21 @@ def test_simulations_that_wait_have_no_name_on_the_disk(tmp_path, monkeypatch):
     assert np.array_equal(found.image.array, image.array) and found.image.array.flags.writeable
     assert np.array_equal(found.labels.array, labels.array) and found.target is None
     assert kept.take("one") is None
+
+
+@pytest.mark.parametrize("name", ["monai", "bids", "dicom"])
+def test_synthetic_cases_do_not_become_real_in_another_dataset(tmp_path, name):
+    """Else one of them could be validated by, in a fold or a test part."""
+    cases = [replace(each, images={"T1": each.images["T1"]}) for each in dataset_kills.make_cases()[:3]]
+    root = export_dataset(cases, tmp_path / "one", ExportOptions(name, "One", split=SplitOptions(0, 0, folds=0))).root
+    synthesizer = Synthesizer(painter(tmp_path / "model", {"Liver": 900.0, "Spleen": 300.0}), device="cpu")
+    made = add_synthetic_cases(root, synthesizer, SynthesisOptions(1)).done
+    assert len(made) == 3
+
+    for source in (root, root.parent):
+        again = collect_cases(source, exclude=[tmp_path / "model"])
+        assert len(again) == 3 and any("3 synthetic cases" in note for case in again for note in case.notes)
+    assert len(collect_cases(root, synthetic=True)) == 6
+    if name == "monai":
+        (root / "dataset.meddl.json").write_text("{")
+        assert len(collect_cases(root)) == 3

@@ -93,7 +93,7 @@ def sources_in(root: Path, manifest: Manifest, names: Collection[str]) -> Writte
         files = {(root / path).absolute() for path in record.files}
         owners.update(dict.fromkeys(files | {each.parent for each in files if each.suffix == ".dcm"}, record.case.name))
     found: dict[str, Case] = {}
-    for case in collect_cases(root):
+    for case in collect_cases(root, synthetic=True):
         first = next(iter(case.images.values()))
         name = owners.get(first.path.absolute()) if isinstance(first, ImageFile) else None
         if name in names and name is not None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from meddl.datasets.manifest import Manifest
+from meddl.datasets.case import Case, ImageFile
+from meddl.datasets.manifest import MANIFEST, Manifest, read_manifest
 from meddl.datasets.plan import PlannedCase
+from meddl.errors import UsageError
 
 MARK = "_synthetic_"
 """Stands in the name of every case that was made from another, and so in the names of its files."""
@@ -55,3 +58,45 @@ def synthetic_problems(manifest: Manifest) -> list[str]:
 def real_cases(cases: Sequence[PlannedCase]) -> tuple[PlannedCase, ...]:
     """Return those that were not made from others."""
     return tuple(case for case in cases if not case.source)
+
+
+def without_synthetic(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Return collected cases but for those that a dataset of MedDL's tells to be synthetic; a note says how many.
+
+    Raises:
+        UsageError: all of them are.
+    """
+    known: dict[Path, frozenset[Path]] = {}
+    kept = [case for case in cases if not _is_synthetic(case, known)]
+    if left_out := len(cases) - len(kept):
+        if not kept:
+            raise UsageError("All of these cases are synthetic. Datasets are made of real ones: give those.")
+        which = "A synthetic case" if left_out == 1 else f"{left_out} synthetic cases"
+        note = f"{which} of a dataset: left out, since nobody would know later. Make such cases of the new dataset."
+        kept[0] = replace(kept[0], notes=(*kept[0].notes, note))
+    return tuple(kept)
+
+
+def _is_synthetic(case: Case, known: dict[Path, frozenset[Path]]) -> bool:
+    paths = [each.path.absolute() for each in case.images.values() if isinstance(each, ImageFile)]
+    return any(path in _synthetic_files(path.parent, known) for path in paths)
+
+
+def _synthetic_files(folder: Path, known: dict[Path, frozenset[Path]]) -> frozenset[Path]:
+    """Return the synthetic cases' files, and folders of DICOM files, of the dataset that a folder is in."""
+    if folder not in known:
+        if (folder / MANIFEST).is_file():
+            known[folder] = _told_synthetic(folder)
+        else:
+            known[folder] = _synthetic_files(folder.parent, known) if folder.parent != folder else frozenset()
+    return known[folder]
+
+
+def _told_synthetic(root: Path) -> frozenset[Path]:
+    try:
+        manifest = read_manifest(root)
+    except UsageError:  # damaged: by their names, then
+        return frozenset(root.rglob(f"*{MARK}*"))
+    records = [each for each in manifest.records.values() if each.case.source] if manifest is not None else []
+    files = {root / path for each in records for path in each.files}
+    return frozenset(files | {each.parent for each in files if each.suffix == ".dcm"})
