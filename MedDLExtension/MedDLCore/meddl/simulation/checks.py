@@ -12,6 +12,8 @@ _PICTURES = ("png", "jpeg", "tiff")
 _NO_AIR_HU = -50.0
 """Any CT of a patient has something darker: air or, where it was cut to the inside, fat."""
 _MOST_HU = 70_000.0
+_FAINTEST, _BRIGHTEST = 1e-20, 1e30
+"""Float32 ends at 3e38, and squares of what is faint vanish."""
 _TRACES = 0.01
 """Share of the voxels of a magnitude image that may lie clearly below zero; they are taken for zero."""
 
@@ -39,6 +41,9 @@ def check_magnitude(volume: Volume, what: str) -> None:
                           )  # fmt: skip
     if not volume.array.max() > 0:
         raise VolumeError(f"{what} has nothing to work on: the image is 0 everywhere.")
+    if not _FAINTEST < (brightest := float(volume.array.max())) < _BRIGHTEST:
+        raise VolumeError(f"{what} takes values that can be calculated with in 32 bits, and the largest here is "
+                          f"{brightest:g}. Rescale the image first.")  # fmt: skip
 
 
 def check_ct(volume: Volume, what: str) -> None:
