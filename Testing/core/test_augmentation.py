@@ -241,8 +241,9 @@ def test_left_and_right_change_their_labels_with_the_image():
     points = (Landmark("eye_L", np.array([3.0, 5, 5]), 1.0), Landmark("eye_R", np.array([17.0, 5, 5]), 1.0))
     sides = with_names(sides_of_segments(names), ("eye_L", "eye_R"), ("eye_L", "eye_R"))
     image = Volume(labels.astype(np.float32), affine)
-    made = augment(Sample({"a": image}, Volume(labels, affine), points=points, sides=sides), plan_of("flip"), 0).sample
-    mirrored = labels[:, ::-1]
+    source = Sample({"a": image}, Volume(labels, affine), points=points, sides=sides)
+    augmented = augment(source, plan_of("flip"), 0)
+    made, mirrored = augmented.sample, labels[:, ::-1]
     assert np.array_equal(made.labels.array, np.array([0, 2, 1, 3], np.uint8)[mirrored])
     assert np.array_equal(made.images["a"].array, mirrored.astype(np.float32))
     assert {each.name: each.position.round(3).tolist() for each in made.points} == {
@@ -250,6 +251,11 @@ def test_left_and_right_change_their_labels_with_the_image():
     # the patient's left is still on the left: what was on the right has become it
     x = world_of(affine, (20, 10, 10))[0]
     assert x[made.labels.array[0] == 2].mean() < x[made.labels.array[0] == 1].mean()
+    # each is compared with what it was: the smaller kidney is no smaller than before
+    assert augmented.draw.exchanges_sides
+    found = compare(source, made, names, exchanged=True)
+    assert set(found.volumes.values()) == {1.0}
+    assert set(compare(source, source, names, exchanged=False).volumes.values()) == {1.0}
 
 
 def test_without_the_other_side_there_is_no_mirror():

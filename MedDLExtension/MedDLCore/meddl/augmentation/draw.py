@@ -91,6 +91,13 @@ class Draw:
         """Say whether content moved."""
         return any(isinstance(transform(step.transform, ""), SpatialTransform) for step in self.steps)
 
+    @property
+    def exchanges_sides(self) -> bool:
+        """Say whether left and right have changed places."""
+        known = [(transform(step.transform, ""), step.drawn) for step in self.steps]
+        times = [each.exchanges_sides(drawn) for each, drawn in known if isinstance(each, SpatialTransform)]
+        return sum(times) % 2 == 1
+
 
 def draw(
     plan: AugmentationPlan,

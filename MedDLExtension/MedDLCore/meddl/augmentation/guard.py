@@ -66,12 +66,19 @@ class _Findings:
 
 
 def compare(
-    source: Sample, made: Sample, segments: Sequence[Segment] = (), limits: GuardLimits | None = None
+    source: Sample,
+    made: Sample,
+    segments: Sequence[Segment] = (),
+    limits: GuardLimits | None = None,
+    *,
+    exchanged: bool | None = None,
 ) -> Realism:
     """Compare a sample with what it was made of.
 
     Args:
         segments: names of the structures; without, they are called by their values.
+        exchanged: whether left and right have changed places, see :attr:`meddl.augmentation.Draw.exchanges_sides`;
+            None where that is not known: it is told from structures of which there is one side alone.
     """
     limits = limits or GuardLimits()
     found = _Findings()
@@ -81,7 +88,7 @@ def compare(
         if histogram[name] > limits.histogram:
             found.warnings.append(f"The values of {name} are far from those of the source: lower strength, gain or "
                                   "gamma.")  # fmt: skip
-    volumes, vanished = _volumes(source, made, segments)
+    volumes, vanished = _volumes(source, made, segments, exchanged)
     for name, share in volumes.items():
         if name in vanished:
             found.warnings.append(f"{name} has vanished: shift, turn or enlarge less.")
@@ -108,7 +115,9 @@ def _quantiles(image: Volume) -> np.ndarray:
     return np.asarray(np.quantile(values[np.isfinite(values)], _QUANTILES))
 
 
-def _volumes(source: Sample, made: Sample, segments: Sequence[Segment]) -> tuple[dict[str, float], tuple[str, ...]]:
+def _volumes(
+    source: Sample, made: Sample, segments: Sequence[Segment], exchanged: bool | None
+) -> tuple[dict[str, float], tuple[str, ...]]:
     if source.labels is None or made.labels is None:
         return {}, ()
     names = {(each.layer, each.label): each.name for each in segments}
@@ -117,7 +126,7 @@ def _volumes(source: Sample, made: Sample, segments: Sequence[Segment]) -> tuple
     vanished = []
     for layer, (before, after) in enumerate(zip(source.labels.array, made.labels.array, strict=True)):
         counts, now = np.bincount(before.reshape(-1)), np.bincount(after.reshape(-1))
-        swapped = _swapped(source, made, layer, counts)
+        swapped = _swapped(source, made, layer, counts, exchanged)
         for value in np.flatnonzero(counts[1:]) + 1:
             there = swapped.get(int(value), int(value))
             left = int(now[there]) if there < len(now) else 0
@@ -128,11 +137,13 @@ def _volumes(source: Sample, made: Sample, segments: Sequence[Segment]) -> tuple
     return volumes, tuple(vanished)
 
 
-def _swapped(source: Sample, made: Sample, layer: int, counts: np.ndarray) -> Mapping[int, int]:
+def _swapped(source: Sample, made: Sample, layer: int, counts: np.ndarray, exchanged: bool | None) -> Mapping[int, int]:
     """Return what each value became: where one side alone is labeled, a mirror leaves the other side's value only."""
     if source.sides is None or layer >= len(source.sides.values) or made.labels is None:
         return {}
     pairs = source.sides.values[layer]
+    if exchanged is not None:
+        return pairs if exchanged else {}
     present = set(np.unique(made.labels.array[layer]).tolist())
     lone = {value for value, other in pairs.items() if _count(counts, value) and not _count(counts, other)}
     is_mirrored = (

@@ -82,7 +82,8 @@ def preview(
     made = []
     for each in draws:
         shown = replay(sample, each, grid)
-        made.append(Preview(shown, each, compare(source, replace(shown, points=None, boxes=None), segments)))
+        realism = compare(source, replace(shown, points=None, boxes=None), segments, exchanged=each.exchanges_sides)
+        made.append(Preview(shown, each, realism))
     return tuple(made)
 
 

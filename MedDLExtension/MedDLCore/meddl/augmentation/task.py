@@ -99,7 +99,7 @@ def make_variant(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
     made = replay(case.sample, drawn, cancelled=context.cancelled)
     context.progress(0.8, "Comparing it with its source")
     context.raise_if_cancelled()
-    realism = compare(case.sample, made, case.segments)
+    realism = compare(case.sample, made, case.segments, exchanged=drawn.exchanges_sides)
     return {
         "missing": False,
         "images": dict(made.images),

@@ -173,7 +173,7 @@ def _drawn(
     for attempt in range(options.attempts):
         drawn = draw(options.plan, sample, options.seed, f"{planned.name}/{attempt}", ranges)
         made = replay(sample, drawn, cancelled=cancelled)
-        realism = compare(sample, made, segments)
+        realism = compare(sample, made, segments, exchanged=drawn.exchanges_sides)
         if realism.is_usable:
             break
     return drawn, made, realism

@@ -112,7 +112,13 @@ class GeneratedCaseMaker(Maker):
             cancelled=cancelled,
         )
         image = Volume(in_type(made.image.array, source.images[channel]), source.images[channel].affine)
-        realism = compare(sample, replace(moved, images={channel: image}), segments_of(plan), _NO_HISTOGRAM)
+        realism = compare(
+            sample,
+            replace(moved, images={channel: image}),
+            segments_of(plan),
+            _NO_HISTOGRAM,
+            exchanged=drawn is not None and drawn.exchanges_sides,
+        )
         notes = tuple(note for note in made.facts["notes"] if note not in self._synthesizer.notes)
         far = histogram_distance(moved.images[channel], image)
         warnings = [*realism.warnings]
@@ -148,7 +154,7 @@ class GeneratedCaseMaker(Maker):
             steps = tuple(each for each in drawn.steps if isinstance(transform(each.transform, ""), SpatialTransform))
             drawn = replace(drawn, steps=steps)
             moved = replay(sample, drawn, cancelled=cancelled)
-            realism: Realism = compare(sample, moved, segments_of(plan))
+            realism: Realism = compare(sample, moved, segments_of(plan), exchanged=drawn.exchanges_sides)
             if realism.is_usable:
                 break
         return drawn, moved
