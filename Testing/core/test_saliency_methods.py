@@ -264,6 +264,20 @@ def test_a_layer_is_chosen_by_its_name(image):
         choose_layer(scorer, image, "wrong")
 
 
+def test_a_network_without_a_layer_to_show_is_found_before_it_is_tried(image):
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.only = nn.Conv3d(1, 1, 3, padding=1)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.only(self.only(image)).mean(dim=(2, 3, 4))
+
+    scorer = class_score(Twice())
+    assert not METHODS["gradcam"].unfit(scorer, None) and METHODS["occlusion"].unfit(scorer, image) == ""
+    assert "no layer" in METHODS["gradcam"].unfit(scorer, image)
+
+
 def test_slices_get_their_maps_too():
     image = head(24)[..., :6].clone()
     recurrent = class_score(RecurrentClassifier(2, 1, 2, features=(4, 8)).eval())
@@ -314,10 +328,11 @@ def test_a_gradient_that_does_not_fit_is_refused_before_it_is_tried():
 
 
 _CHILD = """
-import resource, sys, torch
+import sys, torch
+from dataclasses import replace
 torch.set_num_threads(1)
 from monai.networks.nets import UNet
-from meddl.saliency.memory import gradient_bytes
+from meddl.saliency.memory import Reckoning, reckon
 from meddl.saliency.methods.known import METHODS
 from meddl.saliency.methods.method import Work
 from meddl.saliency.options import ExplainOptions
@@ -325,12 +340,13 @@ from meddl.saliency.scorer import Scorer
 import captum.attr, scipy.stats
 scorer = Scorer(UNet(3, 1, 2, (8, 16, 32), (2, 2)), lambda answer: answer[:, 1].flatten(1).sum(dim=1))
 small, image = torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, EDGE, EDGE, EDGE)
-work = Work(ExplainOptions(steps=3, finest_mm=40, block_mm=80))
-METHODS[sys.argv[1]].attribute(scorer, small, work)  # imports and kernels are no part of it
+options = ExplainOptions(steps=3, finest_mm=40, block_mm=80)
+METHODS[sys.argv[1]].attribute(scorer, small, Work(options))  # imports are no part of it
+reckoned = Reckoning(8 * reckon(scorer, image[..., ::2, ::2, ::2], options).need, 0).of(1)
 peak = lambda: int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) << 10
 before = peak()
-at_once = METHODS[sys.argv[1]].attribute(scorer, image, work).facts["at_once"]
-print(peak() - before, at_once * gradient_bytes(scorer, image))
+METHODS[sys.argv[1]].attribute(scorer, image, Work(replace(options, memory_mb=1 + (reckoned >> 20))))
+print(peak() - before, reckoned)
 """
 
 
@@ -340,9 +356,9 @@ def test_no_more_memory_is_taken_than_was_reckoned(id):
     path = str(Path(make_method.__code__.co_filename).parents[3])
     child = subprocess.run(
         [sys.executable, "-c", _CHILD.replace("EDGE", "64"), id], capture_output=True, text=True, check=True,
-        env={"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PATH": "", "MALLOC_TRIM_THRESHOLD_": "0"},
+        env={"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PATH": ""},
     )  # fmt: skip
     taken, reckoned = map(int, child.stdout.split())
     sys.stdout.write(f"{id} at 64^3: took {taken >> 20} MB, reckoned {reckoned >> 20} MB\n")
-    assert taken <= 1.15 * reckoned + (16 << 20)
-    assert id == "occlusion" or taken >= 0.3 * reckoned  # no wild overestimate either
+    assert taken <= reckoned
+    assert id == "occlusion" or taken >= 0.4 * reckoned  # no wild overestimate either

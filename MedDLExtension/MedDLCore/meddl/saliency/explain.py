@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meddl.errors import ModelError, OutOfMemory, UsageError
-from meddl.inference.prediction import Prediction, SegmentationPrediction
+from meddl.inference.prediction import Prediction
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Attribution, Measure
 from meddl.saliency.methods.method import Method, Work
 from meddl.saliency.options import ExplainOptions
-from meddl.saliency.target import KINDS, Target
+from meddl.saliency.target import KINDS, Target, slice_of, unexplainable
 from meddl.saliency.view import View
+from meddl.saliency.windows import with_slices
 from meddl.volume import Segment, Volume
 
 if TYPE_CHECKING:
     import torch
 
     from meddl.inference import Predictor
-    from meddl.inference.sliding_window import WindowRule
     from meddl.inference.stage import Prepared
     from meddl.models import ModelBundle, TrustStore
     from meddl.saliency.question import Question
@@ -132,7 +132,7 @@ class Explainer:
             raise UsageError("The baseline is a reference image, but none was given. Choose one, or another baseline.")
         progress(0.0, "Asking the model")
         prediction = self.predictor.predict(images, progress=part_of(progress, 0.0, 0.07), cancelled=cancelled)
-        slice_index = _slice_of(target, prediction)
+        slice_index = slice_of(target, prediction)
         image, prepared = self.predictor.prepared(images, cancelled, slice_index=slice_index)
         question = self._question(target, prediction, prepared, cancelled, part_of(progress, 0.07, 0.1))
         work = Work(options, _spacing(prepared), progress=progress, cancelled=cancelled)
@@ -144,7 +144,7 @@ class Explainer:
             baseline = reference_on(reference, image, prepared, self.predictor, slice_index)
         stage = self.predictor.stages[-1]
         view = View(
-            stage.network, _with_slices(stage.executor.rule), self.slice_axis, self.predictor.device, prepared,
+            stage.network, with_slices(stage.executor.rule), self.slice_axis, self.predictor.device, prepared,
             question, baseline, structures, mask,
         )  # fmt: skip
         attributions: list[Attribution] = []
@@ -220,7 +220,7 @@ class Explainer:
         from meddl.saliency.windows import windows_of
 
         stage, shape = self.predictor.stages[-1], grid_of(prepared).shape
-        rule = _with_slices(stage.executor.rule)
+        rule = with_slices(stage.executor.rule)
         middle = np.zeros(shape, dtype=bool)
         middle[tuple(size // 2 for size in shape)] = True
         window = windows_of(rule, shape, middle)[0]
@@ -266,19 +266,6 @@ class Explainer:
         return made
 
 
-def unexplainable(bundle: ModelBundle) -> str:
-    """Return why a model's answers cannot be explained at all, in a sentence; "" if they can."""
-    if bundle.refusal:
-        return str(bundle.refusal)
-    if bundle.task not in KINDS:
-        return f"The model '{bundle.name}' is made for {bundle.task or 'no known task'}, which cannot be explained."
-    if bundle.uses_retinanet:
-        return f"The model '{bundle.name}' is a RetinaNet, whose boxes cannot be explained yet."
-    if bundle.sequence_axis == "frames":
-        return f"The model '{bundle.name}' reads a sequence of time frames, which cannot be explained yet."
-    return ""
-
-
 def explain(
     bundle: ModelBundle,
     images: Volume | Sequence[Volume],
@@ -302,31 +289,6 @@ def explain(
 def _spacing(prepared: Prepared) -> tuple[float, float, float]:
     lengths = np.linalg.norm(prepared.affine[:3, :3], axis=0)
     return float(lengths[0]), float(lengths[1]), float(lengths[2])
-
-
-def _with_slices(rule: WindowRule | None) -> WindowRule | None:
-    """Return a rule for images of three axes, of which a network for single slices sees two."""
-    if rule is None or len(rule.roi) == 3:
-        return rule
-    return replace(rule, roi=(*rule.roi, 1), overlap=(*rule.overlap, 0.0), sigma_scale=(*rule.sigma_scale, 0.0))
-
-
-def _slice_of(target: Target | None, prediction: Prediction) -> int | None:
-    """Return the slice that a network for single slices is asked about: with most of the structure, or the point."""
-    if not isinstance(prediction, SegmentationPrediction) or not prediction.segments:
-        return None
-    if target is not None and target.position is not None:
-        affine = prediction.labels.affine
-        at = (np.linalg.inv(affine) @ [*target.position, 1.0])[2]
-        return int(np.clip(np.rint(at), 0, prediction.labels.shape[2] - 1))
-    name = (
-        target.name if target is not None and target.name else max(prediction.voxels, key=prediction.voxels.__getitem__)
-    )
-    segment = next((each for each in prediction.segments if each.name == name), None)
-    if segment is None:
-        return None
-    counts = (prediction.labels.array[segment.layer] == segment.label).sum(axis=(0, 1))
-    return int(counts.argmax())
 
 
 __all__ = ["Explainer", "Explanation", "explain", "unexplainable"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from meddl.errors import UsageError
 from meddl.volume import Volume
+
+if TYPE_CHECKING:
+    from meddl.inference.prediction import Prediction
+    from meddl.models import ModelBundle
 
 TargetKind: TypeAlias = Literal["class", "structure", "box", "landmark", "image"]
 
@@ -21,6 +25,11 @@ KINDS: Mapping[str, TargetKind] = {
     "reconstruction": "image",
 }
 """What there is to explain, by the model's task."""
+
+_BY_HAND = (
+    "To see what an answer depends on, run the model in MedDL Inference on the image and on a copy in which the place "
+    "in question is blurred, and compare."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,3 +65,42 @@ class Target:
         """Return what :meth:`to_dict` described."""
         position = tuple(float(x) for x in data["position"]) if data.get("position") is not None else None
         return cls(data["kind"], data.get("name", ""), position, data.get("region"))  # type: ignore[arg-type]
+
+
+def unexplainable(bundle: ModelBundle) -> str:
+    """Return why a model's answers cannot be explained at all, in a sentence; "" if they can."""
+    if bundle.refusal:
+        return str(bundle.refusal)
+    if bundle.task not in KINDS:
+        return f"The model '{bundle.name}' is made for {bundle.task or 'no known task'}, which cannot be explained."
+    if bundle.uses_retinanet:
+        return (
+            f"The model '{bundle.name}' is a RetinaNet, whose boxes cannot be explained: they are chosen out of many "
+            f"thousands of candidates, and which of them a box came from is not kept. {_BY_HAND}"
+        )
+    if bundle.sequence_axis == "frames":
+        return (
+            f"The model '{bundle.name}' reads a sequence of time frames at once, which cannot be explained: a map is "
+            f"of one image, and would not tell which frame mattered. {_BY_HAND}"
+        )
+    return ""
+
+
+def slice_of(target: Target | None, prediction: Prediction) -> int | None:
+    """Return the slice that a network for single slices is asked about: with most of the structure, or the point."""
+    from meddl.inference.prediction import SegmentationPrediction
+
+    if not isinstance(prediction, SegmentationPrediction) or not prediction.segments:
+        return None
+    if target is not None and target.position is not None:
+        affine = prediction.labels.affine
+        at = (np.linalg.inv(affine) @ [*target.position, 1.0])[2]
+        return int(np.clip(np.rint(at), 0, prediction.labels.shape[2] - 1))
+    name = (
+        target.name if target is not None and target.name else max(prediction.voxels, key=prediction.voxels.__getitem__)
+    )
+    segment = next((each for each in prediction.segments if each.name == name), None)
+    if segment is None:
+        return None
+    counts = (prediction.labels.array[segment.layer] == segment.label).sum(axis=(0, 1))
+    return int(counts.argmax())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,13 @@ def windows_of(rule: WindowRule | None, shape: tuple[int, int, int], target: np.
         size = (plan.window[0], plan.window[1], plan.window[2])
         windows.append(Window(start, size, mask, len(mine) / len(voxels)))
     return tuple(sorted(windows, key=lambda each: (-each.share, each.start)))
+
+
+def with_slices(rule: WindowRule | None) -> WindowRule | None:
+    """Return a rule for images of three axes, of which a network for single slices sees two."""
+    if rule is None or len(rule.roi) == 3:
+        return rule
+    return replace(rule, roi=(*rule.roi, 1), overlap=(*rule.overlap, 0.0), sigma_scale=(*rule.sigma_scale, 0.0))
 
 
 def _owner(starts: Sequence[int], size: int, whole: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from meddl.errors import ModelError
 from meddl.saliency.layers import LEAST_GRID, Layer, choose_layer, no_layers
 from meddl.saliency.methods.method import Method, RawAttribution, Work
 from meddl.saliency.methods.running import finished, plain, running
@@ -26,7 +27,7 @@ class GradCam(Method):
     signed: ClassVar[bool] = False
 
     def unfit(self, scorer: Scorer, image: torch.Tensor | None) -> str:
-        return no_layers(scorer)
+        return no_layers(scorer) or _no_layer_here(scorer, image)
 
     def attribute(self, scorer: Scorer, image: torch.Tensor, work: Work) -> RawAttribution:
         from meddl.saliency.memory import gradients_at_once
@@ -86,7 +87,7 @@ class GuidedGradCam(GradCam):
             return reason
         if not any(isinstance(each, torch.nn.ReLU) for each in scorer.network.modules()):
             return "The network has no ReLU layers, which guided backpropagation is made for."
-        return ""
+        return _no_layer_here(scorer, image)
 
     def attribute(self, scorer: Scorer, image: torch.Tensor, work: Work) -> RawAttribution:
         import captum.attr
@@ -125,6 +126,17 @@ class _ScoreFromZero:
                 return (score - score.detach())[:, None]
 
         return ScoreFromZero()
+
+
+def _no_layer_here(scorer: Scorer, image: torch.Tensor | None) -> str:
+    """Return why no layer can be shown for an image, in a sentence; "" if one can, or as long as there is none."""
+    if image is None:
+        return ""
+    try:
+        choose_layer(scorer, image)
+    except ModelError as error:
+        return error.message
+    return ""
 
 
 def _on_image(values: torch.Tensor, image: torch.Tensor, layer: Layer, scorer: Scorer) -> torch.Tensor:

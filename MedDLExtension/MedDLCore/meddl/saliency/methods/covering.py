@@ -78,8 +78,8 @@ class Trial:
 
     def all_effects(self, seed: int) -> dict[str, Any]:
         """Fill in all effects and return facts."""
-        live = self.blocks.live
-        checked, estimated_by = None, ""
+        live, drawn = self.blocks.live, self.blocks.live[:0]
+        checked, checked_error, estimated_by = None, None, ""
         groups = self.blocks.apart(APART)
         affordable = [
             GRADIENT * len(groups) * len(places) <= share * len(live)
@@ -98,7 +98,9 @@ class Trial:
                 estimated_by = "big blocks"
                 estimates = self._estimates_by_big_blocks()
                 checked = self._checked(estimates)
+            drawn = self._drawn() if checked is not None else drawn
             if checked is not None and checked >= GOOD:
+                worst = float(np.abs(estimates[drawn] - self.effects[drawn]).max())
                 rest = live[~self._measured[live]]
                 self.effects[rest] = estimates[rest]
                 order = live[np.argsort(-np.abs(estimates[live]), kind="stable")]
@@ -107,6 +109,7 @@ class Trial:
                 promising = np.union1d(order[:few], doubtful[:few])
                 self.runs_in_all = self.runs + len(promising)
                 self._measure(promising)
+                checked_error = worst / max(float(np.abs(self.effects).max()), 1e-30)
                 live = self.blocks.live[:0]
         self.runs_in_all = self.runs + int((~self._measured[live]).sum())
         self._measure(live)
@@ -116,6 +119,8 @@ class Trial:
             "measured": int(self._measured.sum()),
             "estimated_by": estimated_by,
             "checked": checked,
+            "checked_blocks": len(drawn),
+            "checked_error": checked_error,
             "runs": self.runs,
             "at_once": self._at_once,
         }
@@ -149,12 +154,16 @@ class Trial:
 
     def _checked(self, estimates: np.ndarray) -> float:
         """Return how well estimates rank the blocks drawn by chance: a few odd ones may call for more of them."""
-        drawn = self._by_chance[self._measured[self._by_chance]]
+        drawn = self._drawn()
         checked = _rank_correlation(estimates[drawn], self.effects[drawn])
         if HOPELESS <= checked < GOOD and len(drawn) < len(self._by_chance):
             self._measure(self._by_chance)
             return self._checked(estimates)
         return checked
+
+    def _drawn(self) -> np.ndarray:
+        """Return the blocks that were drawn by chance and measured before the others."""
+        return self._by_chance[self._measured[self._by_chance]]
 
     def _slopes(self, groups: list[np.ndarray], place: float) -> np.ndarray:
         """Return how fast the score falls with each block at a place on its way, times the way."""
@@ -220,13 +229,12 @@ def images_at_once(scorer: Scorer, image: torch.Tensor, options: ExplainOptions)
     """Return how many covered images run at once, and of how many the gradient is taken at once; 0 where of none."""
     import torch
 
-    from meddl.saliency.memory import MOST_AT_ONCE, budget, gradient_bytes
+    from meddl.saliency.memory import MOST_AT_ONCE, keep_within, reckon
 
     if no_gradients(scorer):
         return 1, 0  # files of other makers are often made for one image at a time
-    most = budget(options, scorer.device)
     try:
-        need = max(gradient_bytes(scorer, image), 1)
+        reckoning = reckon(scorer, image, options)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
@@ -235,10 +243,9 @@ def images_at_once(scorer: Scorer, image: torch.Tensor, options: ExplainOptions)
         gain = max(1, min(16, _VOXELS_AT_ONCE // max(image[0, 0].numel(), 1)))
     else:
         gain = MOST_AT_ONCE
-    if not most:
-        return 1, 1
     # What the way back would keep is more than what the way there holds at any time.
-    fit = min(gain, most // need)
+    fit = min(gain, reckoning.fit)
+    keep_within(reckoning, max(fit, 1), scorer.device)
     return max(fit, 1), fit
 
 

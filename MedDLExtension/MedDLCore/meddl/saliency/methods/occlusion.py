@@ -54,8 +54,10 @@ class Occlusion(Method):
         notes = []
         if facts["measured"] < facts["blocks"]:
             notes.append(
-                f"Of {facts['blocks']} blocks, {facts['measured']} were covered one by one; the others, which matter "
-                f"less, are estimates (rank correlation {facts['checked']:.3f} with what was measured in a sample)."
+                f"Of {facts['blocks']} blocks, {facts['measured']} were covered one by one; the others are estimates. "
+                f"Checked were those of {facts['checked_blocks']} blocks drawn by chance: their order agreed (rank "
+                f"correlation {facts['checked']:.3f}), and the worst was off by {facts['checked_error']:.1%} of the "
+                "strongest effect. Blocks out of the ordinary that chance did not draw may be further off."
             )
         return RawAttribution(finished(values, self.title), facts, tuple(notes))
 
