@@ -70,6 +70,8 @@ class MedDLAugmentationWidget(ScriptedLoadableModuleWidget):
         self.scanner = ScannerTab(self.ui.scannerTab, self)
         self._tabs = [self.variants, self.generate, self.scanner]
         self.ui.tabWidget.connect("currentChanged(int)", lambda index: self.variants.preview.request())
+        if getattr(self.parent, "isEntered", False):  # it was reloaded: Slicer enters it the next time only
+            self.enter()
 
     def cleanup(self):
         for tab in self._tabs:

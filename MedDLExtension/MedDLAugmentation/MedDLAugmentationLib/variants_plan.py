@@ -34,6 +34,7 @@ class PlanSection:
         self._text = ""
         self._shown = ()
         self._noMirror = ""
+        self._suggested = None
         self.edited = None
         self._store = qt.QTimer()
         self._store.setSingleShot(True)
@@ -55,7 +56,7 @@ class PlanSection:
         """Show what is in this parameter node from now on; None for nothing."""
         self._store.stop()
         self._parameters = parameters
-        self._text = ""
+        self._text = self._noMirror = ""
         self.read()
 
     def read(self):
@@ -71,9 +72,16 @@ class PlanSection:
             self.edited, self._text = found, self._parameters.plan
 
     def suggest(self, modality):
-        """Choose the preset of a modality, where nothing is chosen yet."""
-        if self._parameters is not None and not self._parameters.plan:
-            self.choose(_OF_MODALITY.get(modality, _PRESET))
+        """Take the preset of a modality while the user has chosen none: the parameter node has no plan then."""
+        from meddl.augmentation import load_plan
+        from meddl_slicer.augmentation_plan import EditedPlan
+
+        if self._parameters is None or self._parameters.plan or self._store.isActive():
+            return
+        name = _OF_MODALITY.get(modality, _PRESET)
+        if self._suggested is None or self._suggested[0] != name:
+            self._suggested = (name, EditedPlan.of(load_plan(name)))
+        self.edited = self._suggested[1]
 
     def choose(self, source):
         """Take a preset by its name, or a plan from a file.

@@ -193,6 +193,20 @@ class VariantsTests(VariantsTestParts):
         slicer.util.loadScene(scene)
         self.assertEqual({step.transform for step in tab.plan.plan().steps}, set(steps))
 
+    def test_presetFollowsTheImageUntilOneIsChosen(self):
+        tab = self.makeVariantsTab(withImage=False)
+        self.assertEqual(tab.ui.presetComboBox.currentText, "MR")
+        volume, _labels = self.makeKidneys()
+        tab.parameters.inputVolume = volume
+        self.waitForThat(lambda: tab.ui.presetComboBox.currentText == "CT")
+        self.assertFalse(tab.parameters.plan)
+        tab.plan.choose("position")
+        tab.parameters.inputVolume = None
+        tab.parameters.inputVolume = volume
+        self._turn()
+        self.assertEqual(tab.plan.edited.name, tab.ui.presetComboBox.currentText)
+        self.assertNotEqual(tab.ui.presetComboBox.currentText, "CT")
+
     def test_emptyPlanAndEmptySceneAreToldInWords(self):
         import qt
 

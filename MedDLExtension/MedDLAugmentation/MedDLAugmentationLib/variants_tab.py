@@ -8,6 +8,8 @@ from slicer.i18n import tr as _
 
 logger = logging.getLogger(__name__)
 
+_AIR_HU = -500  # what no other modality has, and all CT that has some air
+
 
 class VariantsTab:
     """Holds no algorithm: sections show, the preview and the job panel follow jobs, runs bring results to the scene.
@@ -79,6 +81,7 @@ class VariantsTab:
             section.setParameters(parameters)
 
     def onParametersChanged(self):
+        self.plan.suggest(self._modality())
         self.plan.read()
         self.update()
         self._requestIfOther()
@@ -86,7 +89,6 @@ class VariantsTab:
     def onSceneReady(self):
         if not self.parameters.inputVolume:
             self.parameters.inputVolume = self._firstImage()
-        self.plan.suggest(self._modality())
 
     def onSceneClosing(self):
         if self._run is not None:
@@ -141,8 +143,12 @@ class VariantsTab:
     def _modality(self):
         from meddl_slicer import study
 
-        first = self.parameters.inputVolume
-        return study.image_facts(first).get("modality", "") if first is not None else ""
+        first = self.parameters.inputVolume if self.parameters is not None else None
+        if first is None:
+            return ""
+        image, modality = first.GetImageData(), study.image_facts(first).get("modality", "")
+        isCT = image is not None and image.GetScalarRange()[0] <= _AIR_HU
+        return modality or ("CT" if isCT else "")
 
     def _onOthers(self):
         if self.parameters is not None and not self._updating:
