@@ -60,19 +60,24 @@ def definition_of(id: str, config: SynthesisConfig) -> Definition:
     )
 
 
-def learned(definition: Definition, config: SynthesisConfig) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """Train as `meddl synth train` does, on a dataset that `meddl export` has written, and return the network."""
+def exported(folder: Path) -> Path:
+    """Write the heads as a dataset, as `meddl export` does, and return its root."""
     from meddl.datasets import Case, ExportOptions, SegmentationLabel, SplitOptions, export_dataset
-    from meddl.synthesis.training import train
-    from safetensors.torch import load_file
 
     cases = [
         Case(name, {"T1": image}, SegmentationLabel(labels, head_tissues.SEGMENTS), name, split="train")
         for name, (image, labels) in head_tissues.training_heads().items()
     ]
+    return export_dataset(cases, folder, ExportOptions("monai", "heads", split=SplitOptions(folds=0))).root
+
+
+def learned(definition: Definition, config: SynthesisConfig) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Train as `meddl synth train` does and return the network."""
+    from meddl.synthesis.training import train
+    from safetensors.torch import load_file
+
     with tempfile.TemporaryDirectory() as folder:
-        options = ExportOptions("monai", "heads", split=SplitOptions(folds=0))
-        root = export_dataset(cases, Path(folder) / "dataset", options).root
+        root = exported(Path(folder) / "dataset")
         trained = train(root, config, Path(folder) / "model", log=lambda line: print(line, flush=True))
         state = load_file(trained.bundle / "models" / "model.safetensors")
         rows = trained.history.rows

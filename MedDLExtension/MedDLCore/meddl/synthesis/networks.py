@@ -20,6 +20,8 @@ _FEATURES = {
     ("ddpm", False): (16, 32, 48, 64),
 }
 _SEEDS = 10_000
+_SEEN = {1: 16, 2: 34, 3: 70}
+"""Voxels that one answer of a discriminator of so many layers looks at, along each axis."""
 
 
 def network_config(config: SynthesisConfig, labels: int, low: float, high: float) -> dict[str, Any]:
@@ -54,6 +56,16 @@ def features_of(config: SynthesisConfig) -> tuple[int, ...]:
 
 def discriminator_config(config: SynthesisConfig, labels: int) -> dict[str, Any]:
     """Return what the discriminator of a GAN is made of: it sees the image with the label map that it should fit."""
+    if not labels:
+        return {
+            "_target_": "PatchDiscriminator",
+            "spatial_dims": config.dimensions,
+            "channels": 16,
+            "in_channels": 1,
+            # Without a label map nothing but the discriminator tells the shape of the whole: it looks that far.
+            "num_layers_d": next(layers for layers in (1, 2, 3, 4) if layers == 4 or _SEEN[layers] >= max(config.size)),
+            "norm": None,
+        }
     return {
         "_target_": "PatchDiscriminator",
         "spatial_dims": config.dimensions,
@@ -61,6 +73,20 @@ def discriminator_config(config: SynthesisConfig, labels: int) -> dict[str, Any]
         "in_channels": 1 + labels,
         "num_layers_d": 2,
         "norm": "INSTANCE",
+    }
+
+
+def encoder_config(config: SynthesisConfig) -> dict[str, Any]:
+    """Return what tells the noise of an image is made of: its mean, and the logarithm of its variance."""
+    halvings = min(4, (min(config.size) // 4).bit_length() - 1)
+    return {
+        "_target_": "Regressor",
+        "in_shape": [1, *config.size],
+        "out_shape": [2 * LATENT],
+        "channels": [16, 32, 64, 64][:halvings],
+        "strides": [2] * halvings,
+        "num_res_units": 0,
+        "norm": "BATCH",
     }
 
 

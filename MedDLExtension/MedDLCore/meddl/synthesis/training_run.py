@@ -204,12 +204,14 @@ class Run:
     def _notes(self) -> tuple[str, ...]:
         told, notes = self._facts.trained_on, []
         if told["patients"] < _FEW_PEOPLE:
+            few = "1 person" if told["patients"] == 1 else f"{told['patients']} people"
             notes.append(
-                f"It has learned from {told['patients']} people only: it may well give their images back. Look at "
-                "what judging it says before you share it."
+                f"It has learned from {few} only: it may well give their images back. Look at what judging it says "
+                "before you share it."
             )
         if told["examples"] < _FEW_EXAMPLES:
-            notes.append(f"It has learned from {told['examples']} examples only, which is very little.")
+            few = "1 example" if told["examples"] == 1 else f"{told['examples']} examples"
+            notes.append(f"It has learned from {few} only, which is very little.")
         return tuple(notes)
 
 

@@ -1,0 +1,86 @@
+"""Makes the picture of images of chance alone: `python Testing/docs/synthesis_unconditioned.py [FOLDER]`.
+
+Trains a GAN and a rectified flow that are told no labels, on the heads of the demo generators, with the defaults but
+for the number of steps. It takes some minutes of processor time; with FOLDER it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TESTING = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTING.parent / "MedDLExtension" / "MedDLCore"), str(TESTING)]
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from demo_models import head_synthesis, head_tissues  # noqa: E402
+from meddl.plotting import new_figure, own_settings, png_of  # noqa: E402
+from meddl.synthesis import SynthesisConfig  # noqa: E402
+from meddl.synthesis.reading import read_examples  # noqa: E402
+from meddl.synthesis.training import train  # noqa: E402
+
+logger = logging.getLogger(__name__)
+PICTURE = TESTING.parent / "Docs" / "pictures" / "synthesis_unconditioned.png"
+STEPS = {"gan": 400, "rectified_flow": 300}
+TITLES = {"gan": "GAN", "rectified_flow": "flow"}
+SEED, COLUMNS = 1, 8
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    dataset = folder / "dataset" / "heads"
+    dataset = dataset if dataset.is_dir() else head_synthesis.exported(folder / "dataset")
+    real, rows = np.empty(0), []
+    for kind, steps in STEPS.items():
+        config = SynthesisConfig(
+            kind, conditioned=False, spacing_mm=head_tissues.SPACING_MM, steps=steps, sample_every=100
+        )
+        before = time.process_time()
+        trained = train(dataset, config, folder / kind, device="cpu", log=logger.info)
+        logger.info("%s: %.0f s of processor time in this call", kind, time.process_time() - before)
+        real = read_examples(dataset, config).images[:, 0]
+        made = _made(trained.bundle)
+        far = ((made[:, None] - real[None]) ** 2).mean(axis=(2, 3))
+        name = f"{TITLES[kind]}, {steps} steps"
+        rows += [(name, made), (f"nearest to {TITLES[kind]}", real[far.argmin(axis=1)])]
+    shown = ((np.arange(COLUMNS) + 0.5) * len(real) / COLUMNS).astype(int)
+    with own_settings():
+        PICTURE.write_bytes(_picture([("real", real[shown]), *rows]))
+
+
+def _made(bundle: Path) -> np.ndarray:
+    """Return images ``(N, 64, 64)`` in -1..1 of a bundle, without choosing among them."""
+    from demo_models.bundle import CPU
+    from meddl.models import ModelBundle
+    from meddl.synthesis.synthesizer import Synthesizer
+
+    synthesizer = Synthesizer(ModelBundle.open(bundle), device=CPU.device)
+    facts = synthesizer.facts
+    images = np.stack([each.image.array[0, ..., 0] for each in synthesizer.sample(COLUMNS, seed=SEED)])
+    return np.asarray((images - facts.low) * (2 / (facts.high - facts.low)) - 1, np.float32)
+
+
+def _picture(rows: list[tuple[str, np.ndarray]]) -> bytes:
+    figure = new_figure(1.15 * COLUMNS, 1.17 * len(rows), dpi=100)
+    axes = figure.subplots(len(rows), COLUMNS)
+    figure.subplots_adjust(left=0.03, right=0.997, bottom=0.005, top=0.995, wspace=0.03, hspace=0.03)
+    for row, (name, images) in zip(axes, rows, strict=True):
+        for place, image in zip(row, images, strict=True):
+            place.imshow(image.T[::-1, ::-1], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+            place.set_xticks([])
+            place.set_yticks([])
+        row[0].set_ylabel(name, fontsize=8)
+    return png_of(figure)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            main(Path(folder))
