@@ -385,7 +385,8 @@ def test_without_labels_it_is_not_for_inference(dataset, tmp_path):
     [("gan", True, (16, 16, 16)), ("gan", False, (16, 16, 16)), ("rectified_flow", True, (16, 16, 16)),
      ("rectified_flow", False, (16, 16)), ("ddpm", True, (16, 16)), ("ddpm", False, (16, 16))],
 )  # fmt: skip
-def test_every_kind_is_trained_and_makes_images(dataset, tmp_path, kind, conditioned, size):
+def test_every_kind_is_trained_and_makes_images(dataset, tmp_path, monkeypatch, kind, conditioned, size):
+    monkeypatch.setattr(trainers, "_ALONE", 0)  # with its discriminator
     config = replace(TINY, kind=kind, conditioned=conditioned, size=size, steps=1, features=(8, 8))
 
     done = train(dataset, config, tmp_path / "model")
@@ -395,6 +396,15 @@ def test_every_kind_is_trained_and_makes_images(dataset, tmp_path, kind, conditi
     with torch.inference_mode():
         made = network.generate(labels, 2, generator=torch.Generator().manual_seed(1))
     assert made.shape == (2, 1, *size) and torch.isfinite(made).all()
+
+
+def test_without_labels_a_gan_goes_on_to_the_same_bytes(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainers, "_ALONE", 1)
+    config = replace(TINY, conditioned=False, steps=3, checkpoint_every=2)
+    whole = train(dataset, config, tmp_path / "whole" / "model")
+    short = train(dataset, replace(config, steps=2), tmp_path / "model")
+
+    assert learned(train(dataset, config, short.bundle).bundle) == learned(whole.bundle)
 
 
 # --- From noise to an image -------------------------------------------------------------------------------------------
