@@ -135,7 +135,8 @@ def test_losses_grow_in_one_chart(scene):
     assert not any(node.GetSaveWithScene() for node in (chart, *series))
     plot.hide()
     assert scene.GetNumberOfNodes() == before and not plot.isShown
-    plot.show("Training", {STEP: [1.0], "loss": [1.0]})
+    table = plot.show("Training", {STEP: [10.0], "loss": [1.0]}).GetNthPlotSeriesNode(0).GetTableNode().GetTable()
+    assert [table.GetValue(row, 0).ToDouble() for row in range(2)] == [0.0, 10.0]  # one alone is seen, too
     scene.Clear(0)
     plot.forget()
     assert not plot.isShown

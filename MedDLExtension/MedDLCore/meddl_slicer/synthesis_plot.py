@@ -144,11 +144,12 @@ def _layout_node() -> slicer.vtkMRMLNode | None:
 
 def _table(columns: Mapping[str, Sequence[float]]) -> vtk.vtkTable:
     table = vtk.vtkTable()
-    # A line takes two points: there is one at 0 before the first step, and the first one is drawn twice.
+    # A line takes two points: the first one is drawn twice, and one that is alone from step 0 on, for it to be seen.
     for name, values in (columns if len(columns) > 1 else {STEP: (), "loss": ()}).items():
         array = vtk.vtkDoubleArray()
         array.SetName(name)
-        for value in [*list(values[:1] or (0.0,)), *(values or (0.0,))]:
+        first = (0.0,) if name == STEP and len(values) == 1 else values[:1] or (0.0,)
+        for value in [*first, *(values or (0.0,))]:
             array.InsertNextValue(float(value))
         table.AddColumn(array)
     return table
