@@ -136,6 +136,8 @@ def _no_layer_here(scorer: Scorer, image: torch.Tensor | None) -> str:
         choose_layer(scorer, image)
     except ModelError as error:
         return error.message
+    except Exception:
+        return ""  # the network cannot run on this image: that is told when a map is made
     return ""
 
 
