@@ -89,7 +89,10 @@ def read_examples(
             store.add(cut.image, cut.labels)
             sources.append(ExampleSource(case.name, case.patient, case.split, cut.place))
     if not sources:
-        raise UsageError("No case of the dataset holds an example: nothing is labeled, or the images are empty.")
+        raise UsageError(
+            f"No case in the dataset's {' or '.join(splits)} part holds an example: nothing is labeled there, or nothing "
+            "that is seen at this size, or the images are empty."
+        )
     images, stored_labels, kept = store.arrays(limit)
     progress(1.0, f"{len(kept)} examples")
     low, high = survey.values.low, survey.values.high
