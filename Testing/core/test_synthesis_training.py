@@ -95,6 +95,13 @@ def test_only_real_training_cases_are_learned_from(dataset):
     assert (held.low, held.high, held.spacing_mm) == (examples.low, examples.high, examples.spacing_mm)
 
 
+def test_a_part_where_nothing_is_labeled_is_named(tmp_path):
+    cases = make_cases(1)
+    cases[-1].label.source.array[:] = 0
+    with pytest.raises(UsageError, match="in the dataset's validation part holds an example"):
+        read_examples(export(tmp_path, cases), TINY, splits=("validation",))
+
+
 def test_it_is_known_by_its_real_training_cases(dataset):
     manifest = read_manifest(dataset)
     others = [case.name for case in manifest.plan.cases if case.split != "train" or case.source]

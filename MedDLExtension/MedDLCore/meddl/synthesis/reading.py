@@ -90,7 +90,7 @@ def read_examples(
             sources.append(ExampleSource(case.name, case.patient, case.split, cut.place))
     if not sources:
         raise UsageError(
-            f"No case in the dataset's {' or '.join(splits)} part holds an example: nothing is labeled there, or nothing "
+            f"No case in the dataset's {' or '.join(splits)} part holds an example: nothing is labeled, or nothing "
             "that is seen at this size, or the images are empty."
         )
     images, stored_labels, kept = store.arrays(limit)
