@@ -25,7 +25,7 @@ from meddl.synthesis.training import train  # noqa: E402
 
 logger = logging.getLogger(__name__)
 PICTURE = TESTING.parent / "Docs" / "pictures" / "synthesis_unconditioned.png"
-STEPS = {"gan": 400, "rectified_flow": 300}
+STEPS = {"gan": 600, "rectified_flow": 1200}
 TITLES = {"gan": "GAN", "rectified_flow": "flow"}
 SEED, COLUMNS = 1, 8
 
