@@ -287,13 +287,13 @@ def test_layout_comes_back_unless_the_user_has_changed_it(scene):
     layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
     plot = export_plots.QualityPlot()
     plot.show("spacing", [facts(1)])
-    plot._shown = layout.SlicerLayoutFourUpPlotView  # what showing it does where there are views
+    plot._layout._shown = layout.SlicerLayoutFourUpPlotView  # what showing it does where there are views
     layout.SetViewArrangement(layout.SlicerLayoutFourUpPlotView)
     plot.hide()
     assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
 
     plot.show("spacing", [facts(1)])
-    plot._shown = layout.SlicerLayoutFourUpPlotView
+    plot._layout._shown = layout.SlicerLayoutFourUpPlotView
     layout.SetViewArrangement(layout.SlicerLayoutOneUp3DView)
     plot.hide()
     assert layout.GetViewArrangement() == layout.SlicerLayoutOneUp3DView

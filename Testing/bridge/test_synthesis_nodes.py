@@ -148,7 +148,7 @@ def test_layout_comes_back_unless_the_user_has_changed_it(scene):
         layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
         plot = LossPlot()
         plot.show("Training", {STEP: [1.0], "loss": [1.0]})
-        plot._shown = layout.SlicerLayoutFourUpPlotView  # what showing it does where there are views
+        plot._layout._shown = layout.SlicerLayoutFourUpPlotView  # what showing it does where there are views
         layout.SetViewArrangement(chosen or layout.SlicerLayoutFourUpPlotView)
         plot.update("Training", {STEP: [1.0, 2.0], "loss": [1.0, 0.5]})
         assert layout.GetViewArrangement() == (chosen or layout.SlicerLayoutFourUpPlotView)

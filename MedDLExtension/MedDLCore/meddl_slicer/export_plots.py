@@ -12,6 +12,7 @@ import vtk
 
 from meddl_slicer.colors import label_color
 from meddl_slicer.i18n import tr as _
+from meddl_slicer.plot_layout import PlotLayout, add_passing
 from meddl_slicer.scene_guard import remove
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class QualityPlot:
 
     def __init__(self) -> None:
         self._nodes: list[slicer.vtkMRMLNode] = []
-        self._before: int | None = None
-        self._shown: int | None = None
-        self._charts: dict[str, str | None] = {}
+        self._layout = PlotLayout()
 
     def show(self, kind: str, facts: Sequence[CaseFacts]) -> slicer.vtkMRMLPlotChartNode:
         """Show a plot of a kind, see :data:`KINDS`."""
@@ -67,50 +66,22 @@ class QualityPlot:
         chart.SetXAxisTitle(_("Case, in the order of the table"))
         chart.SetYAxisTitle({"spacing": "mm", "volumes": "ml", "intensity": _("Value")}[kind])
         chart.SetYAxisLogScale(kind == "volumes")
-        self._show(chart)
+        self._layout.show(chart)
         return chart
 
     def hide(self) -> None:
         """Take the plot away, and go back to the former layout unless the user has chosen another one."""
-        layout = _layout_node()
-        if layout is not None and self._before is not None and layout.GetViewArrangement() == self._shown:
-            layout.SetViewArrangement(self._before)
-        for name, chart in self._charts.items():
-            view = slicer.mrmlScene.GetNodeByID(name)
-            if view is not None and (chart is None or slicer.mrmlScene.GetNodeByID(chart) is not None):
-                view.SetPlotChartNodeID(chart)
-        self._before, self._shown, self._charts = None, None, {}
+        self._layout.restore()
         self._remove()
 
-    def _show(self, chart: slicer.vtkMRMLPlotChartNode) -> None:
-        layout = _layout_node()
-        if self._before is None and layout is not None:
-            self._before = layout.GetViewArrangement()
-            views = slicer.util.getNodesByClass("vtkMRMLPlotViewNode")
-            self._charts = {view.GetID(): view.GetPlotChartNodeID() for view in views}
-        if getattr(slicer, "app", None) is None or slicer.app.layoutManager() is None:
-            return  # no views to show it in
-        slicer.modules.plots.logic().ShowChartInLayout(chart)
-        self._shown = layout.GetViewArrangement() if layout is not None else None
-
     def _add(self, kind: str, name: str) -> Any:
-        node = slicer.mrmlScene.CreateNodeByClass(kind)
-        node.UnRegister(None)
-        node.SetName(name)
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        node = slicer.mrmlScene.AddNode(node)
-        self._nodes.append(node)
-        return node
+        self._nodes.append(add_passing(kind, name))
+        return self._nodes[-1]
 
     def _remove(self) -> None:
         for node in reversed(self._nodes):
             remove(node)
         self._nodes = []
-
-
-def _layout_node() -> slicer.vtkMRMLNode | None:
-    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
 
 
 Series = tuple[str, str, str, str, tuple[float, float, float]]

@@ -11,6 +11,7 @@ import vtk
 
 from meddl_slicer.colors import label_color
 from meddl_slicer.i18n import tr as _
+from meddl_slicer.plot_layout import PlotLayout, add_passing
 from meddl_slicer.scene_guard import alive, remove
 from meddl_slicer.synthesis_training import STEP
 
@@ -30,9 +31,7 @@ class LossPlot:
         self._table: slicer.vtkMRMLTableNode | None = None
         self._chart: slicer.vtkMRMLPlotChartNode | None = None
         self._names: tuple[str, ...] = ()
-        self._before: int | None = None
-        self._shown: int | None = None
-        self._charts: dict[str, str | None] = {}
+        self._layout = PlotLayout()
 
     @property
     def isShown(self) -> bool:
@@ -42,7 +41,7 @@ class LossPlot:
     def show(self, title: str, columns: Mapping[str, Sequence[float]]) -> slicer.vtkMRMLPlotChartNode:
         """Show losses by steps, in a layout with a plot view."""
         self._make(title, columns)
-        self._switch(self._chart)
+        self._layout.show(self._chart)
         return self._chart
 
     def update(self, title: str, columns: Mapping[str, Sequence[float]]) -> None:
@@ -59,13 +58,7 @@ class LossPlot:
 
     def hide(self) -> None:
         """Take the plot away, and go back to the former layout unless the user has chosen another one."""
-        layout = _layout_node()
-        if layout is not None and self._before is not None and layout.GetViewArrangement() == self._shown:
-            layout.SetViewArrangement(self._before)
-        for name, chart in self._charts.items():
-            view = slicer.mrmlScene.GetNodeByID(name)
-            if view is not None and (chart is None or slicer.mrmlScene.GetNodeByID(chart) is not None):
-                view.SetPlotChartNodeID(chart)
+        self._layout.restore()
         self.forget()
 
     def forget(self) -> None:
@@ -73,7 +66,7 @@ class LossPlot:
         for node in reversed(self._nodes):
             remove(node)
         self._nodes, self._names, self._table, self._chart = [], (), None, None
-        self._before, self._shown, self._charts = None, None, {}
+        self._layout.forget()
 
     def _make(self, title: str, columns: Mapping[str, Sequence[float]]) -> None:
         """Fill table and chart; both stay the same nodes, so that views go on showing them."""
@@ -116,30 +109,9 @@ class LossPlot:
         self._chart.SetXAxisRange(0.0, max(steps[-1], 1.0))
         self._chart.SetYAxisRange(low - (margin if low else 0.0), high + margin)
 
-    def _switch(self, chart: slicer.vtkMRMLPlotChartNode) -> None:
-        layout = _layout_node()
-        if self._before is None and layout is not None:
-            self._before = layout.GetViewArrangement()
-            views = slicer.util.getNodesByClass("vtkMRMLPlotViewNode")
-            self._charts = {view.GetID(): view.GetPlotChartNodeID() for view in views}
-        if getattr(slicer, "app", None) is None or slicer.app.layoutManager() is None:
-            return  # no views to show it in
-        slicer.modules.plots.logic().ShowChartInLayout(chart)
-        self._shown = layout.GetViewArrangement() if layout is not None else None
-
     def _add(self, kind: str, name: str) -> Any:
-        node = slicer.mrmlScene.CreateNodeByClass(kind)
-        node.UnRegister(None)
-        node.SetName(name)
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        node = slicer.mrmlScene.AddNode(node)
-        self._nodes.append(node)
-        return node
-
-
-def _layout_node() -> slicer.vtkMRMLNode | None:
-    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        self._nodes.append(add_passing(kind, name))
+        return self._nodes[-1]
 
 
 def _table(columns: Mapping[str, Sequence[float]]) -> vtk.vtkTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meddl.errors import ModelError
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
     from meddl.saliency.scorer import Scorer
+
+logger = logging.getLogger(__name__)
 
 
 class GradCam(Method):
@@ -136,8 +139,9 @@ def _no_layer_here(scorer: Scorer, image: torch.Tensor | None) -> str:
         choose_layer(scorer, image)
     except ModelError as error:
         return error.message
-    except Exception:
-        return ""  # the network cannot run on this image: that is told when a map is made
+    except Exception as error:
+        # The network cannot run on this image: that is told when a map is made.
+        logger.debug("no layer was looked for: %s", type(error).__name__)
     return ""
 
 
