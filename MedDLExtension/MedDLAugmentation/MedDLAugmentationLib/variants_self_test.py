@@ -111,6 +111,7 @@ class VariantsTests(VariantsTestParts):
         self.assertEqual(shifts[-1], [-10.75, 10.75])
         self.assertLess(len([params for params in asked if len(params["numbers"]) == 6]), 40)
         self.assertFalse([params for params in asked if "sample" in params])
+        self.waitForThat(lambda: "10.75" in tab.parameters.plan)  # stored a moment after the slider has stopped
         self.assertEqual(json.loads(tab.parameters.plan)["rows"][1]["shift_mm"], [-10.75, 10.75])
 
     def test_previewFollowsVoxelsAndViews(self):
