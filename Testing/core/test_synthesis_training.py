@@ -23,7 +23,7 @@ from meddl.errors import JobCancelled, JobError, ModelError, UsageError
 from meddl.inference import Predictor, RunOptions
 from meddl.models import ModelBundle
 from meddl.networks.generation import DIFFUSION_TIMES, SCHEDULE, GeneratorNetwork
-from meddl.synthesis import SynthesisConfig, SynthesisFacts, trainers
+from meddl.synthesis import SynthesisConfig, SynthesisFacts, flow_trainer, free_gan_trainer
 from meddl.synthesis import checkpoint as checkpoints
 from meddl.synthesis.bundle_writing import in_json, inference_config, metadata_of, weights
 from meddl.synthesis.history import read_history
@@ -260,14 +260,14 @@ def test_a_killed_process_leaves_a_model_that_can_be_used(dataset, tmp_path):
 
 
 def test_losses_that_are_no_numbers_end_it_and_the_last_checkpoint_stays(dataset, tmp_path, monkeypatch):
-    step, count = trainers.FlowTrainer._learn, []
+    step, count = flow_trainer.FlowTrainer._learn, []
 
     def lost(self, images, conditions):
         count.append(1)
         losses = step(self, images, conditions)
         return {"loss": float("nan")} if len(count) == 3 else losses
 
-    monkeypatch.setattr(trainers.FlowTrainer, "_learn", lost)
+    monkeypatch.setattr(flow_trainer.FlowTrainer, "_learn", lost)
     with pytest.raises(JobError, match=r"step 3.*last checkpoint stays.*lower learning rate"):
         train(dataset, FLOW, tmp_path / "model")
     bundle = ModelBundle.open(tmp_path / "model")
@@ -393,7 +393,7 @@ def test_without_labels_it_is_not_for_inference(dataset, tmp_path):
      ("rectified_flow", False, (16, 16)), ("ddpm", True, (16, 16)), ("ddpm", False, (16, 16))],
 )  # fmt: skip
 def test_every_kind_is_trained_and_makes_images(dataset, tmp_path, monkeypatch, kind, conditioned, size):
-    monkeypatch.setattr(trainers, "_ALONE", 0)  # with its discriminator
+    monkeypatch.setattr(free_gan_trainer, "_ALONE", 0)  # with its discriminator
     config = replace(TINY, kind=kind, conditioned=conditioned, size=size, steps=1, features=(8, 8))
 
     done = train(dataset, config, tmp_path / "model")
@@ -406,7 +406,7 @@ def test_every_kind_is_trained_and_makes_images(dataset, tmp_path, monkeypatch, 
 
 
 def test_without_labels_a_gan_goes_on_to_the_same_bytes(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainers, "_ALONE", 1)
+    monkeypatch.setattr(free_gan_trainer, "_ALONE", 1)
     config = replace(TINY, conditioned=False, steps=3, checkpoint_every=2)
     whole = train(dataset, config, tmp_path / "whole" / "model")
     short = train(dataset, replace(config, steps=2), tmp_path / "model")

@@ -19,7 +19,7 @@ from meddl.synthesis.history import HISTORY, History, read_history
 from meddl.volume.writing import whole_file
 
 if TYPE_CHECKING:
-    from meddl.synthesis.trainers import Trainer
+    from meddl.synthesis.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 

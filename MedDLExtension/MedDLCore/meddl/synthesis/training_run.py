@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from meddl.networks.generation import GeneratorNetwork
     from meddl.synthesis.batches import Batches
     from meddl.synthesis.checkpoint import TrainingFolder
-    from meddl.synthesis.trainers import Trainer
+    from meddl.synthesis.trainer import Trainer
 
 Progress = Callable[[float, str], None]
 _SHOWN = 6

@@ -1,0 +1,81 @@
+"""What a GAN that fits images to labels does with a batch of examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.losses.adversarial_loss import PatchAdversarialLoss
+from torch import nn
+
+from meddl.networks.generation import GeneratorNetwork
+from meddl.synthesis.config import SynthesisConfig
+from meddl.synthesis.networks import discriminator_config, make_network
+from meddl.synthesis.trainer import CLIP, Trainer
+
+_LIKENESS, _FEATURES, _VARIETY, _ENOUGH = 5.0, 5.0, 3.0, 0.04
+_BLUR = 0.1
+"""Noise in what the discriminator sees, or it would know real images by their last digits (Sonderby et al. 2017)."""
+
+
+class GanTrainer(Trainer):
+    """Least squares (Mao et al. 2017, "Least squares generative adversarial networks").
+
+    A generator that is told the labels also learns to be near the real image of these labels (Isola et al. 2017), to
+    look to the discriminator as that does (Wang et al. 2018), and to make other images of other noise (Yang et al.
+    2019, "Diversity-sensitive conditional generative adversarial networks").
+    """
+
+    columns = ("generator", "discriminator")
+
+    def __init__(self, config: SynthesisConfig, network: GeneratorNetwork) -> None:
+        super().__init__(config, network)
+        device = next(network.parameters()).device
+        labels = int(getattr(network, "labels", 0))
+        self._discriminator: nn.Module = make_network(discriminator_config(config, labels)).to(device)
+        self._loss = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
+        rate = config.learning_rate
+        self._optimizer = torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.99))
+        self._other = torch.optim.Adam(self._discriminator.parameters(), 0.5 * rate, betas=(0.5, 0.99))
+
+    def _learn(self, images: torch.Tensor, conditions: torch.Tensor | None) -> dict[str, float]:
+        count = images.shape[0]
+        noise = torch.randn((count, *self._network.noise_shape), device=images.device)
+        made = self._network.made(noise, conditions)
+
+        twice = None if conditions is None else torch.cat([conditions, conditions])
+        seen = self._seen(torch.cat([images, made.detach()]), twice)
+        apart = 0.5 * (self._loss(seen[-1][:count], True, True) + self._loss(seen[-1][count:], False, True))
+        self._other.zero_grad(set_to_none=True)
+        apart.backward()
+
+        # The generator looks at the discriminator of before its step: what that saw in the real images still holds.
+        self._discriminator.requires_grad_(False)
+        found = self._seen(made, conditions)
+        loss = fooled = self._loss(found[-1], True, False)
+        if conditions is not None:
+            pairs = zip(found[:-1], seen[:-1], strict=True)
+            loss = loss + _LIKENESS * F.l1_loss(made, images)
+            loss = loss + _FEATURES * sum(F.l1_loss(mine, both[:count].detach()) for mine, both in pairs)
+            loss = loss - _VARIETY * self._variety(made, noise, conditions)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._discriminator.requires_grad_(True)
+        nn.utils.clip_grad_norm_(self._network.parameters(), CLIP[self._config.kind])
+        self._optimizer.step()
+        self._other.step()
+        return {"generator": float(fooled.detach()), "discriminator": float(apart.detach())}
+
+    def _variety(self, made: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
+        """Return by how much images of the same labels and other noise differ, up to what is enough."""
+        some = max(1, made.shape[0] // 4)
+        other = self._network.made(torch.randn_like(noise[:some]), conditions[:some])
+        return (made[:some] - other).abs().mean().clamp(max=_ENOUGH)
+
+    def _seen(self, images: torch.Tensor, conditions: torch.Tensor | None) -> list[torch.Tensor]:
+        images = images + _BLUR * torch.randn_like(images)
+        return self._discriminator(images if conditions is None else torch.cat([images, conditions], dim=1))
+
+    def _parts(self) -> dict[str, Any]:
+        return {"discriminator": self._discriminator, "optimizer": self._optimizer, "other_optimizer": self._other}
