@@ -55,6 +55,13 @@ _NETWORKS = {
     "monai.networks.nets.vqvae": "VQVAE",
 }
 
+_GENERATIVE = {
+    "monai.apps.generation.maisi.networks.autoencoderkl_maisi": "AutoencoderKlMaisi",
+    "monai.apps.generation.maisi.networks.controlnet_maisi": "ControlNetMaisi",
+    "monai.apps.generation.maisi.networks.diffusion_model_unet_maisi": "DiffusionModelUNetMaisi",
+}
+"""Of MONAI's applications: known by their full names only, as MONAI's own parser knows them."""
+
 _OWN_NETWORKS = {
     "meddl.networks.denoising": "DenoisingCNN",
     "meddl.networks.image_from_noise": "ImageFromNoise",
@@ -254,6 +261,9 @@ def _build_table() -> dict[str, AllowedTarget]:
         for name in names.split():
             for spelling in (name, f"{module}.{name}"):
                 table[spelling] = AllowedTarget(module, name, is_network=name == "RetinaNet")
+    for module, names in _GENERATIVE.items():
+        for name in names.split():
+            table[f"{module}.{name}"] = AllowedTarget(module, name, is_network=True)
     for spelling, (module, name) in SUBSTITUTES.items():
         table[spelling] = AllowedTarget(module, name, is_network=True)
     for name in _LAYERS.split():

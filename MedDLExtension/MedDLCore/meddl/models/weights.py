@@ -7,7 +7,7 @@ import json
 import logging
 import pickletools
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -103,6 +103,41 @@ def load_weights(path: Path, *, trusted: bool) -> Any:
     if facts.kind is WeightsKind.UNKNOWN:
         raise ModelError(f"'{path.name}' is not a weights file: neither PyTorch nor safetensors wrote it.")
     return _load_state_dict(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load all of a checkpoint: state dictionaries and the numbers beside them, by the names they were saved under.
+
+    Raises:
+        ModelError: damaged, no checkpoint, or a pickle that holds more than tensors and plain values.
+    """
+    path = Path(path)
+    facts = inspect_weights(path)
+    if facts.kind is WeightsKind.SAFETENSORS and not facts.problem:
+        return _load_safetensors(path)
+    if facts.problem:
+        raise ModelError(f"The weights file '{path.name}' {facts.problem}.")
+    if facts.kind is not WeightsKind.STATE_DICT:
+        raise ModelError(f"'{path.name}' is not a checkpoint: it is {facts.kind.value}.")
+    content = _read_pickle(path)
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        raise ModelError(f"The weights file '{path.name}' is not a checkpoint of named parts.")
+    return dict(content)
+
+
+def state_in(checkpoint: Mapping[str, Any], name: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the state dictionary in a checkpoint.
+
+    Args:
+        checkpoint: from :func:`load_checkpoint`.
+        name: of the file, for messages.
+        keys: names that it may be saved under, beside the usual ones.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found = next((checkpoint[key] for key in keys if isinstance(checkpoint.get(key), Mapping)), checkpoint)
+    return _state_dict_of(found, name)
 
 
 def _inspect_zip(path: Path, size: int) -> WeightsFacts:
@@ -225,12 +260,16 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _load_state_dict(path: Path) -> dict[str, Any]:
+    return _state_dict_of(_read_pickle(path), path.name)
+
+
+def _read_pickle(path: Path) -> Any:
     import pickle
 
     import torch
 
     try:
-        content = torch.load(str(path), map_location="cpu", weights_only=True)
+        return torch.load(str(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         names = ", ".join(_unsafe_globals(path)[:5])
         raise ModelError(
@@ -240,7 +279,6 @@ def _load_state_dict(path: Path) -> dict[str, Any]:
         ) from error
     except Exception as error:
         raise ModelError(f"The weights file '{path.name}' is damaged or of an unknown format.", str(error)) from error
-    return _state_dict_of(content, path.name)
 
 
 def _unsafe_globals(path: Path) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,14 @@ from meddl.models.bundle import ModelBundle
 from meddl.models.metadata_values import own_part
 from meddl.models.segments import unnamed_segment
 from meddl.models.trust import TrustStore
-from meddl.randomness import normal_field
+from meddl.randomness import Stream, normal_field
 from meddl.synthesis.facts import SynthesisFacts
-from meddl.volume import Segment
+from meddl.synthesis.sampling import AS_TOLD, Sampling
+from meddl.volume import Segment, Volume
+
+if TYPE_CHECKING:
+    from meddl.synthesis.fitting_images import Fitting
+    from meddl.synthesis.label_matching import MatchedLabels
 
 Cancel = Callable[[], None]
 """Raises JobCancelled where the user has asked for it."""
@@ -32,12 +37,14 @@ class Generator(ABC):
         notes: what the user should know about it, in sentences.
         axes: directions of an example's axes, as an orientation code.
         batch: examples that are made at once.
+        ticks: how often ``cancel`` is called while they are made, for the progress; 0: nobody knows.
     """
 
     facts: SynthesisFacts
     notes: tuple[str, ...] = ()
     axes: str = "RAS"
     batch: int = 8
+    ticks: int = 0
 
     @property
     @abstractmethod
@@ -63,6 +70,34 @@ class Generator(ABC):
             cancel: called between the steps.
         """
 
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """How images are made, as far as it can be chosen: JSON-able, for their facts."""
+        return {}
+
+    def matched(self, labels: Volume, segments: Sequence[Segment]) -> MatchedLabels:
+        """Return a label map of others in this generator's values.
+
+        Raises:
+            UsageError: none of the structures is known, or it takes others beside them.
+        """
+        from meddl.synthesis.label_matching import match_labels
+
+        return match_labels(labels, segments, self.facts, self.segments)
+
+    def fitted(self, labels: Volume, stream: Stream, cancel: Cancel, progress: Callable[[float], None]) -> Fitting:
+        """Return an image on the grid of a label map that is in this generator's values.
+
+        Args:
+            labels: ``(1, I, J, K)`` uint8 on any grid.
+            stream: of what is left to chance.
+            cancel: called between the steps.
+            progress: gets the part that is done.
+        """
+        from meddl.synthesis.fitting_images import fitting_image
+
+        return fitting_image(self, labels, stream, cancel, progress)
+
 
 class TrainedGenerator(Generator):
     """The generator in a bundle that MedDL has trained; the network is loaded on first use.
@@ -71,13 +106,19 @@ class TrainedGenerator(Generator):
         bundle: with the generator.
         trust: the user's consents.
         device: finds the device to run on.
+        sampling: how images are made.
 
     Raises:
         ModelError: the metadata make no sense.
+        UsageError: it cannot be sampled so.
     """
 
-    def __init__(self, bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any]) -> None:
+    def __init__(
+        self, bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any], sampling: Sampling = AS_TOLD
+    ) -> None:
         self.facts = SynthesisFacts.from_metadata(own_part(bundle.metadata, "synthesis"))
+        sampling.only(bundle.name, *(() if self.facts.kind == "gan" else ("steps",)))
+        self._steps = sampling.steps
         self._bundle, self._trust, self._find_device = bundle, trust, device
         if self.facts.conditioned and len(self.facts.labels) < 2:
             raise ModelError(f"The generator '{bundle.name}' does not tell its labels. Train it anew.")
@@ -98,6 +139,11 @@ class TrainedGenerator(Generator):
     def noise_shape(self) -> tuple[int, ...]:
         """Of an example's noise."""
         return tuple(int(each) for each in self._network.noise_shape)
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """How images are made."""
+        return {"steps": self._steps} if self._steps else {}
 
     def made(self, noise: np.ndarray, labels: np.ndarray | None, cancel: Cancel) -> np.ndarray:
         """Return examples ``(N, 1, *size)`` float32 in the images' units."""
@@ -122,6 +168,8 @@ class TrainedGenerator(Generator):
         network = load_network(self._bundle, self._trust, "network_def", self._bundle.weights_path, self._device)
         if not callable(getattr(network, "generate", None)) or not hasattr(network, "noise_shape"):
             raise ModelError(f"The network of '{self._bundle.name}' is no generator of MedDL's. Train it anew.")
+        if self._steps:
+            network.sampling_steps = self._steps
         return network
 
 
@@ -145,7 +193,19 @@ def load_network(bundle: ModelBundle, trust: TrustStore, id: str, weights: Any, 
         name = "" if weights is None else f" ({weights.name})"
         raise ModelError(f"The weights of '{bundle.name}'{name} are not there. Fetch them as the page about the model "
                          "says, and put them into its folder 'models'.")  # fmt: skip
-    state = load_weights(weights, trusted=trusted)
+    return filled(network, load_weights(weights, trusted=trusted), bundle.name).to(device).eval()
+
+
+def filled(network: Any, state: Mapping[str, Any], name: str) -> Any:
+    """Return a network with weights.
+
+    Args:
+        state: names and tensors.
+        name: of the model.
+
+    Raises:
+        ModelError: they do not fit.
+    """
     try:
         try:
             network.load_state_dict(state)
@@ -155,10 +215,10 @@ def load_network(bundle: ModelBundle, trust: TrustStore, id: str, weights: Any, 
             network.load_old_state_dict(state)  # as MONAI's generative networks were called before they joined it
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
-            f"The weights of '{bundle.name}' do not fit its network: the model is damaged or incomplete.",
+            f"The weights of '{name}' do not fit its network: the model is damaged or incomplete.",
             details=str(error),
         ) from error
-    return network.to(device).eval()
+    return network
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 from meddl.datasets.structure_keys import code_of, folded
 from meddl.errors import UsageError
 from meddl.synthesis.facts import SynthesisFacts
+from meddl.synthesis.structure_words import structure_words, words_of_code
 from meddl.volume import Segment, Volume
 
 
@@ -36,7 +37,12 @@ class MatchedLabels:
 
 
 def match_labels(
-    labels: Volume, segments: Sequence[Segment], facts: SynthesisFacts, known: Sequence[Segment]
+    labels: Volume,
+    segments: Sequence[Segment],
+    facts: SynthesisFacts,
+    known: Sequence[Segment],
+    *,
+    smaller_stays: bool = False,
 ) -> MatchedLabels:
     """Return a label map in a generator's values.
 
@@ -45,6 +51,7 @@ def match_labels(
             stays.
         segments: what they mean; empty: they have the generator's values.
         facts, known: of the generator.
+        smaller_stays: where layers overlap, the structure with fewer voxels stays: a tumor in a liver in a body.
 
     Raises:
         UsageError: none of the structures is known, or the labels are no whole numbers.
@@ -65,7 +72,13 @@ def match_labels(
         raise UsageError(f"The generator knows none of the structures {_list(unknown)}. It knows: {_told(facts)}. "
                          "Rename them, or train a generator on images in which they are labeled.")  # fmt: skip
     array = np.zeros((1, *labels.shape), np.uint8)
-    for each, value in sorted(found.items(), key=lambda pair: -pair[1]):  # the least value comes last, and stays
+    counts = _counts(labels) if smaller_stays else {}
+
+    def order(pair: tuple[Segment, int]) -> tuple[int, int]:  # what comes last stays
+        each, value = pair
+        return -counts.get((each.layer, each.label), 0), -value
+
+    for each, value in sorted(found.items(), key=order):
         if each.layer < labels.channels:
             array[0][labels.array[each.layer] == each.label] = value
     colors: dict[int, Segment] = {}
@@ -86,8 +99,25 @@ def _value(segment: Segment, facts: SynthesisFacts, known: Sequence[Segment]) ->
         same = [each.label for each in known if code_of(each.terminology) == code]
         if len(same) == 1:
             return same[0]
+    names = [(value, each) for value, each in facts.labels.items() if value]
     name = folded(segment.name)
-    return next((value for value, each in facts.labels.items() if value and folded(each) == name), None)
+    if (same_name := next((value for value, each in names if folded(each) == name), None)) is not None:
+        return same_name
+    # The same words in another order, as "kidney_right", or what its code says in words.
+    for text in (segment.name, words_of_code(segment.terminology)):
+        words = structure_words(text)
+        if words and len(alike := [value for value, each in names if structure_words(each) == words]) == 1:
+            return alike[0]
+    return None
+
+
+def _counts(labels: Volume) -> dict[tuple[int, int], int]:
+    """Return the voxels of each label by layer and value."""
+    found = {}
+    for layer, array in enumerate(labels.array):
+        for value, count in zip(*np.unique(array, return_counts=True), strict=True):
+            found[layer, int(value)] = int(count)
+    return found
 
 
 def _told(facts: SynthesisFacts) -> str:

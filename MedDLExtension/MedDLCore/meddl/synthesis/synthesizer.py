@@ -16,6 +16,7 @@ from meddl.models.trust import TrustStore
 from meddl.randomness import Stream
 from meddl.synthesis.facts import SynthesisFacts
 from meddl.synthesis.generators import Generator, TrainedGenerator, in_batches
+from meddl.synthesis.sampling import AS_TOLD, Sampling
 from meddl.synthesis.synthetic import Synthetic
 from meddl.volume import Segment, Volume
 
@@ -31,9 +32,11 @@ class Synthesizer:
         bundle: with the generator.
         trust: where consent to a bundle that runs code of its own is kept; the user's by default.
         device: "auto", "cpu", "cuda:0", ...
+        sampling: in how many steps images are made, and of what size, where the generator leaves a choice.
 
     Raises:
         ModelError: the bundle holds no generator, or one that cannot be run here; the message says why.
+        UsageError: it cannot be sampled so.
 
     Example::
 
@@ -42,9 +45,16 @@ class Synthesizer:
         write_volume(made.image, Path("nobody.nii.gz"))
     """
 
-    def __init__(self, bundle: ModelBundle, *, trust: TrustStore | None = None, device: str = "auto") -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        *,
+        trust: TrustStore | None = None,
+        device: str = "auto",
+        sampling: Sampling = AS_TOLD,
+    ) -> None:
         self.bundle = bundle
-        self._generator = _generator_of(bundle, trust or TrustStore(), _Device(device))
+        self._generator = _generator_of(bundle, trust or TrustStore(), _Device(device), sampling)
 
     @property
     def facts(self) -> SynthesisFacts:
@@ -124,17 +134,14 @@ class Synthesizer:
         progress: Progress,
         cancel: Callable[[], None],
     ) -> tuple[Synthetic, ...]:
-        from meddl.synthesis.fitting_images import fitting_image
-        from meddl.synthesis.label_matching import match_labels
-
-        matched = match_labels(labels, segments, self.facts, self.segments)
+        matched = self._generator.matched(labels, segments)
         made = []
         for number in range(count):
             text = f"Image {number + 1} of {count}"
             step = part_of(progress, number / count, (number + 1) / count)
             step(0.0, text)
             stream = Stream("meddl synthesis", seed, number)
-            fitting = fitting_image(self._generator, matched.labels, stream, cancel, partial(_told, step, text))
+            fitting = self._generator.fitted(matched.labels, stream, cancel, partial(_told, step, text))
             facts = self._facts(seed, number, (*matched.notes, *fitting.notes))
             made.append(Synthetic(fitting.image, matched.labels, matched.segments, facts))
         return tuple(made)
@@ -148,7 +155,7 @@ class Synthesizer:
             lambda number: generator.noise(Stream("meddl synthesis", seed, number).token()),
             None,
             count,
-            cancel,
+            _ticking(cancel, generator, count, progress),
             lambda done: progress(done / count, f"Image {done} of {count}"),
         )
         return tuple(
@@ -164,6 +171,7 @@ class Synthesizer:
             "generator_sha256": self.bundle.digest,
             "kind": facts.kind,
             "conditioned": facts.conditioned,
+            **self._generator.chosen,
             "modality": facts.modality,
             "seed": seed,
             "number": number,
@@ -183,16 +191,33 @@ class _Device:
         return resolve_device(self._name)
 
 
-def _generator_of(bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any]) -> Generator:
+def _generator_of(bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any], sampling: Sampling) -> Generator:
     if own_value(bundle.metadata, "synthesis") is not None:
-        return TrainedGenerator(bundle, trust, device)
+        return TrainedGenerator(bundle, trust, device, sampling)
     from meddl.synthesis.zoo_generators import zoo_generator
 
-    found = zoo_generator(bundle, trust, device)
+    found = zoo_generator(bundle, trust, device, sampling)
     if found is None:
         raise ModelError(f"The model '{bundle.name}' makes no images out of noise or label maps: it is for "
                          f"{bundle.task or 'something else'}. Choose a generator.")  # fmt: skip
     return found
+
+
+def _ticking(cancel: Callable[[], None], generator: Generator, count: int, progress: Progress) -> Callable[[], None]:
+    """Return ``cancel``, which also tells how many steps are done: those of a diffusion may take hours."""
+    if not generator.ticks:
+        return cancel
+    done = 0
+    # Before each batch it is called once more.
+    expected = (generator.ticks + 1) * -(-count // generator.batch)
+
+    def tick() -> None:
+        nonlocal done
+        cancel()
+        progress(min(0.99, done / expected), f"Step {done} of {expected}")
+        done += 1
+
+    return tick
 
 
 def _told(progress: Progress, text: str, done: float) -> None:
