@@ -1,20 +1,12 @@
 """Panel MedDL Inference: run a model on images of the scene."""
 
-import logging
-
-import qt
 import slicer
-import vtk
 from MedDLInferenceLib.logic import MedDLInferenceLogic
-from MedDLInferenceLib.parameters import OUTPUTS, Uncertainty, options_dict
 from MedDLInferenceLib.sample_data import registerSampleData
 from MedDLInferenceLib.self_test import MedDLInferenceTest  # noqa: F401  (Slicer looks for it here)
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
-from slicer.util import VTKObservationMixin
-
-logger = logging.getLogger(__name__)
 
 
 class MedDLInference(ScriptedLoadableModule):
@@ -39,18 +31,16 @@ class MedDLInference(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
-class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class MedDLInferenceWidget(ScriptedLoadableModuleWidget):
     """The panel. It holds no algorithm: the logic makes runs, the job panel follows them, sections show the rest."""
 
     def __init__(self, parent=None):
         self.logic = None
         self.jobPanel = None
         self.models = None
-        self._run = None
-        self._choice = None
+        self.scene = None
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
-        # Last, since without a parent it calls setup(). It initializes VTKObservationMixin, too.
+        # Last, since without a parent it calls setup().
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def createLogic(self):
@@ -59,11 +49,15 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        from meddl_slicer.apply_section import ApplySection
         from meddl_slicer.input_section import InputSection
         from meddl_slicer.job_panel import JobPanel
         from meddl_slicer.model_section import ModelSection
+        from meddl_slicer.panel import PanelScene
         from MedDLInferenceLib.batch_section import BatchSection
         from MedDLInferenceLib.ensemble_section import EnsembleSection
+        from MedDLInferenceLib.options_section import OptionsSection
+        from MedDLInferenceLib.output_section import OutputSection
         from MedDLInferenceLib.result_section import ResultSection
 
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDLInference.ui"))
@@ -74,36 +68,31 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = self.createLogic()
         self.jobPanel = JobPanel(lambda: self.logic.runner, self.ui)
         self.modelSection = ModelSection(
-            self.ui, lambda names: self.logic.install(names), self._onModelAdded, self._updateGUI, self._showError
+            self.ui,
+            install=lambda names: self.logic.install(names),
+            onChosen=lambda: self.inputs.suggestImages(),
+            onInstalled=self.updateGUI,
+            showError=lambda error: self.apply.showError(error),
         )
         self.models = self.modelSection.selector
         self.ensemble = EnsembleSection(self.ui, self.models)
-        self.inputs = InputSection(self.ui, self.models, self._options, self.ensemble.choices, self._updateApply)
+        self.apply = ApplySection(self, _texts())
+        self.options = OptionsSection(self.ui, self.models, self.ensemble)
+        self.inputs = InputSection(self.ui, self.models, self.options.plain, self.chosenModels, self.apply.update)
+        self.outputs = OutputSection(self.ui, self.models, self.ensemble, self.apply)
         self.results = ResultSection(self.ui)
-        self.batch = BatchSection(
-            self.ui, self.jobPanel, lambda: options_dict(self._parameterNode.options), self._showError
-        )
-
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
-        # After the selectors, which learn only then which nodes have come.
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport, priority=-1.0)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
-        self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
-        self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
-        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.batch = BatchSection(self.ui, self.models, self.jobPanel, self.options.plainOfBatch, self.apply.showError)
+        self._sections = (self.modelSection, self.ensemble, self.options, self.inputs, self.outputs)
 
         self.modelSection.lookForPackages()
-        self.batch.setModels(self.models.choices())
-        self.initializeParameterNode()
+        self.scene = PanelScene(self, self.logic.getParameterNode, self.ui, self)
+        self.scene.start()
 
     def cleanup(self):
         self.jobPanel.abandon()
-        self.setParameterNode(None)
+        self.scene.stop()
         self.inputs.cleanup()
         self.results.cleanup()
-        self.removeObservers()
         # A selector that still observes the scene when the application exits can crash it.
         self.uiWidget.setMRMLScene(None)
 
@@ -112,166 +101,71 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.modelSection.missingPackages:
             self.logic.warmUp()
         self.models.refresh()
-        self.batch.setModels(self.models.choices())
-        self.initializeParameterNode()
+        self.scene.follow()
 
     def exit(self):
-        self._stopObserving()
+        self.scene.pause()
 
-    # Scene
+    # What PanelScene tells
 
-    def onSceneStartClose(self, caller, event):
-        if self._run is not None:
-            self.jobPanel.addLog(_("The scene was closed, so the run was stopped."))
-            self._run = None
-            self.jobPanel.abandon()
-        elif not self.jobPanel.isRunning:  # "Done" was said of a result that leaves
-            self.jobPanel.showIdle("")
-        self.setParameterNode(None)
-        self.results.show(None)
+    def onParameters(self, parameters):
+        self._parameterNode = parameters
+        for section in self._sections:
+            section.setParameters(parameters)
 
-    def onSceneEndClose(self, caller, event):
-        # Outside of Slicer's module panel (in a test) there is no such property.
-        if getattr(self.parent, "isEntered", True):
-            self.initializeParameterNode()
+    def onParametersChanged(self):
+        self.updateGUI()
 
-    def onSceneStartImport(self, caller, event):
-        # While a scene is read, the selectors do not know its nodes yet and would empty what is read.
-        self._stopObserving()
-
-    def onSceneEndImport(self, caller, event):
-        self.onSceneEndClose(caller, event)
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNodeAboutToBeRemoved(self, caller, event, node):
-        if slicer.mrmlScene.IsClosing():
-            return
-        if self._run is not None and self._run.uses(node):
-            name = node.GetName()
-            self._run = None
-            self.jobPanel.abandon()
-            self.jobPanel.showIdle(_('"{name}" was removed, so the run was stopped.').format(name=name))
-            self.jobPanel.addLog(self.ui.statusLabel.text)
-            self._updateGUI()
-        self.logic.removeCompanions(node)
-
-    def initializeParameterNode(self):
-        """Observe the scene's parameter node, and choose what can be chosen for the user."""
-        self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first:
-                self._parameterNode.inputVolume = first
-        if not self._parameterNode.model:
-            self._parameterNode.model = self.models.firstModel()
+    def onSceneReady(self):
+        """Choose what can be chosen for the user."""
+        parameters = self._parameterNode
+        if not parameters.inputVolume:
+            parameters.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        if not parameters.model:
+            parameters.model = self.models.firstModel()
         self.inputs.suggestImages()
 
-    def setParameterNode(self, inputParameterNode):
-        """Observe this parameter node and show what is in it; None to show that there is none."""
-        self._stopObserving()
-        self._choice = None
-        self._parameterNode = inputParameterNode
-        self.ensemble.setParameters(inputParameterNode)
-        self.inputs.setParameters(inputParameterNode)
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateGUI)
-        self._updateGUI()
+    def onSceneClosing(self):
+        self.apply.onSceneClosing()
 
-    def _stopObserving(self):
-        if self._parameterNodeGuiTag is not None:  # else the panel was left, which has done this already
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateGUI)
+    def onNodeLeaving(self, node):
+        self.apply.onNodeLeaving(node)
+        self.logic.removeCompanions(node)
 
-    # Choices
+    # What the Apply button asks and tells
 
-    def onModelSelected(self, index):
-        if self._parameterNode and self.models.currentModel() is not None:
-            self._parameterNode.model = self.models.currentModel().id
-            self.inputs.suggestImages()
-
-    def onDeviceSelected(self, index):
-        if self._parameterNode:
-            self._parameterNode.options.device = self.ui.deviceComboBox.itemData(index)
-
-    def _onModelAdded(self, model):
-        self.batch.setModels(self.models.choices())
-        if self._parameterNode:
-            self._parameterNode.model = model
-
-    # Running
-
-    def onApplyButton(self):
-        model = self.models.currentModel()
-        if model.installed:
-            self._startRun()
-        else:
-            self._startDownload(model)
-        self._updateGUI()
-
-    def _startDownload(self, model):
-        self.jobPanel.addLog(_("Downloading {model}").format(model=model.name))
-        self.jobPanel.run(*self.logic.download(model.id), onFinished=self._onDownloaded)
-
-    def _onDownloaded(self, job):
-        self.models.refresh()
-        self.batch.setModels(self.models.choices())
-        if job.error is not None:
-            self._showError(job.error)
-        elif self._whatIsMissing():  # the input was removed while the model was downloaded
-            self.jobPanel.showIdle(_("The model is ready."))
-        else:
-            self._startRun()
-        self._updateGUI()
-
-    def _startRun(self):
-        from meddl.errors import MedDLError
-
+    def makeRun(self):
         parameters, model = self._parameterNode, self.models.currentModel()
-        with slicer.util.tryWithErrorDisplay(_("The model could not be started.")):
-            try:
-                self._run = self.logic.makeRun(
-                    self.inputs.inputs(),
-                    self.ensemble.models(),
-                    getattr(parameters, OUTPUTS[model.task]) if model.task in OUTPUTS else None,
-                    self._options(),
-                    reference=parameters.referenceVolume if model.task == "reconstruction" else None,
-                    frames=self.inputs.frames,
-                )
-                names = ", ".join(choice.name for choice in self.ensemble.choices())
-                self.jobPanel.addLog(_("Running {model}").format(model=names))
-                self.jobPanel.run(self._run.task, self._run.params, onFinished=self._onRunFinished)
-            except MedDLError as error:
-                self._run = None
-                self._showError(error)
+        return self.logic.makeRun(
+            self.inputs.inputs(),
+            self.ensemble.models(),
+            self.outputs.node(),
+            self.options.plain(),
+            reference=parameters.referenceVolume if model.task == "reconstruction" else None,
+            frames=self.inputs.frames,
+        )
 
-    def _onRunFinished(self, job):
-        if job.error is not None:
-            run, self._run = self._run, None
-            self._updateGUI()
-            self._showError(job.error, run)
-        else:
-            self.jobPanel.applyInSteps(self._run.steps(job.result), lambda error: self._onApplied(job, error))
+    def chosenModels(self):
+        return self.ensemble.choices()
 
-    def _onApplied(self, job, error):
-        run, self._run = self._run, None
-        if error is not None:
-            self._updateGUI()
-            self._showError(error, run)
-            return
+    def whatIsMissing(self):
+        """Return what keeps Apply from working, each as a few words; empty when all is there."""
+        sections = (self.inputs, self.modelSection, self.ensemble, self.options)
+        return [words for section in sections for words in section.missing()]
+
+    def onApplied(self, run, result):
         seconds = self.jobPanel.elapsed
-        task = self.logic.taskOf(job.result)
-        setattr(self._parameterNode, OUTPUTS[task], run.output)
+        task = self.logic.taskOf(result)
+        self.outputs.remember(task, run.output)
         self.inputs.adviseAgain()
-        self._updateGUI()
+        self.updateGUI()
         self.jobPanel.showIdle(_("Done in {seconds} s.").format(seconds=f"{seconds:.1f}"), 1.0)
         self.results.bringIntoView()
         self._logRun(run.output)
         if task == "reconstruction":
             slicer.util.setSliceViewerLayers(background=run.output)
-        if task == "segmentation" and self._parameterNode.referenceSegmentation and "labels" in job.result:
-            self._startEvaluation(job.result, run)
+        if task == "segmentation" and self._parameterNode.referenceSegmentation and "labels" in result:
+            self._startEvaluation(result, run)
 
     def _logRun(self, output):
         from meddl_slicer import provenance
@@ -292,154 +186,48 @@ class MedDLInferenceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             evaluation = self.logic.makeEvaluation(result, run, self._parameterNode.referenceSegmentation)
         except MedDLError as error:
-            self._showError(error)
+            self.apply.showError(error)
             return
         done = self.ui.statusLabel.text
 
         def finish(job):
             if job.error is not None:
-                self._showError(job.error)
+                self.apply.showError(job.error)
             else:
                 evaluation.apply(job.result)
                 self.jobPanel.showIdle(done, 1.0)
-            self._updateGUI()
+            self.updateGUI()
 
         self.jobPanel.addLog(_("Comparing with the reference"))
         self.jobPanel.run(evaluation.task, evaluation.params, onFinished=finish)
-        self._updateGUI()
+        self.updateGUI()
 
-    def _showError(self, error, run=None):
-        """Tell the user in one sentence what happened and keep the details in the log."""
-        from meddl.errors import JobCancelled, UntrustedModelError
-
-        message = getattr(error, "message", "") or str(error)
-        self.jobPanel.showIdle(message)
-        self.jobPanel.addLog(message)
-        self.jobPanel.addLog(getattr(error, "details", "") or "")
-        if isinstance(error, JobCancelled):
-            self.jobPanel.showIdle(_("Cancelled."))
-        elif isinstance(error, UntrustedModelError) and run is not None:
-            if self.askForTrust(error):
-                with slicer.util.tryWithErrorDisplay(_("The consent could not be stored.")):
-                    self.logic.trust(run.model)
-                self._startRun()
-                self._updateGUI()
-            else:
-                self.jobPanel.showIdle(_("The model was not run, since it needs your consent to run its own code."))
-        else:
-            logger.debug("run failed", exc_info=error)
-            slicer.util.errorDisplay(message, windowTitle=_("MedDL Inference"))
-
-    def askForTrust(self, error):
-        """Ask whether a model may run the code it brings. Tests answer for the user."""
-        from meddl_slicer import consent
-
-        return consent.ask(error)
-
-    # What the panel shows
-
-    def _options(self):
-        options = options_dict(self._parameterNode.options, self.ensemble.isOn)
-        # The box that is ticked may be hidden, since the model knows no mirroring.
-        options["mirror"] = options["mirror"] and self._canMirror()
-        return options
-
-    def _canMirror(self):
-        return any(model.canMirror for model in self.ensemble.choices())
-
-    def _whatIsMissing(self):
-        """Return what keeps Apply from working, each as a few words; empty when all is there."""
-        found = self.inputs.missing() + self.modelSection.missing() + self.ensemble.missing()
-        model = self.models.currentModel()
-        if self._parameterNode and model is not None and self._options()["uncertainty"] == "folds" and model.folds < 2:
-            found.append(_("another way to estimate the uncertainty (the model has no folds)"))
-        return found
-
-    def _updateGUI(self, caller=None, event=None):
-        parameters = self._parameterNode
-        if parameters:
-            self.models.select(parameters.model)
-            self.modelSection.selectDevice(parameters.options.device)
+    def updateGUI(self):
+        """Bring all widgets in line with what is chosen and known."""
         running = self.jobPanel.isRunning
-        model = self.models.currentModel()
+        self.modelSection.showChoices()
         self.ensemble.update(running)
-        self.modelSection.update(running, self.ensemble.choices())
-        self._showTask(model.task if model is not None else "")
+        self.modelSection.update(running, self.chosenModels())
+        self.options.update()
         self.inputs.update(running)
-        for name in _OUTPUT_ROWS:
-            getattr(self.ui, f"{name}Selector").enabled = not running
-        self._updateApply()
+        self.outputs.update(running)
+        self.apply.update()
         self.batch.update()
-        self._followChoice(model)
-        output = getattr(parameters, OUTPUTS[model.task], None) if parameters and model and model.task else None
-        self.results.show(output)
-
-    def _followChoice(self, model):
-        """When another model or image is chosen, show its result; the next run must not replace one of others."""
-        from meddl_slicer import provenance, runs
-
-        parameters = self._parameterNode
-        if not parameters or model is None or model.task not in OUTPUTS or self._run is not None:
-            return
-        source = parameters.inputVolume
-        chosen = (model.id, *self.ensemble.others())
-        former, self._choice = self._choice, (chosen, source.GetID() if source else "")
-        if former in (None, self._choice):
-            return
-        title = provenance.title_of([choice.bundle for choice in self.ensemble.choices()])
-        now = getattr(parameters, OUTPUTS[model.task])
-        if now is not None and (provenance.read(now) is None or runs.is_result_of(now, model.task, title, source)):
-            return
-        wanted = runs.latest_result(model.task, title, source)
-        if wanted is not now:
-            setattr(parameters, OUTPUTS[model.task], wanted)
-
-    def _updateApply(self):
-        running = self.jobPanel.isRunning
-        missing = self._whatIsMissing()
-        model = self.models.currentModel()
-        if running:
-            tip = _("A run is under way.")
-        elif missing:
-            tip = _("Still needed: {missing}.").format(missing=", ".join(missing))
-        else:
-            tip = _("Run the model on the input.")
-        download = model is not None and not model.installed and not model.problem
-        self.ui.applyButton.text = (
-            _("Download {size} and apply").format(size=model.sizeText) if download else _("Apply")
-        )
-        self.ui.applyButton.toolTip = tip
-        self.ui.applyButton.enabled = not running and not missing
-
-    def _showTask(self, task):
-        """Show only the rows that mean something for the task."""
-        for name, tasks in _OUTPUT_ROWS.items():
-            shown = task in tasks or (not task and name == "output")
-            for widget in (getattr(self.ui, f"{name}Selector"), getattr(self.ui, f"{name}SelectorLabel")):
-                widget.visible = shown
-        self.ui.probabilitiesCheckBox.visible = task == "segmentation"
-        self.ui.differenceCheckBox.visible = task == "reconstruction"
-        # Several models tell how far they differ anyway.
-        canDoubt = task in ("segmentation", "classification") and not self.ensemble.isOn
-        for widget in (
-            self.ui.uncertaintyLabel,
-            self.ui.uncertaintyComboBox,
-            self.ui.passesLabel,
-            self.ui.passesSpinBox,
-        ):
-            widget.visible = canDoubt
-        self.ui.mirrorCheckBox.visible = self._canMirror()
-        folds = [choice.value for choice in Uncertainty].index(Uncertainty.FOLDS.value)
-        hasFolds = self.models.currentModel() is not None and self.models.currentModel().folds > 1
-        self.ui.uncertaintyComboBox.setItemData(folds, None if hasFolds else 0, qt.Qt.UserRole - 1)  # may be chosen
+        self.outputs.followChoice()
+        self.results.show(self.outputs.node())
 
 
-_OUTPUT_ROWS = {
-    "output": ("segmentation",),
-    "outputTable": ("classification", "detection"),
-    "outputPoints": ("landmarks",),
-    "outputVolume": ("reconstruction",),
-    "referenceSegmentation": ("segmentation",),
-    "referenceVolume": ("reconstruction",),
-}
-"""Selector of the panel (without "Selector") -> the tasks it means something for."""
+def _texts():
+    from meddl_slicer.apply_section import ApplyTexts
+
+    return ApplyTexts(
+        title=_("MedDL Inference"),
+        apply=_("Apply"),
+        download=_("Download {size} and apply"),
+        tip=_("Run the model on the input."),
+        busy=_("A run is under way."),
+        started=_("Running {model}"),
+        notStarted=_("The model could not be started."),
+        sceneClosed=_("The scene was closed, so the run was stopped."),
+        nodeRemoved=_('"{name}" was removed, so the run was stopped.'),
+    )

@@ -1,17 +1,11 @@
 """Panel MedDL Saliency: why did the model say so, in the slice views, with proof of how far to believe it."""
 
-import logging
-
 import slicer
-import vtk
 from MedDLSaliencyLib.logic import MedDLSaliencyLogic
 from MedDLSaliencyLib.self_test import MedDLSaliencyTest  # noqa: F401  (Slicer looks for it here)
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
-from slicer.util import VTKObservationMixin
-
-logger = logging.getLogger(__name__)
 
 _METHODS = ["integrated_gradients"]  # checked in a new scene
 
@@ -37,18 +31,17 @@ class MedDLSaliency(ScriptedLoadableModule):
         )
 
 
-class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class MedDLSaliencyWidget(ScriptedLoadableModuleWidget):
     """The panel. It holds no algorithm: the logic makes runs, the job panel follows them, sections show the rest."""
 
     def __init__(self, parent=None):
         self.logic = None
         self.jobPanel = None
         self.models = None
-        self._run = None
+        self.scene = None
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
         self._updating = False
-        # Last, since without a parent it calls setup(). It initializes VTKObservationMixin, too.
+        # Last, since without a parent it calls setup().
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def createLogic(self):
@@ -57,10 +50,12 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        from meddl_slicer.apply_section import ApplySection
         from meddl_slicer.explanation_views import CursorWatch
         from meddl_slicer.input_section import InputSection
         from meddl_slicer.job_panel import JobPanel
         from meddl_slicer.model_section import ModelSection
+        from meddl_slicer.panel import PanelScene
         from MedDLSaliencyLib.map_section import MapSection
         from MedDLSaliencyLib.question_section import QuestionSection
         from MedDLSaliencyLib.report_section import ReportSection
@@ -74,41 +69,36 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = self.createLogic()
         self.jobPanel = JobPanel(lambda: self.logic.runner, self.ui)
         self.modelSection = ModelSection(
-            self.ui, lambda names: self.logic.install(names), self._onModelAdded, self._updateGUI, self._showError
+            self.ui,
+            install=lambda names: self.logic.install(names),
+            onChosen=lambda: self.inputs.suggestImages(),
+            onInstalled=self.updateGUI,
+            showError=lambda error: self.apply.showError(error),
         )
         self.models = self.modelSection.selector
-        self.inputs = InputSection(self.ui, self.models, None, self._chosenModels, self._updateApply)
-        self.question = QuestionSection(self.ui, self.models, lambda: self.logic.runner, self._updateGUI)
-        self.maps = MapSection(self.ui, self._updateGUI)
+        self.apply = ApplySection(self, _texts())
+        self.inputs = InputSection(self.ui, self.models, None, self.chosenModels, self.apply.update)
+        self.question = QuestionSection(self.ui, self.models, lambda: self.logic.runner, self.updateGUI)
+        self.maps = MapSection(self.ui, self.updateGUI)
         self.results = ResultSection(self.ui, self._segmentation)
         self.report = ReportSection(
-            self.ui, self.jobPanel, self.maps.view, self._segmentation, self._updateGUI, self._showError
+            self.ui, self.jobPanel, self.maps.view, self._segmentation, self.updateGUI, self.apply.showError
         )
         self.cursor = CursorWatch(self._onCursor)
-
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
-        # After the selectors, which learn only then which nodes have come.
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose, priority=-1.0)
-        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
-        self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
-        self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
-        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self._sections = (self.modelSection, self.inputs, self.question, self.maps)
 
         self.modelSection.lookForPackages()
-        self.initializeParameterNode()
+        self.scene = PanelScene(self, self.logic.getParameterNode, self.ui, self)
+        self.scene.start()
 
     def cleanup(self):
         self.jobPanel.abandon()
         self.cursor.stop()
         self.maps.cleanup()
         self.question.cleanup()
-        self.setParameterNode(None)
+        self.scene.stop()
         self.inputs.cleanup()
         self.results.cleanup()
-        self.removeObservers()
         # A selector that still observes the scene when the application exits can crash it.
         self.uiWidget.setMRMLScene(None)
 
@@ -118,51 +108,26 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.warmUp()
         self.models.refresh()
         self.cursor.start()
-        self.initializeParameterNode()
+        self.scene.follow()
 
     def exit(self):
         self.cursor.stop()
-        self._stopObserving()
+        self.scene.pause()
 
-    # Scene
+    # What PanelScene tells
 
-    def onSceneStartClose(self, caller, event):
-        if self._run is not None:
-            self.jobPanel.addLog(_("The scene was closed, so the explanation was stopped."))
-            self._run = None
-            self.jobPanel.abandon()
-        elif not self.jobPanel.isRunning:  # "Done" was said of a result that leaves
-            self.jobPanel.showIdle("")
-        self.maps.hide()
-        self.report.forget()
-        self.setParameterNode(None)
+    def onParameters(self, parameters):
+        self._parameterNode = parameters
+        for section in self._sections:
+            section.setParameters(parameters)
 
-    def onSceneEndClose(self, caller, event):
-        # Outside of Slicer's module panel (in a test) there is no such property.
-        if getattr(self.parent, "isEntered", True):
+    def onParametersChanged(self):
+        self.updateGUI()
+
+    def onSceneReady(self):
+        """Choose what can be chosen for the user."""
+        if self.scene.isShown:
             self.cursor.start()
-            self.initializeParameterNode()
-
-    def onSceneStartImport(self, caller, event):
-        # While a scene is read, the selectors do not know its nodes yet and would empty what is read.
-        self._stopObserving()
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNodeAboutToBeRemoved(self, caller, event, node):
-        if slicer.mrmlScene.IsClosing():
-            return
-        if self._run is not None and self._run.uses(node):
-            name = node.GetName()
-            self._run = None
-            self.jobPanel.abandon()
-            self.jobPanel.showIdle(_('"{name}" was removed, so the explanation was stopped.').format(name=name))
-            self.jobPanel.addLog(self.ui.statusLabel.text)
-            self._updateGUI()
-        self.logic.removeCompanions(node)
-
-    def initializeParameterNode(self):
-        """Observe the scene's parameter node, and choose what can be chosen for the user."""
-        self.setParameterNode(self.logic.getParameterNode())
         parameters = self._parameterNode
         if not parameters.inputVolume:
             parameters.inputVolume = self._firstImage()
@@ -171,22 +136,14 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.model = self.models.firstModel()
         self.inputs.suggestImages()
 
-    def setParameterNode(self, inputParameterNode):
-        """Observe this parameter node and show what is in it; None to show that there is none."""
-        self._stopObserving()
-        self._parameterNode = inputParameterNode
-        for section in (self.inputs, self.question, self.maps):
-            section.setParameters(inputParameterNode)
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateGUI)
-        self._updateGUI()
+    def onSceneClosing(self):
+        self.apply.onSceneClosing()
+        self.maps.hide()
+        self.report.forget()
 
-    def _stopObserving(self):
-        if self._parameterNodeGuiTag is not None:  # else the panel was left, which has done this already
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateGUI)
+    def onNodeLeaving(self, node):
+        self.apply.onNodeLeaving(node)
+        self.logic.removeCompanions(node)
 
     def _firstImage(self):
         """Return the first volume that is no map, or None."""
@@ -198,101 +155,48 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _segmentation(self):
         return self._parameterNode.segmentation if self._parameterNode else None
 
-    # Choices
-
-    def onModelSelected(self, index):
-        if self._parameterNode and self.models.currentModel() is not None:
-            self._parameterNode.model = self.models.currentModel().id
-            self.inputs.suggestImages()
-
-    def onDeviceSelected(self, index):
-        if self._parameterNode:
-            self._parameterNode.options.device = self.ui.deviceComboBox.itemData(index)
-
-    def _onModelAdded(self, model):
-        if self._parameterNode:
-            self._parameterNode.model = model
-
-    def _chosenModels(self):
-        model = self.models.currentModel()
-        return [model] if model is not None else []
-
     def _onCursor(self, place):
         self.maps.showValue(place)
         self.question.showCrosshair()
 
-    # Running
+    # What the Apply button asks and tells
 
-    def onApplyButton(self, checked=False):
+    def makeRun(self):
+        parameters = self._parameterNode
+        return self.logic.makeRun(
+            self.inputs.inputs(),
+            self.models.currentModel().id,
+            self.question.methods(),
+            self.question.target(parameters.inputVolume),
+            self.question.options(),
+            reference=parameters.reference if parameters.options.baseline.value == "reference" else None,
+            segmentation=parameters.segmentation,
+            truth=parameters.truth,
+            measures=self.question.measures(),
+            counterfactual=parameters.counterfactual,
+            with_answer=parameters.withAnswer,
+            answer=parameters.answer,
+        )
+
+    def chosenModels(self):
         model = self.models.currentModel()
-        if model.installed:
-            self._startRun()
-        else:
-            self.jobPanel.addLog(_("Downloading {model}").format(model=model.name))
-            self.jobPanel.run(*self.logic.download(model.id), onFinished=self._onDownloaded)
-        self._updateGUI()
+        return [model] if model is not None else []
 
-    def _onDownloaded(self, job):
-        self.models.refresh()
-        if job.error is not None:
-            self._showError(job.error)
-        elif self._whatIsMissing():  # the input was removed while the model was downloaded
-            self.jobPanel.showIdle(_("The model is ready."))
-        else:
-            self._startRun()
-        self._updateGUI()
+    def whatIsMissing(self):
+        """Return what keeps Explain from working, each as a few words; empty when all is there."""
+        return self.inputs.missing() + self.modelSection.missing() + self.question.missing()
 
-    def _startRun(self):
-        from meddl.errors import MedDLError
-
-        parameters, model = self._parameterNode, self.models.currentModel()
-        with slicer.util.tryWithErrorDisplay(_("The explanation could not be started.")):
-            try:
-                self._run = self.logic.makeRun(
-                    self.inputs.inputs(),
-                    model.id,
-                    self.question.methods(),
-                    self.question.target(parameters.inputVolume),
-                    self.question.options(),
-                    reference=parameters.reference if parameters.options.baseline.value == "reference" else None,
-                    segmentation=parameters.segmentation,
-                    truth=parameters.truth,
-                    measures=self.question.measures(),
-                    counterfactual=parameters.counterfactual,
-                    with_answer=parameters.withAnswer,
-                    answer=parameters.answer,
-                )
-                self.jobPanel.addLog(_("Explaining {model}").format(model=model.name))
-                self.jobPanel.run(self._run.task, self._run.params, onFinished=self._onRunFinished)
-            except MedDLError as error:
-                self._run = None
-                self._showError(error)
-
-    def _onRunFinished(self, job):
-        if job.error is not None:
-            run, self._run = self._run, None
-            self._updateGUI()
-            self._showError(job.error, run)
-        else:
-            steps = self._run.steps(job.result)
-            self.jobPanel.applyInSteps(steps, lambda error: self._onApplied(job, error))
-
-    def _onApplied(self, job, error):
-        run, self._run = self._run, None
-        if error is not None:
-            self._updateGUI()
-            self._showError(error, run)
-            return
+    def onApplied(self, run, result):
         seconds = self.jobPanel.elapsed
         parameters = self._parameterNode
         parameters.answer = run.answer
         parameters.map = run.maps[0]
         if parameters.otherMap is not None and parameters.otherMap not in run.maps:
             parameters.otherMap = None
-        self.report.remember(run.maps, job.result["prediction"])
+        self.report.remember(run.maps, result["prediction"])
         self.question.askAgain()
         self.maps.setParameters(parameters)  # the same nodes may show other maps now
-        self._updateGUI()
+        self.updateGUI()
         self.maps.show()
         self.maps.renderAgain()
         self.jobPanel.showIdle(self._done(seconds, run.leftOut), 1.0)
@@ -308,73 +212,36 @@ class MedDLSaliencyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ]
         return " ".join(said)
 
-    def _showError(self, error, run=None):
-        """Tell the user in one sentence what happened and keep the details in the log."""
-        from meddl.errors import JobCancelled, UntrustedModelError
-
-        message = getattr(error, "message", "") or str(error)
-        self.jobPanel.showIdle(message)
-        self.jobPanel.addLog(message)
-        self.jobPanel.addLog(getattr(error, "details", "") or "")
-        if isinstance(error, JobCancelled):
-            self.jobPanel.showIdle(_("Cancelled."))
-        elif isinstance(error, UntrustedModelError) and run is not None:
-            if self.askForTrust(error):
-                with slicer.util.tryWithErrorDisplay(_("The consent could not be stored.")):
-                    self.logic.trust(run.model)
-                self._startRun()
-                self._updateGUI()
-            else:
-                self.jobPanel.showIdle(_("The model was not run, since it needs your consent to run its own code."))
-        else:
-            logger.debug("explanation failed", exc_info=error)
-            slicer.util.errorDisplay(message, windowTitle=_("MedDL Saliency"))
-
-    def askForTrust(self, error):
-        """Ask whether a model may run the code it brings. Tests answer for the user."""
-        from meddl_slicer import consent
-
-        return consent.ask(error)
-
-    # What the panel shows
-
-    def _whatIsMissing(self):
-        """Return what keeps Explain from working, each as a few words; empty when all is there."""
-        return self.inputs.missing() + self.modelSection.missing() + self.question.missing()
-
-    def _updateGUI(self, caller=None, event=None):
+    def updateGUI(self):
+        """Bring all widgets in line with what is chosen and known."""
         if self._updating or self.models is None:
             return
         self._updating = True
         try:
-            parameters = self._parameterNode
-            if parameters:
-                self.models.select(parameters.model)
-                self.modelSection.selectDevice(parameters.options.device)
             running = self.jobPanel.isRunning
-            self.modelSection.update(running, self._chosenModels())
+            self.modelSection.showChoices()
+            self.modelSection.update(running, self.chosenModels())
             self.inputs.update(running)
             self.question.update(running)
             self.maps.update()
             self.results.show(self.maps.view(), self.ui.mapComboBox.count > 0)
             self.report.update(running)
-            self._updateApply()
+            self.apply.update()
         finally:
             self._updating = False
 
-    def _updateApply(self):
-        running = self.jobPanel.isRunning
-        missing = self._whatIsMissing()
-        model = self.models.currentModel()
-        if running:
-            tip = _("Something is under way.")
-        elif missing:
-            tip = _("Still needed: {missing}.").format(missing=", ".join(missing))
-        else:
-            tip = _("Run the model, and find out why it answers so.")
-        download = model is not None and not model.installed and not model.problem
-        self.ui.applyButton.text = (
-            _("Download {size} and explain").format(size=model.sizeText) if download else _("Explain")
-        )
-        self.ui.applyButton.toolTip = tip
-        self.ui.applyButton.enabled = not running and not missing
+
+def _texts():
+    from meddl_slicer.apply_section import ApplyTexts
+
+    return ApplyTexts(
+        title=_("MedDL Saliency"),
+        apply=_("Explain"),
+        download=_("Download {size} and explain"),
+        tip=_("Run the model, and find out why it answers so."),
+        busy=_("Something is under way."),
+        started=_("Explaining {model}"),
+        notStarted=_("The explanation could not be started."),
+        sceneClosed=_("The scene was closed, so the explanation was stopped."),
+        nodeRemoved=_('"{name}" was removed, so the explanation was stopped.'),
+    )

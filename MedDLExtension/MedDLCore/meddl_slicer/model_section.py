@@ -14,22 +14,35 @@ class ModelSection:
     Args:
         ui: the panel's widgets.
         install: called with names of packages to install them.
-        onAdded: called with the id of a model that the user has added.
+        onChosen: called when a model was chosen.
         onInstalled: called when packages were installed.
         showError: called with an error for the user.
     """
 
-    def __init__(self, ui, install, onAdded, onInstalled, showError):
+    def __init__(self, ui, install, onChosen, onInstalled, showError):
         from meddl_slicer.model_selector import ModelSelector
 
         self.ui = ui
-        self._install, self._onAdded, self._onInstalled, self._showError = install, onAdded, onInstalled, showError
+        self._install, self._onChosen, self._onInstalled, self._showError = install, onChosen, onInstalled, showError
+        self._parameters = None
         self.selector = ModelSelector(ui.modelComboBox, ui.modelDescription, ui.searchLineEdit)
         self.missingPackages = []
         self._modelPackages = ()
         self._fillDevices()
         self._makeAddMenu()
+        ui.modelComboBox.connect("currentIndexChanged(int)", self._onModel)
+        ui.deviceComboBox.connect("currentIndexChanged(int)", self._onDevice)
         ui.setupButton.connect("clicked(bool)", self._onSetup)
+
+    def setParameters(self, parameters):
+        """Keep what is chosen in this parameter node from now on; None for nowhere."""
+        self._parameters = parameters
+
+    def showChoices(self):
+        """Show what the parameter node says."""
+        if self._parameters:
+            self.selector.select(self._parameters.model)
+            self._selectDevice(self._parameters.options.device)
 
     def missing(self):
         """Return what keeps the model from being run, each as a few words."""
@@ -80,20 +93,30 @@ class ModelSection:
         except MedDLError as error:
             self._showError(error)
             return
-        self._onAdded(model)
+        if self._parameters:
+            self._parameters.model = model
 
     def askToInstall(self, names):
         """Ask whether packages may be installed. Tests answer for the user."""
         question = _("This model takes Python packages that are not installed: {names}.\n\nInstall them now?")
         return slicer.util.confirmOkCancelDisplay(question.format(names=", ".join(names)), _("Install packages?"))
 
-    def selectDevice(self, device):
-        """Show this device as chosen."""
+    def _selectDevice(self, device):
         index = self.ui.deviceComboBox.findData(device)
         if index < 0:  # a scene from another computer
             self.ui.deviceComboBox.addItem(_("{device} (not on this computer)").format(device=device), device)
             index = self.ui.deviceComboBox.count - 1
         self.ui.deviceComboBox.setCurrentIndex(index)
+
+    def _onModel(self, index):
+        model = self.selector.currentModel()
+        if self._parameters and model is not None:
+            self._parameters.model = model.id
+            self._onChosen()
+
+    def _onDevice(self, index):
+        if self._parameters:
+            self._parameters.options.device = self.ui.deviceComboBox.itemData(index)
 
     def _onSetup(self):
         if self.missingPackages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class ModelSelector:
         self._task = task
         self._note = ""
         self._choices: dict[str, ModelChoice] = {}
+        self._followers: list[Callable[[], None]] = []
         comboBox.connect("currentIndexChanged(int)", self._showDescription)
         if searchLine is not None:
             searchLine.connect("textChanged(QString)", lambda text: self._fill())
@@ -59,6 +61,12 @@ class ModelSelector:
         """Look again at what is there; the selection stays."""
         self._choices = {choice.id: choice for choice in available_models(self._task)}
         self._fill()
+        for follower in self._followers:
+            follower()
+
+    def onRefresh(self, follower: Callable[[], None]) -> None:
+        """Have ``follower`` called whenever it was looked again at what is there."""
+        self._followers.append(follower)
 
     def select(self, model: str) -> None:
         """Select a model by its id; one that is not on this computer is shown as such."""

@@ -35,6 +35,12 @@ class PanelScene(VTKObservationMixin):
         self.parameters: Any = None
         self._guiTag: Any = None
 
+    @property
+    def isShown(self) -> bool:
+        """Whether the user is in the panel."""
+        # Outside of Slicer's module panel (in a test) there is no such property.
+        return bool(getattr(self._widget.parent, "isEntered", True))
+
     def start(self) -> None:
         """Begin to follow; to be called at the end of the panel's ``setup``."""
         scene = slicer.mrmlScene
@@ -83,8 +89,7 @@ class PanelScene(VTKObservationMixin):
         self.pause()
 
     def _onReady(self, _caller: Any, _event: str) -> None:
-        # Outside of Slicer's module panel (in a test) there is no such property.
-        if getattr(self._widget.parent, "isEntered", True):
+        if self.isShown:
             self.follow()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

@@ -11,13 +11,15 @@ class BatchSection:
 
     Args:
         ui: the panel's widgets.
+        models: the ModelSelector.
         jobPanel: follows the job.
         options: returns the options of a run as plain data.
         showError: called with an error that ended the batch.
     """
 
-    def __init__(self, ui, jobPanel, options, showError):
+    def __init__(self, ui, models, jobPanel, options, showError):
         self.ui = ui
+        self._models = models
         self._jobPanel = jobPanel
         self._options = options
         self._showError = showError
@@ -31,21 +33,8 @@ class BatchSection:
         ui.batchEnsembleCheckBox.connect("toggled(bool)", lambda checked: self.update())
         ui.batchStartButton.connect("clicked(bool)", self.start)
         ui.batchSummaryLabel.visible = False
-
-    def setModels(self, choices):
-        """Offer these models; those that are checked stay so."""
-        checked = self.models()
-        self._choices = {choice.id: choice for choice in choices}
-        self.ui.batchModelsListWidget.clear()
-        for choice in choices:
-            if choice.problem or not choice.installed:
-                continue
-            item = qt.QListWidgetItem(choice.name)
-            item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
-            item.setData(qt.Qt.UserRole, choice.id)
-            item.setCheckState(qt.Qt.Checked if choice.id in checked else qt.Qt.Unchecked)
-            self.ui.batchModelsListWidget.addItem(item)
-        self.update()
+        models.onRefresh(self._offerModels)
+        self._offerModels()
 
     def models(self):
         """Return the ids of the models that are checked."""
@@ -117,6 +106,21 @@ class BatchSection:
         self.ui.batchSummaryLabel.visible = False
         self._jobPanel.addLog(_("Batch started."))
         self._jobPanel.run(task, params, onFinished=self._onFinished)
+        self.update()
+
+    def _offerModels(self):
+        """Offer the models that are here; those that are checked stay so."""
+        checked = self.models()
+        self._choices = {choice.id: choice for choice in self._models.choices()}
+        self.ui.batchModelsListWidget.clear()
+        for choice in self._choices.values():
+            if choice.problem or not choice.installed:
+                continue
+            item = qt.QListWidgetItem(choice.name)
+            item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
+            item.setData(qt.Qt.UserRole, choice.id)
+            item.setCheckState(qt.Qt.Checked if choice.id in checked else qt.Qt.Unchecked)
+            self.ui.batchModelsListWidget.addItem(item)
         self.update()
 
     def _onFinished(self, job):

@@ -102,7 +102,7 @@ class EnsembleTests:
         widget.ui.ensembleCheckBox.click()
         self.choose(widget, models[1:])
         asked = []
-        widget.askForTrust = lambda error: not asked.append(error.reasons)
+        widget.apply.askForTrust = lambda error: not asked.append(error.reasons)
         try:
             self.apply(widget)
             self.waitFor(lambda: not widget.jobPanel.isRunning)
@@ -118,7 +118,6 @@ class EnsembleTests:
         cases = self.folder / "cases"
         cases.mkdir()
         slicer.util.saveNode(self.volume, str(cases / "first.nrrd"))
-        widget.batch.setModels(widget.models.choices())
         widget.ui.batchCasesPathLineEdit.currentPath = str(cases)
         widget.ui.batchOutputPathLineEdit.currentPath = str(self.folder / "results")
         self.assertFalse(widget.ui.batchEnsembleCheckBox.enabled)
@@ -138,14 +137,14 @@ class EnsembleTests:
         widget = self.makeReadyWidget()
         self.assertTrue(widget.ui.mirrorCheckBox.isHidden())
         widget._parameterNode.options.mirror = True
-        self.assertFalse(widget._options()["mirror"])  # a box that is not shown does nothing
+        self.assertFalse(widget.options.plain()["mirror"])  # a box that is not shown does nothing
         threshold = widget._parameterNode.model
         widget._parameterNode.model = self.makeFolds(3)
         self.assertFalse(widget.ui.mirrorCheckBox.isHidden())
-        self.assertTrue(widget._options()["mirror"])
+        self.assertTrue(widget.options.plain()["mirror"])
         labels = [widget.ui.uncertaintyComboBox.itemText(at) for at in range(widget.ui.uncertaintyComboBox.count)]
         widget.ui.uncertaintyComboBox.setCurrentIndex(labels.index("Folds of the model (nnU-Net)"))
-        self.assertEqual(widget._options()["uncertainty"], "folds")
+        self.assertEqual(widget.options.plain()["uncertainty"], "folds")
         self.assertNotIn("folds", widget.ui.applyButton.toolTip)
         for model in (threshold, self.makeFolds(1)):
             widget._parameterNode.model = model

@@ -234,13 +234,13 @@ class PanelTests:
 
         widget = self.makeReadyWidget(code=True)
         asked = []
-        widget.askForTrust = lambda error: bool(asked.append(error.reasons))
+        widget.apply.askForTrust = lambda error: bool(asked.append(error.reasons))
         widget.ui.applyButton.click()
         self.waitForEnd(widget)
         self.assertEqual(len(asked), 1)
         self.assertIn("needs your consent", widget.ui.statusLabel.text)
         self.assertIsNone(widget._parameterNode.outputSegmentation)
-        widget.askForTrust = lambda error: True
+        widget.apply.askForTrust = lambda error: True
         bundle = ModelBundle.open(Path(widget._parameterNode.model))
         try:
             widget.ui.applyButton.click()
@@ -343,7 +343,7 @@ class PanelTests:
 
         widget = self.makeReadyWidget()
         with mock.patch("meddl_slicer.packages.missing_of", lambda requirements: ("nnunetv2>=2.5",)):
-            widget._updateGUI()
+            widget.updateGUI()
             self.assertIn("the Python package nnunetv2", widget.ui.applyButton.toolTip)
             self.assertFalse(widget.ui.setupFrame.isHidden())
             self.assertIn("nnunetv2", widget.ui.setupLabel.text)
@@ -352,7 +352,7 @@ class PanelTests:
             widget.modelSection.askToInstall = lambda names: True
             widget.ui.setupButton.click()
             self.assertEqual(installed, [("nnunetv2>=2.5",)])
-        widget._updateGUI()
+        widget.updateGUI()
         self.assertTrue(widget.ui.applyButton.enabled)
         self.assertTrue(widget.ui.setupFrame.isHidden())
 
@@ -368,7 +368,6 @@ class PanelTests:
         (cases / "broken.nrrd").write_text("this is no image")
         model = widget.models.addOwn(Path(self.makeModel()))
         try:
-            widget.batch.setModels(widget.models.choices())
             self.assertIn("a list or a folder", widget.ui.batchStartButton.toolTip)
             offered = widget.ui.batchModelsListWidget
             items = [offered.item(row) for row in range(offered.count)]

@@ -106,7 +106,7 @@ class PanelTests:
     def test_modelWithCodeAsksForTrust(self):
         widget = self.makeReadyWidget(code=True)
         asked = []
-        widget.askForTrust = lambda error: bool(asked.append(error.reasons))
+        widget.apply.askForTrust = lambda error: bool(asked.append(error.reasons))
         self.explain(widget)
         self.assertEqual(len(asked), 1)
         self.assertIn("consent", widget.ui.statusLabel.text)
