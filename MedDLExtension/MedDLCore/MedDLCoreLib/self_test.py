@@ -88,17 +88,17 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         asked, installed = [], []
         self.widget.logic.installationPlan = lambda: plan
         self.widget.logic.install = installed.append
-        self.widget.askForInstallation = lambda plan: bool(asked.append(plan))
-        self.widget.onInstall()
+        self.widget.health.askForInstallation = lambda plan: bool(asked.append(plan))
+        self.widget.health.install()
         self.assertEqual((asked, installed), ([plan], []))
-        self.widget.askForInstallation = lambda plan: True
-        self.widget.onInstall()
+        self.widget.health.askForInstallation = lambda plan: True
+        self.widget.health.install()
         self.assertEqual(installed, [plan])
         # Without Slicer's PyTorch extension there is nothing to agree to: the user is told how to get it.
         plan = InstallPlan("torch>=2.8", (), False)
         told = []
-        self.widget._showError = told.append
-        self.widget.onInstall()
+        self.widget.showError = told.append
+        self.widget.health.install()
         self.assertEqual(len(installed), 1)
         self.assertIn("Extensions Manager", told[0])
 
@@ -130,17 +130,17 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
 
     def test_modelIsAddedFromFolder(self):
         ui = self.widget.ui
-        self.widget.askForFolder = lambda: ""
+        self.widget.models.askForFolder = lambda: ""
         ui.addFromButton.click()
         self.assertFalse(self.widget.jobPanel.isRunning)
         told = []
-        self.widget._showError = told.append
-        self.widget.askForFolder = lambda: str(self.folder)
+        self.widget.showError = told.append
+        self.widget.models.askForFolder = lambda: str(self.folder)
         ui.addFromButton.click()
         self.waitForEnd()
         self.assertEqual(len(told), 1)
         self.assertEqual(ui.modelsTable.item(0, 1).text(), "no")
-        self.widget.askForFolder = lambda: str(self.folder / "catalog")
+        self.widget.models.askForFolder = lambda: str(self.folder / "catalog")
         ui.addFromButton.click()
         self.waitForEnd()
         self.assertEqual(ui.modelsTable.item(0, 1).text(), "yes", ui.statusLabel.text)
@@ -151,14 +151,14 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         ui.addModelButton.click()
         self.waitForEnd()
         pack = self.folder / "one.meddlpack"
-        self.widget.askForNewPack = lambda: str(pack)
+        self.widget.models.askForNewPack = lambda: str(pack)
         ui.packButton.click()
         self.waitForEnd()
         self.assertTrue(pack.is_file(), ui.statusLabel.text)
         self.assertIn("SHA-256", ui.statusLabel.text)
         self.widget.confirm = lambda question: True
         ui.removeModelButton.click()
-        self.widget.askForPack = lambda: str(pack)
+        self.widget.models.askForPack = lambda: str(pack)
         ui.unpackButton.click()
         self.waitForEnd()
         self.assertEqual(ui.modelsTable.item(0, 1).text(), "yes", ui.statusLabel.text)
@@ -167,7 +167,7 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         self.assertIn("already", ui.statusLabel.text)
         pack.write_bytes(pack.read_bytes()[:-100])
         told = []
-        self.widget._showError = told.append
+        self.widget.showError = told.append
         ui.unpackButton.click()
         self.waitForEnd()
         self.assertEqual(len(told), 1)
@@ -182,7 +182,7 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         self.assertIn("share", ui.networkLabel.text)
         self.assertEqual(ui.mirrorsTextEdit.plainText, "https://example.org=/mnt/mirror")
         told = []
-        self.widget._showError = told.append
+        self.widget.showError = told.append
         ui.mirrorsTextEdit.plainText = "nonsense"
         ui.saveNetworkButton.click()
         self.assertEqual(len(told), 1)
@@ -206,7 +206,7 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         try:
             self.widget.refresh()
             self.widget.ui.modelsTable.selectRow(self.widget.ui.modelsTable.rowCount - 1)
-            self.assertEqual(self.widget._selectedModel().id, model)
+            self.assertEqual(self.widget.models.selected().id, model)
         finally:
             self.widget.ui.removeModelButton.click()
         self.assertNotIn(model, own_models())
