@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core.hostile_bundles import INFERENCE, METADATA, torchscript_bytes, write_bundle, zip_of
+from core.hostile_bundles import INFERENCE, METADATA, write_bundle, zip_of
+from core.hostile_weights import torchscript_bytes
 from meddl.errors import ModelError, UntrustedModelError
 from meddl.models import (
     ModelBundle,

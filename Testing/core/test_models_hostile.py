@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core.hostile_bundles import ATTACKS, Attack, torchscript_bytes, write_bundle, write_scripts
+from core.hostile_attacks import ATTACKS, Attack
+from core.hostile_bundles import write_bundle, write_scripts
+from core.hostile_weights import torchscript_bytes
 
 RUNNER = Path(__file__).with_name("hostile_runner.py")
 CORE = Path(__file__).resolve().parents[2] / "MedDLExtension" / "MedDLCore"
