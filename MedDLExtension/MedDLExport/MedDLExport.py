@@ -9,7 +9,6 @@ from MedDLExportLib.self_test import MedDLExportTest  # noqa: F401  (Slicer look
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
-from slicer.util import VTKObservationMixin
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +36,19 @@ class MedDLExport(ScriptedLoadableModule):
         )
 
 
-class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class MedDLExportWidget(ScriptedLoadableModuleWidget):
     """The panel. It holds no algorithm: the session knows the cases, the job panel follows jobs, sections show them."""
 
     def __init__(self, parent=None):
         self.logic = None
         self.jobPanel = None
         self.session = None
+        self.scene = None
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
+        self._isNew = True
         self._updating = False
         self._missingPackages = []
-        # Last, since without a parent it calls setup(). It initializes VTKObservationMixin, too.
+        # Last, since without a parent it calls setup().
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def createLogic(self):
@@ -58,6 +58,7 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from meddl_slicer.job_panel import JobPanel
+        from meddl_slicer.panel import PanelScene
         from MedDLExportLib.cases_section import CasesSection
         from MedDLExportLib.dataset_section import DatasetSection
         from MedDLExportLib.export_session import ExportSession
@@ -83,13 +84,6 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._sections = (self.cases, self.quality, self.labels, self.options, self.dataset, self.results)
         self._optionSections = (self.options, self.dataset, self.results)
 
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
-        # After the selectors, which learn only then which nodes have come.
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose, priority=-1.0)
-        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         for name in ("geometry", "split", "deidentify"):
             # What is shown or hidden in a folded section comes out as it was when it was folded.
             getattr(self.ui, f"{name}CollapsibleButton").connect("contentsCollapsed(bool)", self._onFolded)
@@ -97,15 +91,16 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.dryRunButton.connect("clicked(bool)", self.onDryRunButton)
         self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
         self._lookForPackages()
-        self.initializeParameterNode()
+        self.scene = PanelScene(self, self.logic.getParameterNode, self.ui, self)
+        self.scene.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onNodeRemoved)
+        self.scene.start()
 
     def cleanup(self):
         self.session.chain.abandon()
-        self.setParameterNode(None)
+        self.scene.stop()
         self.cases.cleanup()
         self.quality.cleanup()
         self.labels.cleanup()
-        self.removeObservers()
         # A selector that still observes the scene when the application exits can crash it.
         self.uiWidget.setMRMLScene(None)
 
@@ -113,64 +108,43 @@ class MedDLExportWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._lookForPackages()
         if not self._missingPackages:
             self.logic.warmUp()
-        self.initializeParameterNode()
+        self.scene.follow()
 
     def exit(self):
-        self._stopObserving()
+        self.scene.pause()
 
-    # Scene
+    # What PanelScene tells
 
-    def onSceneStartClose(self, caller, event):
+    def onParameters(self, parameters):
+        self._parameterNode = parameters
+        self._isNew = True
+        self.session.setParameters(parameters)
+
+    def onParametersChanged(self):
+        isNew, self._isNew = self._isNew, False
+        if isNew:
+            self._updateGUI()
+        elif not self.session.isStoring:
+            self._updateGUI(onlyOptions=not self.session.read())
+
+    def onSceneReady(self):
+        """Choose nothing for the user."""
+
+    def onNodeLeaving(self, node):
+        """Wait until it is gone, see _onNodeRemoved."""
+
+    def onSceneClosing(self):
         if self.session.isRunning or self.jobPanel.isRunning:
             self.jobPanel.addLog(_("The scene was closed, so the work was stopped. What was written stays."))
             self.session.chain.abandon()
         self.jobPanel.showIdle("")
         self.quality.hidePlot()
         self.results.clear()
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, caller, event):
-        # Outside of Slicer's module panel (in a test) there is no such property.
-        if getattr(self.parent, "isEntered", True):
-            self.initializeParameterNode()
-
-    def onSceneStartImport(self, caller, event):
-        # While a scene is read, the selectors do not know its nodes yet and would empty what is read.
-        self._stopObserving()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNodeRemoved(self, caller, event, node):
+    def _onNodeRemoved(self, _caller, _event, node):
         if not slicer.mrmlScene.IsClosing() and self.session.uses(node):
             self._updateGUI()
-
-    def initializeParameterNode(self):
-        """Observe the scene's parameter node."""
-        self.setParameterNode(self.logic.getParameterNode())
-
-    def setParameterNode(self, inputParameterNode):
-        """Observe this parameter node and show what is in it; None to show that there is none."""
-        self._stopObserving()
-        isOther = inputParameterNode is None or self.session.parameters is None
-        self._parameterNode = inputParameterNode
-        if inputParameterNode is None or isOther:
-            self.session.setParameters(inputParameterNode)
-        else:
-            self.session.parameters = inputParameterNode
-            self.session.read()
-        if inputParameterNode is not None:
-            self._parameterNodeGuiTag = inputParameterNode.connectGui(self.ui)
-            self.addObserver(inputParameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameters)
-        self._updateGUI()
-
-    def _stopObserving(self):
-        if self._parameterNodeGuiTag is not None:  # else the panel was left, which has done this already
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameters)
-
-    def _onParameters(self, caller, event):
-        if not self.session.isStoring:
-            self._updateGUI(onlyOptions=not self.session.read())
 
     def _onFolded(self, collapsed):
         if not collapsed:

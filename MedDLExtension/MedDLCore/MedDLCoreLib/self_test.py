@@ -1,8 +1,6 @@
 """The self-test of the panel, the same in the host and in a real Slicer."""
 
-import logging
 import os
-import tempfile
 from pathlib import Path
 
 import qt
@@ -16,28 +14,9 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
     """Looks, downloads, removes and forgets in folders of its own; installs nothing and needs no network."""
 
     def runTest(self):
-        for test in (
-            self.test_healthCheckDescribesThisComputer,
-            self.test_reportIsCopied,
-            self.test_installationIsAskedForFirst,
-            self.test_modelIsAddedAndRemoved,
-            self.test_modelsAreSearched,
-            self.test_modelIsAddedFromFolder,
-            self.test_modelIsPackedAndUnpacked,
-            self.test_networkSettingsAreKept,
-            self.test_ownModelIsTakenOffTheList,
-            self.test_consentIsRevoked,
-            self.test_cacheIsDeletedButNotConsents,
-        ):
-            with tempfile.TemporaryDirectory(prefix="MedDL-test-") as folder:
-                self.folder = Path(folder)
-                self.setUp()
-                logging.info(f"{type(self).__name__}.{test.__name__}")
-                try:
-                    test()
-                finally:
-                    self.tearDown()
-        self.delayDisplay("All tests passed")
+        from meddl_slicer.self_testing import run_tests
+
+        run_tests(self, (MedDLCoreTest,))
 
     def setUp(self):
         from unittest import mock
@@ -59,13 +38,9 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         self.widget.refresh()
 
     def tearDown(self):
-        # It would be cleaned up again when Slicer exits, after it is gone.
-        slicer.app.moduleManager().disconnect(
-            "moduleAboutToBeUnloaded(QString)", self.widget._onModuleAboutToBeUnloaded
-        )
-        self.widget.cleanup()
-        self.widget.parent.setMRMLScene(None)
-        self.widget.parent.deleteLater()
+        from meddl_slicer.self_testing import close
+
+        close(self.widget)
         self.places.stop()
 
     def test_healthCheckDescribesThisComputer(self):
@@ -240,11 +215,7 @@ class MedDLCoreTest(ScriptedLoadableModuleTest):
         self.assertTrue(others.is_dir())
         self.assertEqual(len(self.widget.logic.consents()), 1)
 
-    def waitForEnd(self, seconds=60.0):
-        import time
+    def waitForEnd(self):
+        from meddl_slicer.self_testing import wait_for
 
-        end = time.monotonic() + seconds
-        while self.widget.jobPanel.isRunning:
-            slicer.app.processEvents()
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.002)
+        wait_for(lambda: not self.widget.jobPanel.isRunning, 60.0)

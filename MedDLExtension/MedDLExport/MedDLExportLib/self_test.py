@@ -1,11 +1,6 @@
 """The self-test of the panel, the same in the host and in a real Slicer."""
 
-import logging
-import tempfile
-from pathlib import Path
-
 import slicer
-import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from MedDLExportLib.self_test_export import ExportTests
@@ -19,33 +14,16 @@ class MedDLExportTest(PanelTests, ExportTests, ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        from meddl_slicer import packages
+        from meddl_slicer.self_testing import run_tests
 
-        missing = ", ".join(package.requirement for package in packages.missing())
-        self.assertFalse(
-            missing, f"Cases cannot be written in this Python: {missing} missing. Install it in MedDL Setup."
-        )
-        for name in [*vars(PanelTests), *vars(ExportTests)]:
-            if not name.startswith("test_"):
-                continue
-            with tempfile.TemporaryDirectory(prefix="MedDL-test-") as folder:
-                self.folder = Path(folder)
-                self.setUp()
-                logging.info(f"{type(self).__name__}.{name}")
-                try:
-                    getattr(self, name)()
-                finally:
-                    self.tearDown()
-        self.delayDisplay("All tests passed")
+        run_tests(self, (PanelTests, ExportTests), "Cases cannot be written")
 
     def tearDown(self):
+        from meddl_slicer.self_testing import close
+
         widget, self.widget = getattr(self, "widget", None), None
         if widget is not None:
-            # It would be cleaned up again when Slicer exits, after it is gone.
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded)
-            widget.cleanup()
-            widget.parent.setMRMLScene(None)
-            widget.parent.deleteLater()
+            close(widget)
         slicer.mrmlScene.Clear()
 
     # What the tests are made of
@@ -53,28 +31,19 @@ class MedDLExportTest(PanelTests, ExportTests, ScriptedLoadableModuleTest):
     def makeVolume(self, name="CT", seed=0, shape=(14, 16, 18)):
         """Return an oblique volume node of noise with a bright block, and the (K, J, I) mask of the block."""
         import numpy as np
+        from meddl_slicer.self_testing import add_oblique_volume
 
         array = np.random.default_rng(seed).normal(0, 20, shape).astype(np.int16)
         mask = np.zeros(shape, bool)
         mask[3:9, 4:11, 5 : 11 + seed % 4] = True
         array[mask] += 200
-        node = slicer.util.addVolumeFromArray(array, name=name)
-        turned = vtk.vtkTransform()
-        turned.Translate(-30.0, 10.0 + seed, 5.0)
-        turned.RotateX(20.0)
-        turned.Scale(-1.5, -1.5, 2.0)
-        node.SetIJKToRASMatrix(turned.GetMatrix())
-        node.CreateDefaultDisplayNodes()
-        return node, mask
+        return add_oblique_volume(array, name, shift_mm=seed), mask
 
     def makeSegmentation(self, volume, masks, name="Segmentation"):
         """Return a segmentation node of (K, J, I) masks by name, on the grid of a volume."""
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)  # and not shown: drawing fifty takes a minute
-        for title, mask in masks.items():
-            identifier = node.GetSegmentation().AddEmptySegment(title, title)
-            slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype("uint8"), node, identifier, volume)
-        return node
+        from meddl_slicer.self_testing import add_segmentation
+
+        return add_segmentation(volume, masks, name, shown=False)  # drawing fifty takes a minute
 
     def makeCases(self, count=3):
         """Load as many patients: a volume each, with two structures that overlap."""
@@ -131,16 +100,9 @@ class MedDLExportTest(PanelTests, ExportTests, ScriptedLoadableModuleTest):
 
     def waitFor(self, condition, seconds=120.0):
         """Process events until ``condition()``; returns the longest time between two turns of the event loop."""
-        import time
+        from meddl_slicer.self_testing import wait_for
 
-        end, last, gap = time.monotonic() + seconds, time.monotonic(), 0.0
-        while not condition():
-            slicer.app.processEvents()
-            now = time.monotonic()
-            gap, last = max(gap, now - last), now
-            self.assertLess(now, end, f"This took longer than {seconds} s")
-            time.sleep(0.002)
-        return gap
+        return wait_for(condition, seconds)
 
     def waitForEnd(self, widget, seconds=180.0):
         return self.waitFor(lambda: not self.isRunning(widget), seconds)

@@ -1,10 +1,5 @@
 """The self-test of the panel, the same in the host and in a real Slicer."""
 
-import logging
-import os
-import tempfile
-from pathlib import Path
-
 import slicer
 import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
@@ -24,33 +19,16 @@ class MedDLInferenceTest(PanelTests, TaskTests, EnsembleTests, ScriptedLoadableM
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        from meddl_slicer import packages
+        from meddl_slicer.self_testing import run_tests
 
-        missing = ", ".join(package.requirement for package in packages.missing())
-        self.assertFalse(missing, f"Models cannot run in this Python: {missing} missing. Install it in MedDL Setup.")
-        only = os.environ.get("MEDDL_ONLY_TEST", "")
-        for name in [*vars(TaskTests), *vars(PanelTests), *vars(EnsembleTests)]:
-            if not name.startswith("test_") or only not in name:
-                continue
-            with tempfile.TemporaryDirectory(prefix="MedDL-test-") as folder:
-                self.folder = Path(folder)
-                self.setUp()
-                logging.info(f"{type(self).__name__}.{name}")
-                try:
-                    getattr(self, name)()
-                finally:
-                    self.tearDown()
-                    self.doCleanups()
-        self.delayDisplay("All tests passed")
+        run_tests(self, (TaskTests, PanelTests, EnsembleTests), "Models cannot run")
 
     def tearDown(self):
+        from meddl_slicer.self_testing import close
+
         widget, self.widget = getattr(self, "widget", None), None
         if widget is not None:
-            # It would be cleaned up again when Slicer exits, after it is gone.
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded)
-            widget.cleanup()
-            widget.parent.setMRMLScene(None)
-            widget.parent.deleteLater()
+            close(widget)
         slicer.mrmlScene.Clear()
 
     # What the tests are made of
@@ -77,14 +55,9 @@ class MedDLInferenceTest(PanelTests, TaskTests, EnsembleTests, ScriptedLoadableM
         return node, *(np.array(matrix.MultiplyPoint((*place, 1)))[:3] for place in (bright, dark))
 
     def addVolume(self, array, name):
-        node = slicer.util.addVolumeFromArray(array, name=name)
-        turned = vtk.vtkTransform()
-        turned.Translate(-30.0, 10.0, 5.0)
-        turned.RotateX(20.0)
-        turned.Scale(-1.5, -1.5, 2.0)
-        node.SetIJKToRASMatrix(turned.GetMatrix())
-        node.CreateDefaultDisplayNodes()
-        return node
+        from meddl_slicer.self_testing import add_oblique_volume
+
+        return add_oblique_volume(array, name)
 
     def makeModel(self, **options):
         from meddl_slicer.known_model import write_threshold_bundle
@@ -133,16 +106,9 @@ class MedDLInferenceTest(PanelTests, TaskTests, EnsembleTests, ScriptedLoadableM
 
     def waitFor(self, condition, seconds=120.0):
         """Process events until ``condition()``; returns the longest time between two turns of the event loop."""
-        import time
+        from meddl_slicer.self_testing import wait_for
 
-        end, last, gap = time.monotonic() + seconds, time.monotonic(), 0.0
-        while not condition():
-            slicer.app.processEvents()
-            now = time.monotonic()
-            gap, last = max(gap, now - last), now
-            self.assertLess(now, end, f"This took longer than {seconds} s")
-            time.sleep(0.002)
-        return gap
+        return wait_for(condition, seconds)
 
     def waitForEnd(self, widget, seconds=120.0):
         return self.waitFor(lambda: not widget.jobPanel.isRunning, seconds)

@@ -1,10 +1,5 @@
 """The self-test of the panel, the same in the host and in a real Slicer."""
 
-import logging
-import os
-import tempfile
-from pathlib import Path
-
 import slicer
 import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
@@ -21,33 +16,16 @@ class MedDLSaliencyTest(PanelTests, ExplainTests, ScriptedLoadableModuleTest):
         self.makeCrosshair()
 
     def runTest(self):
-        from meddl_slicer import packages
+        from meddl_slicer.self_testing import run_tests
 
-        missing = ", ".join(package.requirement for package in packages.missing())
-        self.assertFalse(missing, f"Models cannot run in this Python: {missing} missing. Install it in MedDL Setup.")
-        only = os.environ.get("MEDDL_ONLY_TEST", "")
-        for name in [*vars(ExplainTests), *vars(PanelTests)]:
-            if not name.startswith("test_") or only not in name:
-                continue
-            with tempfile.TemporaryDirectory(prefix="MedDL-test-") as folder:
-                self.folder = Path(folder)
-                self.setUp()
-                logging.info(f"{type(self).__name__}.{name}")
-                try:
-                    getattr(self, name)()
-                finally:
-                    self.tearDown()
-                    self.doCleanups()
-        self.delayDisplay("All tests passed")
+        run_tests(self, (ExplainTests, PanelTests), "Models cannot run")
 
     def tearDown(self):
+        from meddl_slicer.self_testing import close
+
         widget, self.widget = getattr(self, "widget", None), None
         if widget is not None:
-            # It would be cleaned up again when Slicer exits, after it is gone.
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded)
-            widget.cleanup()
-            widget.parent.setMRMLScene(None)
-            widget.parent.deleteLater()
+            close(widget)
         slicer.mrmlScene.Clear()
 
     # What the tests are made of
@@ -79,14 +57,9 @@ class MedDLSaliencyTest(PanelTests, ExplainTests, ScriptedLoadableModuleTest):
         return node, self.placeOf(node, (12, 10, 8))
 
     def addVolume(self, array, name):
-        node = slicer.util.addVolumeFromArray(array, name=name)
-        turned = vtk.vtkTransform()
-        turned.Translate(-30.0, 10.0, 5.0)
-        turned.RotateX(20.0)
-        turned.Scale(-1.5, -1.5, 2.0)
-        node.SetIJKToRASMatrix(turned.GetMatrix())
-        node.CreateDefaultDisplayNodes()
-        return node
+        from meddl_slicer.self_testing import add_oblique_volume
+
+        return add_oblique_volume(array, name)
 
     def placeOf(self, node, index):
         """Return where in the world the voxel (i, j, k) of a volume is."""
@@ -114,13 +87,9 @@ class MedDLSaliencyTest(PanelTests, ExplainTests, ScriptedLoadableModuleTest):
 
     def makeSegmentation(self, volume, masks, name="Anatomy"):
         """Return a segmentation node of (K, J, I) masks by name, on the grid of a volume."""
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        node.CreateDefaultDisplayNodes()
-        for title, mask in masks.items():
-            identifier = node.GetSegmentation().AddEmptySegment(title, title)
-            slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype("uint8"), node, identifier, volume)
-        return node
+        from meddl_slicer.self_testing import add_segmentation
+
+        return add_segmentation(volume, masks, name)
 
     def makeModel(self, **options):
         from meddl_slicer.known_model import write_threshold_bundle
@@ -172,16 +141,9 @@ class MedDLSaliencyTest(PanelTests, ExplainTests, ScriptedLoadableModuleTest):
 
     def waitFor(self, condition, seconds=120.0):
         """Process events until ``condition()``; returns the longest time between two turns of the event loop."""
-        import time
+        from meddl_slicer.self_testing import wait_for
 
-        end, last, gap = time.monotonic() + seconds, time.monotonic(), 0.0
-        while not condition():
-            slicer.app.processEvents()
-            now = time.monotonic()
-            gap, last = max(gap, now - last), now
-            self.assertLess(now, end, f"This took longer than {seconds} s")
-            time.sleep(0.002)
-        return gap
+        return wait_for(condition, seconds)
 
     def waitForEnd(self, widget, seconds=120.0):
         return self.waitFor(lambda: not widget.jobPanel.isRunning, seconds)
