@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core.catalog_shop import FILE, GOOD, PACKAGE
+from core.catalog_shop import FILE, GOOD, PACKAGE, open_shop
 from meddl.errors import ModelError
 from meddl.models import (
     Catalog,
@@ -18,6 +18,12 @@ from meddl.models.catalog_entry import parse_entry
 from meddl.models.catalog_files import read_catalog
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A catalog with one model, see catalog_shop.py."""
+    return open_shop(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
