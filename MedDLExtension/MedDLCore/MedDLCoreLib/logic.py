@@ -27,11 +27,9 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
     @property
     def runner(self):
         """Who runs the jobs."""
-        if self._runner is None:
-            from meddl_slicer.pump import runner_for_slicer
+        from meddl_slicer.pump import runner_for_slicer
 
-            return runner_for_slicer()
-        return self._runner
+        return self._runner or runner_for_slicer()
 
     def healthCheck(self):
         """Return a list of :class:`meddl_slicer.health.Finding`."""
@@ -52,13 +50,11 @@ class MedDLCoreLogic(ScriptedLoadableModuleLogic):
             meddl.errors.MedDLError: a job is under way, or the installation failed.
         """
         from meddl.errors import MedDLError
-        from meddl_slicer import packages, pump
+        from meddl_slicer import packages
 
         if self.runner.active:
             raise MedDLError(_("A model is running. Wait until it is done, or cancel it, then install."))
-        # A worker that has loaded a package keeps its files open, and would go on with the old ones.
-        pump.close_shared_runner()
-        packages.install(plan)
+        packages.install_afresh(plan)
 
     def models(self):
         """Return all models as :class:`meddl_slicer.model_selector.ModelChoice`."""

@@ -128,6 +128,17 @@ def install(plan: InstallPlan) -> None:
     importlib.invalidate_caches()
 
 
+def install_afresh(plan: InstallPlan) -> None:
+    """Do as :func:`install`, and end the shared worker before, so that the next one finds the new packages.
+
+    A worker that has loaded a package keeps its files open, and would go on with the old ones.
+    """
+    from meddl_slicer import pump
+
+    pump.close_shared_runner()
+    install(plan)
+
+
 def how_to_get_pytorch() -> str:
     """Return the sentence that tells how to get PyTorch when its extension is missing."""
     return _(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,13 @@ def runner_for_slicer() -> WorkerRunner:
         _shared = WorkerRunner(python=worker_python(), env=dict(computer.GPU_ORDER))
         _close_when_quitting()
     return _shared
+
+
+def warm_up(runner: JobRunner, modules: Sequence[str]) -> None:
+    """Start the worker process and load modules there, so that the first job does not wait for it."""
+    prestart = getattr(runner, "prestart", None)  # a runner in this process has nothing to start
+    if prestart is not None:
+        prestart(list(modules))
 
 
 def close_shared_runner() -> None:

@@ -100,6 +100,14 @@ def remove(node: slicer.vtkMRMLNode | None) -> None:
     slicer.mrmlScene.RemoveNode(node)
 
 
+def remove_soon(nodes: Sequence[slicer.vtkMRMLNode]) -> None:
+    """Remove ``nodes`` from the event loop: not while the scene is removing the one that they belong to."""
+    if nodes:
+        import qt
+
+        qt.QTimer.singleShot(0, lambda: [remove(node) for node in nodes])
+
+
 def _take_off(volume: slicer.vtkMRMLVolumeNode) -> None:
     """Take an overlay off the slice views: their selectors would put any other volume in the place of one that goes."""
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):

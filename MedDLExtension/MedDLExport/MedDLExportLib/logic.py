@@ -28,11 +28,9 @@ class MedDLExportLogic(ScriptedLoadableModuleLogic):
     @property
     def runner(self):
         """Who runs the jobs."""
-        if self._runner is None:
-            from meddl_slicer.pump import runner_for_slicer
+        from meddl_slicer.pump import runner_for_slicer
 
-            return runner_for_slicer()
-        return self._runner
+        return self._runner or runner_for_slicer()
 
     def getParameterNode(self):
         return MedDLExportParameterNode(super().getParameterNode())
@@ -73,6 +71,6 @@ class MedDLExportLogic(ScriptedLoadableModuleLogic):
 
     def warmUp(self):
         """Start the worker process, so that the first check does not wait for it."""
-        prestart = getattr(self.runner, "prestart", None)
-        if prestart is not None:
-            prestart(["SimpleITK", "scipy.ndimage"])
+        from meddl_slicer.pump import warm_up
+
+        warm_up(self.runner, ["SimpleITK", "scipy.ndimage"])

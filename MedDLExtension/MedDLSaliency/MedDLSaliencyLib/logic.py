@@ -1,6 +1,5 @@
 """Explaining a model's answers to images of the scene, without a panel."""
 
-import qt
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MedDLSaliencyLib.parameters import MedDLSaliencyParameterNode
@@ -27,11 +26,9 @@ class MedDLSaliencyLogic(ScriptedLoadableModuleLogic):
     @property
     def runner(self):
         """Who runs the jobs."""
-        if self._runner is None:
-            from meddl_slicer.pump import runner_for_slicer
+        from meddl_slicer.pump import runner_for_slicer
 
-            return runner_for_slicer()
-        return self._runner
+        return self._runner or runner_for_slicer()
 
     def getParameterNode(self):
         return MedDLSaliencyParameterNode(super().getParameterNode())
@@ -84,9 +81,9 @@ class MedDLSaliencyLogic(ScriptedLoadableModuleLogic):
 
     def warmUp(self):
         """Start the worker process, so that the first explanation does not wait for it to load PyTorch."""
-        prestart = getattr(self.runner, "prestart", None)  # a runner in this process has nothing to start
-        if prestart is not None:
-            prestart(["torch", "monai.transforms"])
+        from meddl_slicer.pump import warm_up
+
+        warm_up(self.runner, ["torch", "monai.transforms"])
 
     def download(self, model):
         """Return task and params of the job that fetches a catalog model."""
@@ -102,17 +99,13 @@ class MedDLSaliencyLogic(ScriptedLoadableModuleLogic):
 
     def install(self, names):
         """Install optional packages that a model takes; the worker starts afresh with them."""
-        from meddl_slicer import packages, pump
+        from meddl_slicer import packages
 
-        # A worker that has loaded a package keeps its files open, and would go on with the old ones.
-        pump.close_shared_runner()
-        packages.install(packages.plan_for(names))
+        packages.install_afresh(packages.plan_for(names))
 
     def removeCompanions(self, node):
         """Remove what belongs to a map that is leaving: its colors, tables and plots."""
         from meddl_slicer import explanation_maps
-        from meddl_slicer.scene_guard import remove
+        from meddl_slicer.scene_guard import remove_soon
 
-        companions = explanation_maps.companions(node)
-        if companions:
-            qt.QTimer.singleShot(0, lambda: [remove(one) for one in companions])
+        remove_soon(explanation_maps.companions(node))
