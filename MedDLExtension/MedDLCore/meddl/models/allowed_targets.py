@@ -67,6 +67,7 @@ _OWN_NETWORKS = {
     "meddl.networks.image_from_noise": "ImageFromNoise",
     "meddl.networks.labels_to_image": "LabelsToImage",
     "meddl.networks.recurrent": "RecurrentClassifier",
+    "meddl.networks.vector_to_image": "VectorToImage",
 }
 
 _TRANSFORMS = {

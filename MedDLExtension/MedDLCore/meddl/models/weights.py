@@ -106,36 +106,18 @@ def load_weights(path: Path, *, trusted: bool) -> Any:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load all of a checkpoint: state dictionaries and the numbers beside them, by the names they were saved under.
-
-    Raises:
-        ModelError: damaged, no checkpoint, or a pickle that holds more than tensors and plain values.
-    """
-    path = Path(path)
+    """Load all that PyTorch saved in a file by names: as :func:`load_weights`, with the numbers beside the tensors."""
     facts = inspect_weights(path)
-    if facts.kind is WeightsKind.SAFETENSORS and not facts.problem:
-        return _load_safetensors(path)
-    if facts.problem:
-        raise ModelError(f"The weights file '{path.name}' {facts.problem}.")
-    if facts.kind is not WeightsKind.STATE_DICT:
-        raise ModelError(f"'{path.name}' is not a checkpoint: it is {facts.kind.value}.")
+    if facts.problem or facts.kind is not WeightsKind.STATE_DICT:
+        raise ModelError(f"'{path.name}' {facts.problem or 'is no checkpoint: it is ' + facts.kind.value}.")
     content = _read_pickle(path)
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise ModelError(f"The weights file '{path.name}' is not a checkpoint of named parts.")
+        raise ModelError(f"The weights file '{path.name}' is no checkpoint of named parts.")
     return dict(content)
 
 
 def state_in(checkpoint: Mapping[str, Any], name: str, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the state dictionary in a checkpoint.
-
-    Args:
-        checkpoint: from :func:`load_checkpoint`.
-        name: of the file, for messages.
-        keys: names that it may be saved under, beside the usual ones.
-
-    Raises:
-        ModelError: there is none.
-    """
+    """Return the state dictionary in a checkpoint of a file ``name``, under one of ``keys`` or a usual one."""
     found = next((checkpoint[key] for key in keys if isinstance(checkpoint.get(key), Mapping)), checkpoint)
     return _state_dict_of(found, name)
 

@@ -11,78 +11,83 @@ from meddl.datasets.geometry.target_grid import oriented, straightened
 from meddl.errors import UsageError
 from meddl.volume import Grid
 
-SIZES = (256, 384, 512)
-"""Voxels along R and A."""
-SLICES = (128, 256, 384, 512, 640, 768)
-_ACROSS_MM = (0.5, 3.0)
-_ALONG_MM = (0.5, 5.0)
-_LEAST_MM = 256.0
-_ADVISED_MM = 384.0
-"""Of the field of view, but for heads."""
-_GOOD_MM = (1.5, 2.5)
-"""What is coarse enough to save and fine enough to see: of the sizes that its page recommends the coarsest."""
-
 
 @dataclass(frozen=True)
-class WorkingGrid:
-    """Where an image is made.
+class KnownSizes:
+    """What images a model makes, by its authors.
 
     Attributes:
-        grid: axes as near to R, A, S as they go, both axes across with the same voxels.
-        notes: what the user should know, in sentences.
+        across: voxels along R and A, the same along both.
+        along: voxels along S.
+        across_mm, along_mm: the least and largest lengths of a voxel.
+        head_mm, body_mm: the least width of an image of a head, and of anything else; beyond the label map is air.
+        good_mm: across and along, what is coarse enough to save and fine enough to see: of the sizes that are
+            recommended the coarsest.
     """
 
-    grid: Grid
-    notes: tuple[str, ...] = ()
+    across: tuple[int, ...] = (256, 384, 512)
+    along: tuple[int, ...] = (128, 256, 384, 512, 640, 768)
+    across_mm: tuple[float, float] = (0.5, 3.0)
+    along_mm: tuple[float, float] = (0.5, 5.0)
+    head_mm: float = 256.0
+    body_mm: float = 384.0
+    good_mm: tuple[float, float] = (1.5, 2.5)
 
     @property
-    def spacing(self) -> tuple[float, float, float]:
-        """In mm."""
-        a, b, c = (float(each) for each in self.grid.spacing)
-        return a, b, c
+    def most_mm(self) -> tuple[float, float]:
+        """How far an image reaches at the most, across and along."""
+        return self.across[-1] * self.across_mm[1], self.along[-1] * self.along_mm[1]
+
+    def lengths(self, size: tuple[int, int], extent: tuple[float, float]) -> tuple[float, float]:
+        """Return how wide and high voxels are that hold an extent, in mm."""
+        return max(extent[0] / size[0], self.across_mm[0]), max(extent[1] / size[1], self.along_mm[0])
+
+    def fitting(self, extent: tuple[float, float]) -> list[tuple[int, int]]:
+        """Return the sizes, across and along, that hold an extent, the fewest voxels first."""
+        found = [each for each in product(self.across, self.along) if self.fits(self.lengths(each, extent))]
+        return sorted(found, key=lambda each: each[0] ** 2 * each[1])
+
+    def fits(self, lengths: tuple[float, float]) -> bool:
+        """Say whether voxels are such as the model knows."""
+        return lengths[0] <= self.across_mm[1] and lengths[1] <= self.along_mm[1]
 
 
-def working_grid(grid: Grid, size: tuple[int, ...] = ()) -> WorkingGrid:
-    """Return the grid that holds all of a label map's.
+MAISI_SIZES = KnownSizes()
+"""As its page and its own check of what it is asked for have them."""
+
+
+def working_grid(grid: Grid, *, head: bool, size: tuple[int, ...] = (), known: KnownSizes = MAISI_SIZES) -> Grid:
+    """Return the grid that holds all of a label map's, axes as near to R, A, S as they go.
 
     Args:
         grid: of the label map, in any direction.
-        size: wanted; (): the least whose voxels are no coarser than the label map's, or than 1.5 mm across and 2.5 mm
-            along, which is what MAISI's authors recommend.
+        head: nothing but a head is shown.
+        size: wanted; (): the least whose voxels are no coarser than the label map's, or than what is good enough.
+        known: to the model.
 
     Raises:
         UsageError: the map is too large for MAISI, or the size is none that it knows, or does not fit the map.
     """
     if min(grid.shape) < 2:
         raise UsageError("This model makes volumes: give a label map with more than one slice.")
-    upright = straightened(oriented(grid, "RAS"))
-    extent = np.array(upright.shape) * upright.spacing
-    across, along = max(float(extent[0]), float(extent[1]), _LEAST_MM), float(extent[2])
-    if across > SIZES[-1] * _ACROSS_MM[1] or along > SLICES[-1] * _ALONG_MM[1]:
-        raise UsageError(f"The label map reaches over {across:.0f} mm across and {along:.0f} mm along, and the model's "
-                         f"images over {SIZES[-1] * _ACROSS_MM[1]:.0f} and {SLICES[-1] * _ALONG_MM[1]:.0f} mm at the "
-                         "most. Crop it.")  # fmt: skip
-    chosen = _checked(size, across, along) if size else _fitting(upright, across, along)
-    lengths = _lengths(chosen, across, along)
+    upright, extent = _extent(grid, head, known)
+    most = known.most_mm
+    if extent[0] > most[0] or extent[1] > most[1]:
+        raise UsageError(f"The label map reaches over {extent[0]:.0f} mm across and {extent[1]:.0f} mm along, and the "
+                         f"model's images over {most[0]:.0f} and {most[1]:.0f} mm at the most. Crop it.")  # fmt: skip
+    chosen = _checked(size, extent, known) if size else _best(upright, extent, known)
+    wide, high = known.lengths(chosen, extent)
     affine = upright.affine.copy()
-    affine[:3, :3] = upright.affine[:3, :3] / upright.spacing * (lengths[0], lengths[0], lengths[1])
+    affine[:3, :3] = upright.affine[:3, :3] / upright.spacing * (wide, wide, high)
     middle = upright.affine[:3, :3] @ ((np.array(upright.shape) - 1) / 2) + upright.affine[:3, 3]
     shape = (chosen[0], chosen[0], chosen[1])
     affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    field = chosen[0] * lengths[0]
-    notes = []
-    if field < _ADVISED_MM:
-        notes.append(f"The image is {field:.0f} mm wide: but for heads, {_ADVISED_MM:.0f} mm and more are advised.")
-    return WorkingGrid(Grid(shape, affine), tuple(notes))
+    return Grid(shape, affine)
 
 
-def sizes_that_fit(grid: Grid) -> list[tuple[int, int, int]]:
-    """Return the sizes that a label map can be made with, the smallest first."""
-    upright = straightened(oriented(grid, "RAS"))
-    extent = np.array(upright.shape) * upright.spacing
-    across, along = max(float(extent[0]), float(extent[1]), _LEAST_MM), float(extent[2])
-    found = [each for each in product(SIZES, SLICES) if _fits(_lengths(each, across, along))]
-    return [(a, a, b) for a, b in sorted(found, key=lambda each: each[0] ** 2 * each[1])]
+def sizes_that_fit(grid: Grid, *, head: bool, known: KnownSizes = MAISI_SIZES) -> list[tuple[int, int, int]]:
+    """Return the sizes that an image for a label map can be made with, the fewest voxels first."""
+    return [(across, across, along) for across, along in known.fitting(_extent(grid, head, known)[1])]
 
 
 def told(size: tuple[int, ...]) -> str:
@@ -90,40 +95,39 @@ def told(size: tuple[int, ...]) -> str:
     return " x ".join(map(str, size))
 
 
-def _fitting(upright: Grid, across: float, along: float) -> tuple[int, int]:
-    limits = (max(_GOOD_MM[0], float(min(upright.spacing[:2]))), max(_GOOD_MM[1], float(upright.spacing[2])))
-
-    def cost(each: tuple[int, int]) -> tuple[float, int]:
-        lengths = _lengths(each, across, along)
-        too_coarse = sum(max(0.0, got / most - 1.0) for got, most in zip(lengths, limits, strict=True))
-        return round(too_coarse, 3), each[0] ** 2 * each[1]
-
-    return min((each for each in product(SIZES, SLICES) if _fits(_lengths(each, across, along))), key=cost)
+def _extent(grid: Grid, head: bool, known: KnownSizes) -> tuple[Grid, tuple[float, float]]:
+    upright = straightened(oriented(grid, "RAS"))
+    extent = np.array(upright.shape) * upright.spacing
+    return upright, (
+        max(float(extent[0]), float(extent[1]), known.head_mm if head else known.body_mm),
+        float(extent[2]),
+    )
 
 
-def _checked(size: tuple[int, ...], across: float, along: float) -> tuple[int, int]:
-    if size[0] != size[1] or size[0] not in SIZES or size[2] not in SLICES:
-        raise UsageError(f"The model knows no images of {told(size)} voxels: it takes {_either(SIZES)} across, twice "
-                         f"the same, and {_either(SLICES)} along.")  # fmt: skip
+def _best(upright: Grid, extent: tuple[float, float], known: KnownSizes) -> tuple[int, int]:
+    limits = max(known.good_mm[0], float(min(upright.spacing[:2]))), max(known.good_mm[1], float(upright.spacing[2]))
+
+    def too_coarse(each: tuple[int, int]) -> float:
+        lengths = known.lengths(each, extent)
+        return round(sum(max(0.0, got / most - 1.0) for got, most in zip(lengths, limits, strict=True)), 3)
+
+    return min(known.fitting(extent), key=too_coarse)  # of equal ones the first, which is the smallest
+
+
+def _checked(size: tuple[int, ...], extent: tuple[float, float], known: KnownSizes) -> tuple[int, int]:
+    if size[0] != size[1] or size[0] not in known.across or size[2] not in known.along:
+        raise UsageError(f"The model knows no images of {told(size)} voxels: it takes {_either(known.across)} across, "
+                         f"twice the same, and {_either(known.along)} along.")  # fmt: skip
     chosen = (size[0], size[2])
-    lengths = _lengths(chosen, across, along)
-    if not _fits(lengths):
-        good = next(each for each in sorted(product(SIZES, SLICES), key=lambda n: n[0] ** 2 * n[1])
-                    if _fits(_lengths(each, across, along)))  # fmt: skip
+    lengths = known.lengths(chosen, extent)
+    if not known.fits(lengths):
+        across, along = known.fitting(extent)[0]
+        wide, high = known.across_mm, known.along_mm
         raise UsageError(f"With {told(size)} voxels these would be {lengths[0]:.1f} mm wide and {lengths[1]:.1f} mm "
-                         f"high; the model takes {_ACROSS_MM[0]:g} to {_ACROSS_MM[1]:g} and {_ALONG_MM[0]:g} to "
-                         f"{_ALONG_MM[1]:g} mm. {told((good[0], *good))} would do.")  # fmt: skip
+                         f"high; the model takes {wide[0]:g} to {wide[1]:g} and {high[0]:g} to {high[1]:g} mm. "
+                         f"{told((across, across, along))} would do.")  # fmt: skip
     return chosen
 
 
-def _lengths(size: tuple[int, int], across: float, along: float) -> tuple[float, float]:
-    """Return how wide and high voxels are that hold all of it, in mm."""
-    return max(across / size[0], _ACROSS_MM[0]), max(along / size[1], _ALONG_MM[0])
-
-
-def _fits(lengths: tuple[float, float]) -> bool:
-    return lengths[0] <= _ACROSS_MM[1] and lengths[1] <= _ALONG_MM[1]
-
-
 def _either(numbers: tuple[int, ...]) -> str:
-    return f"{', '.join(map(str, numbers[:-1]))} or {numbers[-1]}"
+    return f"{', '.join(map(str, numbers[:-1]))} or {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

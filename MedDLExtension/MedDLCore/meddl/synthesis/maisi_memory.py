@@ -48,7 +48,7 @@ def memory_needed(
 
 
 def affordable_windows(
-    shape: Sequence[int], most: Sequence[int], overlap: float, free: int, name: str, better: Sequence[str], **sizes: int
+    shape: Sequence[int], most: Sequence[int], overlap: float, free: int, name: str, better: str, **sizes: int
 ) -> tuple[Windows, str]:
     """Return how an image is decoded in the memory that is free, and a note where it is not as the model tells.
 
@@ -75,7 +75,7 @@ def affordable_windows(
             return windows, "" if windows == wanted else _SEAMS.format(told(tuple(n * SHRINK for n in windows.roi)))
     raise OutOfMemory(
         f"An image of {told(tuple(shape))} voxels with '{name}' takes some {least / _GIB:.1f} GB of memory, and "
-        f"{free / _GIB:.1f} GB are free. {' '.join(better)}"
+        f"{free / _GIB:.1f} GB are free. {better}"
     )
 
 

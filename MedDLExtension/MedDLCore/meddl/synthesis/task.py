@@ -11,7 +11,7 @@ import numpy as np
 
 from meddl.errors import JobCancelled, UsageError
 from meddl.jobs import JobContext
-from meddl.synthesis.time_limit import TimeLimit
+from meddl.synthesis.time_limit import TimeLimit, in_time
 from meddl.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -97,13 +97,8 @@ def train_synthesizer(params: dict[str, Any], context: JobContext) -> dict[str, 
                 f"In {params['minutes']:g} minutes the training came to no checkpoint. Give it more time, or let it "
                 "make checkpoints more often."
             ) from None
-        return {
-            "bundle": output,
-            "steps": _steps_of(output),
-            "seconds": limit.elapsed,
-            "ended": "minutes",
-            "notes": [],
-        }
+        steps = _steps_of(output)
+        return {"bundle": output, "steps": steps, "seconds": limit.elapsed, "ended": "minutes", "notes": []}
     return {
         "bundle": trained.bundle,
         "steps": trained.steps,
@@ -119,7 +114,8 @@ def sample_synthesizer(params: dict[str, Any], context: JobContext) -> dict[str,
     Args:
         params: ``model`` (id or folder), ``count``, ``seed``, and for a conditioned generator ``labels`` (volume) with
             ``segments`` (dicts of :class:`meddl.volume.Segment`) and, where the images shall be on another grid than
-            the labels, ``grid`` (``shape`` and ``affine``); if wanted ``device`` and ``trust_file``.
+            the labels, ``grid`` (``shape`` and ``affine``); if wanted ``steps`` and ``size`` (:class:`Sampling`),
+            ``minutes`` (0: no limit), ``device`` and ``trust_file``.
         context: progress, cancel, and the cache that keeps the generator for the next images.
 
     Returns:
@@ -129,13 +125,17 @@ def sample_synthesizer(params: dict[str, Any], context: JobContext) -> dict[str,
     labels, grid = params.get("labels"), params.get("grid")
     if grid:
         labels = _on_grid(labels, Grid(tuple(grid["shape"]), grid["affine"]))
-    made = synthesizer.sample(
-        int(params.get("count", 1)),
-        seed=int(params.get("seed", 0)),
-        labels=labels,
-        segments=_segments(params),
-        progress=context.progress,
-        cancelled=context.cancelled,
+    made = in_time(
+        float(params.get("minutes") or 0.0),
+        lambda over: synthesizer.sample(
+            int(params.get("count", 1)),
+            seed=int(params.get("seed", 0)),
+            labels=labels,
+            segments=_segments(params),
+            progress=context.progress,
+            cancelled=over,
+        ),
+        context.cancelled,
     )
     return {"made": [_plain(each) for each in made], "notes": list(synthesizer.notes)}
 
@@ -250,6 +250,7 @@ def _manifest(root: Path) -> Manifest:
 
 def _synthesizer(params: Mapping[str, Any], context: JobContext) -> Synthesizer:
     from meddl.models import TrustStore, resolve_model
+    from meddl.synthesis.sampling import Sampling
     from meddl.synthesis.synthesizer import Synthesizer
 
     bundle = resolve_model(str(params["model"]))
@@ -257,8 +258,9 @@ def _synthesizer(params: Mapping[str, Any], context: JobContext) -> Synthesizer:
     trust = TrustStore(Path(trust_file)) if trust_file else TrustStore()
     device = str(params.get("device") or "auto")
     # As of a prediction: a model that changed on disk, or lost its trust, is never served from the cache.
-    key = ("synthesizer", bundle.path, bundle.digest, trust.is_trusted(bundle), device)
-    return context.cache.get_or_create(key, lambda: Synthesizer(bundle, trust=trust, device=device))
+    sampling = Sampling(int(params.get("steps") or 0), tuple(params.get("size") or ()))
+    key = ("synthesizer", bundle.path, bundle.digest, trust.is_trusted(bundle), device, sampling)
+    return context.cache.get_or_create(key, lambda: Synthesizer(bundle, trust=trust, device=device, sampling=sampling))
 
 
 def _example(given: Mapping[str, Any] | None) -> LesionExample | None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+from meddl.errors import JobCancelled, UsageError
+
+_Made = TypeVar("_Made")
 
 
 class TimeLimit:
@@ -32,3 +37,27 @@ class TimeLimit:
     def is_over(self) -> bool:
         """Whether the job shall stop, for whatever reason."""
         return self.passed or self._cancelled()
+
+
+def in_time(
+    minutes: float, make: Callable[[Callable[[], bool]], _Made], cancelled: Callable[[], bool] = lambda: False
+) -> _Made:
+    """Return what is made, if it is made in time: an image that is not whole is none.
+
+    Args:
+        minutes: 0 for no limit.
+        make: gets what says whether to stop, and raises JobCancelled then.
+        cancelled: whether it is wanted to stop.
+
+    Raises:
+        UsageError: the time was too short.
+        JobCancelled: on request.
+    """
+    limit = TimeLimit(minutes, cancelled)
+    try:
+        return make(limit.is_over)
+    except JobCancelled:
+        if cancelled() or not limit.passed:
+            raise
+        raise UsageError(f"In {minutes:g} minutes it did not come to an end. Give it more time, ask for fewer steps, "
+                         "or use a GPU.") from None  # fmt: skip

@@ -11,10 +11,11 @@ from meddl.models.bundle import ModelBundle
 from meddl.models.metadata_values import as_mapping, as_text
 from meddl.models.trust import TrustStore
 from meddl.synthesis.generators import Generator
+from meddl.synthesis.maisi_config import is_maisi
 from meddl.synthesis.sampling import AS_TOLD, Sampling
 from meddl.synthesis.zoo_gan import NoiseToImage
 from meddl.synthesis.zoo_latent import LatentDiffusion, own_way
-from meddl.synthesis.zoo_maisi import LabelsToCT, is_maisi
+from meddl.synthesis.zoo_maisi import LabelsToCT
 
 
 def zoo_generator(

@@ -7,6 +7,7 @@ label maps, too; here the map is the user's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,30 +17,20 @@ import numpy as np
 from meddl.datasets.geometry.image_sampling import resampled_image
 from meddl.datasets.geometry.label_sampling import resampled_labels
 from meddl.datasets.geometry.voxel_map import reordered, voxel_map
-from meddl.errors import ModelError
-from meddl.models.allowed_targets import short_name
 from meddl.models.bundle import ModelBundle
-from meddl.models.metadata_values import as_mapping, as_text
+from meddl.models.metadata_values import as_text
 from meddl.models.segments import unnamed_segment
 from meddl.models.trust import TrustStore
 from meddl.randomness import Stream, normal_field
 from meddl.synthesis.facts import SynthesisFacts
 from meddl.synthesis.generators import Cancel, Generator, checked, running
-from meddl.synthesis.maisi_grid import WorkingGrid, sizes_that_fit, told, working_grid
+from meddl.synthesis.maisi_config import maisi_config
+from meddl.synthesis.maisi_grid import MAISI_SIZES, sizes_that_fit, told, working_grid
 from meddl.synthesis.maisi_labels import maisi_labels, with_body
 from meddl.synthesis.maisi_memory import affordable_windows, free_memory
-from meddl.synthesis.maisi_networks import (
-    CONTROL,
-    DECODER,
-    SHRINK,
-    UNET,
-    MaisiNetworks,
-    Windows,
-    weights_of,
-    windows_for,
-)
+from meddl.synthesis.maisi_networks import SHRINK, MaisiNetworks, Windows, weights_of, windows_for
 from meddl.synthesis.sampling import AS_TOLD, Sampling
-from meddl.synthesis.zoo_reading import is_shape, unknown_patients
+from meddl.synthesis.zoo_reading import unknown_patients
 from meddl.synthesis.zoo_schedule import Schedule
 from meddl.volume import Grid, Segment, Volume
 
@@ -47,20 +38,10 @@ if TYPE_CHECKING:
     from meddl.synthesis.fitting_images import Fitting
     from meddl.synthesis.label_matching import MatchedLabels
 
-_CLASSES = {UNET: "DiffusionModelUNetMaisi", CONTROL: "ControlNetMaisi", DECODER: "AutoencoderKlMaisi"}
 _HU = (-1000.0, 1000.0)
 """What the decoder's 0 and 1 are in Hounsfield units; outside of the body it is the least."""
-_WINDOW = [96, 96, 96]
-_OVERLAP = 0.6667
-_MODALITY = 1
-"""CT, for networks that know several."""
 _STEPPING = 0.9
 """Of the work, as progress tells it."""
-
-
-def is_maisi(tree: Mapping[str, Any]) -> bool:
-    """Say whether a config is that of a MAISI generator."""
-    return all(short_name(as_text(as_mapping(tree.get(id)).get("_target_"))) == name for id, name in _CLASSES.items())
 
 
 class LabelsToCT(Generator):
@@ -78,20 +59,15 @@ class LabelsToCT(Generator):
     """
 
     batch = 1
+    known_sizes = MAISI_SIZES
 
     def __init__(
         self, bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any], sampling: Sampling = AS_TOLD
     ) -> None:
         self._bundle, self._trust, self._find_device, self._size = bundle, trust, device, sampling.size
-        self._channels = self._number("latent_channels", 4, 64)
-        self._bits = self._number(f"{CONTROL}::conditioning_embedding_in_channels", 8, 8)
-        self._needs_region = bundle.restricted_config().get(f"{UNET}::include_top_region_index_input", False) is True
-        levels = bundle.restricted_config().get(f"{DECODER}::num_channels", None)
-        if not isinstance(levels, list) or 1 << (len(levels) - 1) != SHRINK:
-            raise ModelError(f"The decoder of '{bundle.name}' does not make {SHRINK} voxels of one, as MAISI's does.")
+        self._config = maisi_config(bundle)
         self._schedule = Schedule(bundle, sampling.steps)
-        self._labels = maisi_labels(bundle, self._bits)
-        self._most, self._overlap = self._windows()
+        self._labels = maisi_labels(bundle, self._config.bits)
         metadata = bundle.metadata
         self.facts = SynthesisFacts(
             self._schedule.kind, True, sampling.size or (256, 256, 256), 1.5, "axial", dict(self._labels.names), *_HU,
@@ -102,7 +78,7 @@ class LabelsToCT(Generator):
     @property
     def noise_shape(self) -> tuple[int, ...]:
         """Of the features of an image of the usual size."""
-        return (self._channels, *(n // SHRINK for n in self.facts.size))
+        return (self._config.latent, *(n // SHRINK for n in self.facts.size))
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -129,8 +105,8 @@ class LabelsToCT(Generator):
         from meddl.synthesis.label_matching import match_labels
 
         found = match_labels(labels, segments, self.facts, self.segments, smaller_stays=True)
-        self._labels.check(_values(found.labels.array), self._needs_region)
-        working_grid(labels.grid, self._size)
+        self._labels.check(_values(found.labels.array), self._config.needs_region)
+        self._working(found.labels)
         return found
 
     def made(self, noise: np.ndarray, labels: np.ndarray | None, cancel: Cancel) -> np.ndarray:
@@ -143,10 +119,9 @@ class LabelsToCT(Generator):
         """
         assert labels is not None
         spacing = (self.facts.spacing_mm,) * 3
-        return np.stack([
-            self.image(one, each, spacing, windows_for(one.shape[1:], self._most, self._overlap), cancel)[None]
-            for one, each in zip(noise, labels, strict=True)
-        ])  # fmt: skip
+        windows = windows_for(noise.shape[2:], self._config.window, self._config.overlap)
+        pairs = zip(noise, labels, strict=True)
+        return np.stack([self.image(one, each, spacing, windows, cancel)[None] for one, each in pairs])
 
     def fitted(self, labels: Volume, stream: Stream, cancel: Cancel, progress: Callable[[float], None]) -> Fitting:
         """Return an image on the grid of a label map in MAISI's values.
@@ -164,20 +139,21 @@ class LabelsToCT(Generator):
         """
         from meddl.synthesis.fitting_images import Fitting
 
-        working = working_grid(labels.grid, self._size)
-        windows, short = self._affordable(working, labels.grid)
-        near = _moved(labels, working.grid)
-        mask = with_body(near.array[0], self._labels.body, working.spacing)
+        grid = self._working(labels)
+        windows, short = self._affordable(grid, labels)
+        near = _moved(labels, grid)
+        spacing = (float(grid.spacing[0]), float(grid.spacing[1]), float(grid.spacing[2]))
+        mask = with_body(near.array[0], self._labels.body, spacing)
         shape = tuple(n // SHRINK for n in mask.shape)
-        noise = normal_field(stream.token(), (self._channels, *shape))
-        image = self.image(noise, mask, working.spacing, windows, cancel, progress)
-        made = Volume(image[None], working.grid.affine)
-        back = voxel_map(working.grid, labels.grid)
+        noise = normal_field(stream.token(), (self._config.latent, *shape))
+        image = self.image(noise, mask, spacing, windows, cancel, progress)
+        made = Volume(image[None], grid.affine)
+        back = voxel_map(grid, labels.grid)
         low = self.facts.low
         placed = (
             reordered(made, labels.grid, back, low) if back is not None else resampled_image(made, labels.grid, low)
         )
-        notes = [*self._said(labels, near, working), *working.notes, *([short] if short else [])]
+        notes = [*self._said(labels, near), *([short] if short else [])]
         return Fitting(Volume(np.ascontiguousarray(placed.array), labels.affine), tuple(notes))
 
     def image(
@@ -203,7 +179,7 @@ class LabelsToCT(Generator):
             UsageError: nothing tells the part of the body.
             ModelError: the weights are not there, or the networks do not fit them or each other.
         """
-        self._labels.check(_values(labels), self._needs_region)
+        self._labels.check(_values(labels), self._config.needs_region)
         networks, told_to = self._networks, self._labels.region(_values(labels))
         steps = self._schedule.steps
         done = -1
@@ -215,7 +191,7 @@ class LabelsToCT(Generator):
             progress(_STEPPING * min(1.0, done / steps))
 
         with running(self._bundle.name):
-            answer = networks.answer(labels, spacing, told_to, self._modality)
+            answer = networks.answer(labels, spacing, told_to, self._config.modality)
             features = self._schedule.features(noise[None], answer, step)
             del answer
             image = networks.decoded(features, windows, cancel, lambda part: progress(
@@ -225,27 +201,34 @@ class LabelsToCT(Generator):
         image[labels == 0] = _HU[0]
         return image
 
-    def _affordable(self, working: WorkingGrid, grid: Grid) -> tuple[Windows, str]:
+    def _working(self, labels: Volume) -> Grid:
+        """Return the grid that the image is made on."""
+        return working_grid(labels.grid, head=self._is_head(labels), size=self._size, known=self.known_sizes)
+
+    def _is_head(self, labels: Volume) -> bool:
+        return self._labels.region(_values(labels.array)) == (0, 0)
+
+    def _affordable(self, working: Grid, labels: Volume) -> tuple[Windows, str]:
         """Return how the image is decoded in the memory there is, before anything is loaded."""
-        config = self._bundle.restricted_config()
-        device = self._device
-        smaller = [each for each in sizes_that_fit(grid) if np.prod(each) < np.prod(working.grid.shape)]
-        better = [f"Ask for a smaller one ({told(smaller[-1])} or less),"] if smaller else ["Crop the label map,"]
+        config, device = self._config, self._device
+        sizes = sizes_that_fit(labels.grid, head=self._is_head(labels), known=self.known_sizes)
+        smaller = [each for each in sizes if math.prod(each) < math.prod(working.shape)]
+        better = f"Ask for a smaller one ({told(smaller[-1])} or less)" if smaller else "Crop the label map"
         return affordable_windows(
-            working.grid.shape,
-            self._most,
-            self._overlap,
+            working.shape,
+            config.window,
+            config.overlap,
             free_memory(device),
             self._bundle.name,
-            [*better, "close other programs, or use a computer with more memory."],
-            bits=self._bits,
-            first=_first(config.get(f"{UNET}::num_channels", None)),
-            decoder=_first(config.get(f"{DECODER}::num_channels", None)),
+            f"{better}, close other programs, or use a computer with more memory.",
+            bits=config.bits,
+            first=config.first,
+            decoder=config.decoder,
             weights=sum(path.stat().st_size for path in weights_of(self._bundle)),
             item=2 if device.type == "cuda" else 4,
         )
 
-    def _said(self, labels: Volume, near: Volume, working: WorkingGrid) -> list[str]:
+    def _said(self, labels: Volume, near: Volume) -> list[str]:
         names, values = self._labels.names, _values(labels.array)
         notes = []
         if lost := sorted(values - _values(near.array)):
@@ -255,28 +238,10 @@ class LabelsToCT(Generator):
             notes.append("The segmentation does not tell where the body ends: it was taken to end 15 mm beyond what "
                          "lies between the structures of each slice. Add a segment 'Body' for its true "
                          "outline.")  # fmt: skip
-        sides = " x ".join(f"{each:.2f}" for each in working.spacing)
-        notes.append(f"The image was made with {told(working.grid.shape)} voxels of {sides} mm, in "
+        sides = " x ".join(f"{each:.2f}" for each in near.grid.spacing)
+        notes.append(f"The image was made with {told(near.shape)} voxels of {sides} mm, in "
                      f"{self._schedule.steps} steps.")  # fmt: skip
         return notes
-
-    def _number(self, id: str, usual: int, most: int) -> int:
-        value = self._bundle.restricted_config().get(id, usual)
-        if type(value) is not int or not 1 <= value <= most:
-            raise ModelError(f"The config of '{self._bundle.name}' tells '{id}' as {str(value)[:40]!a}.")
-        return value
-
-    def _windows(self) -> tuple[list[int], float]:
-        config = self._bundle.restricted_config()
-        size = config.get("autoencoder_sliding_window_infer_size", _WINDOW)
-        overlap = config.get("autoencoder_sliding_window_infer_overlap", _OVERLAP)
-        if not is_shape(size, (3,)) or not isinstance(overlap, int | float) or not 0 <= overlap < 0.95:
-            raise ModelError(f"The config of '{self._bundle.name}' does not tell how images are decoded.")
-        return [int(each) for each in size], float(overlap)
-
-    @property
-    def _modality(self) -> int:
-        return self._number("modality", _MODALITY, 1000)
 
     @cached_property
     def _device(self) -> Any:
@@ -294,7 +259,3 @@ def _moved(labels: Volume, grid: Grid) -> Volume:
 
 def _values(array: np.ndarray) -> set[int]:
     return {int(each) for each in np.flatnonzero(np.bincount(array.ravel(), minlength=1))} - {0}
-
-
-def _first(channels: Any) -> int:
-    return channels[0] if isinstance(channels, list) and channels and type(channels[0]) is int else 64
