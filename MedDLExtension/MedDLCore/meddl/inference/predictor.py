@@ -29,6 +29,8 @@ from meddl.models.formats.nnunet_folder import NnUNetBundle
 from meddl.models.metadata_values import own_part
 
 if TYPE_CHECKING:
+    from meddl.inference.prediction import Box
+    from meddl.inference.tasks.retinanet_candidates import Candidate
     from meddl.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -285,6 +287,15 @@ class Predictor:
             raise ModelError(
                 f"The model '{self.bundle.name}' reads {length} time frames; this sequence has {len(frames) + 1}."
             )
+
+    def origin_of(self, box: Box) -> Candidate | None:
+        """Return which of a RetinaNet's candidates a box of the last image came from; None for all other boxes.
+
+        For those who ask the network themselves.
+        """
+        from meddl.inference.tasks.detection_retinanet import RetinaNetTask
+
+        return self._task.origin(box) if isinstance(self._task, RetinaNetTask) else None
 
     @property
     def stages(self) -> tuple[Stage, ...]:

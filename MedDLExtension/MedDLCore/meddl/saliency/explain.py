@@ -32,6 +32,8 @@ _ONLY_STRUCTURES = (
     "Only the structures were taken away, so that all of this map lies in them: shares compare them with one another, "
     "not with the rest of the image."
 )
+_ALL_ALIKE = "This method shows all places that look to the network like the one that is explained, not that one alone."
+_BLIND_TO_PLACE = ("gradcam", "gradcam_pp")
 
 Progress = Callable[[float, str], None]
 Segmentation = tuple[Volume, tuple[Segment, ...]]
@@ -209,7 +211,7 @@ class Explainer:
 
         return ask(
             target or Target(KINDS[prediction.task]), prediction, self.bundle, prepared, scores,
-            lambda: self._channels(prepared),
+            lambda: self._channels(prepared), self.predictor.origin_of,
         )  # fmt: skip
 
     def _channels(self, prepared: Prepared) -> int:
@@ -245,6 +247,9 @@ class Explainer:
         values = restore_values(raw.values, view.prepared.affine, image.grid)
         total = values.sum(axis=0, keepdims=True)
         facts = {**raw.facts, "seconds": round(time.perf_counter() - begin, 3)}
+        notes = raw.notes
+        if method.id in _BLIND_TO_PLACE and view.question.of_one_place:
+            notes = (*notes, _ALL_ALIKE)
         made = Attribution(
             method.id,
             Volume(total, image.affine),
@@ -253,7 +258,7 @@ class Explainer:
             method.signed,
             Volume(values, image.affine) if values.shape[0] > 1 else None,
             facts,
-            raw.notes,
+            notes,
             view.measures(method, first, work, faithfulness),
             provenance={**prediction.provenance, "explanation": {"method": method.id, **work.options.to_dict()}},
         )

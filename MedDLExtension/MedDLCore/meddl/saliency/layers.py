@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +60,13 @@ def no_layers(scorer: Scorer) -> str:
 def find_layers(scorer: Scorer, image: torch.Tensor) -> tuple[Layer, ...]:
     """Return the layers that can be chosen, in the order in which the network comes to them.
 
-    Those that it uses several times are left out, and those that answer no grid of at least two voxels.
+    Those that it uses several times are left out, those that answer no grid of at least two voxels, and those that the
+    score does not go through.
 
     Args:
         image: ``(1, C, i, j, k)``; the network runs once.
     """
-    return tuple(each for each, _ in _watched(scorer, image)[0])
+    return tuple(each for each, _ in _watched(scorer, image).found)
 
 
 def choose_layer(scorer: Scorer, image: torch.Tensor, name: str = "") -> Layer:
@@ -72,14 +74,16 @@ def choose_layer(scorer: Scorer, image: torch.Tensor, name: str = "") -> Layer:
 
     Where none is named, it is the last one on the coarsest grid of at least :data:`LEAST_GRID` voxels: in a classifier
     that is as deep as a map can still show a place; in a U-Net, whose last layers answer the segmentation itself, it is
-    its bottom (Vinogradova et al. 2020, arXiv:2002.11434). What follows a convolution there (normalization,
-    activation, the block round it) belongs to it.
+    its bottom (Vinogradova et al. 2020, arXiv:2002.11434). Of a detector whose heads are shared by all levels of a
+    pyramid it is the last one before the heads, on the level that the box came from. What follows a convolution there
+    (normalization, activation, the block round it) belongs to it.
 
     Raises:
         UsageError: there is no layer of that name that could be shown.
         ModelError: the network has no layer that could be shown.
     """
-    found, answers_map = _watched(scorer, image)
+    watched = _watched(scorer, image)
+    found = watched.found
     if name:
         named = {layer.name: layer for layer, _ in found}
         if name not in named:
@@ -93,7 +97,9 @@ def choose_layer(scorer: Scorer, image: torch.Tensor, name: str = "") -> Layer:
         raise ModelError(
             "The network has no convolution whose answer could be shown. Name a layer, or use another way."
         )
-    if answers_map and len(convolutions) > 1:
+    if watched.shared_end:
+        return found[_end_of_block(found, convolutions[-1])][0]
+    if watched.answers_map and len(convolutions) > 1:
         # The last one's answer is the segmentation itself.
         convolutions.pop()
     longest = {number: max(found[number][0].grid) for number in convolutions}
@@ -118,35 +124,79 @@ def _end_of_block(found: list[tuple[Layer, Any]], start: int) -> int:
     return end
 
 
-def _watched(scorer: Scorer, image: torch.Tensor) -> tuple[list[tuple[Layer, Any]], bool]:
-    """Return the layers with their modules, and whether the network answers a map."""
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """What was seen of a network at work.
+
+    Attributes:
+        found: the layers with their modules, in the order in which the network comes to them.
+        answers_map: it answers a value for each voxel, or for each cell of a grid.
+        shared_end: it ends with convolutions that it uses several times, as the heads of a detector are used on each
+            level of a pyramid.
+    """
+
+    found: list[tuple[Layer, Any]]
+    answers_map: bool
+    shared_end: bool
+
+
+def _watched(scorer: Scorer, image: torch.Tensor) -> _Watched:
+    """Return the layers that the score goes through, and what kind of network it is; the network runs once."""
     import torch
 
     network = scorer.network
     names = {module: name for name, module in network.named_modules() if name}
-    order: list[tuple[Any, tuple[int, ...]]] = []
+    order: list[tuple[Any, tuple[int, ...], Any]] = []
     calls: dict[Any, int] = {}
+    answers: list[Any] = []
 
     def note(module: Any, _: Any, answer: Any) -> None:
         calls[module] = calls.get(module, 0) + 1
         if isinstance(answer, torch.Tensor):
-            order.append((module, tuple(answer.shape)))
+            order.append((module, tuple(answer.shape), answer.grad_fn))
 
     hooks = [module.register_forward_hook(note) for module in names]
+    hooks.append(network.register_forward_hook(lambda module, given, answer: answers.append(answer)))
     try:
-        answer = scorer.answer(image)
+        # Only which results are made of which is of interest, so that nothing is kept for the way back.
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda _: torch.empty(0), lambda _: _):
+            score = scorer(image.detach().clone().requires_grad_())
     finally:
         for hook in hooks:
             hook.remove()
-    while isinstance(answer, tuple | list):
-        answer = answer[0]
+    reached = _ancestors(score)
     layers = []
-    for module, shape in order:
+    for module, shape, origin in order:
         grid = _grid_of(shape, scorer, image)
-        if grid is not None and calls[module] == 1 and not isinstance(module, torch.nn.Identity):
-            by_slice = len(shape) == 4 and scorer.slice_axis is None
-            layers.append((Layer(names[module], type(module).__name__, shape[1], grid, by_slice), module))
-    return layers, getattr(answer, "ndim", 0) >= 4
+        if grid is None or calls[module] > 1 or isinstance(module, torch.nn.Identity):
+            continue
+        if reached and origin is not None and origin not in reached:
+            continue  # another level of a pyramid, or an answer beside
+        by_slice = len(shape) == 4 and scorer.slice_axis is None
+        layers.append((Layer(names[module], type(module).__name__, shape[1], grid, by_slice), module))
+    last = next((module for module, _, _ in reversed(order) if _is_convolution(module)), None)
+    return _Watched(layers, _is_map(answers[-1]), last is not None and calls[last] > 1)
+
+
+def _ancestors(score: Any) -> set[Any]:
+    """Return all results that a score was made of; none where that cannot be told."""
+    import torch
+
+    first = score.grad_fn if isinstance(score, torch.Tensor) else None
+    seen: set[Any] = set()
+    to_come = [first] if first is not None else []
+    while to_come:
+        node = to_come.pop()
+        if node not in seen:
+            seen.add(node)
+            to_come += [each for each, _ in node.next_functions if each is not None]
+    return seen
+
+
+def _is_map(answer: Any) -> bool:
+    while isinstance(answer, tuple | list | Mapping):
+        answer = next(iter(answer.values())) if isinstance(answer, Mapping) else answer[0]
+    return getattr(answer, "ndim", 0) >= 4
 
 
 def _grid_of(shape: tuple[int, ...], scorer: Scorer, image: torch.Tensor) -> tuple[int, int, int] | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from meddl.errors import ModelError, UsageError
 from meddl.inference.prediction import (
+    Box,
     ClassificationPrediction,
     DetectionPrediction,
     LandmarkPrediction,
@@ -20,12 +21,15 @@ from meddl.inference.prediction import (
 from meddl.models import class_names
 from meddl.saliency.placing import grid_of, mask_on
 from meddl.saliency.target import KINDS, Target
+from meddl.saliency.windows import Window, windows_of
 from meddl.volume import Grid
 
 if TYPE_CHECKING:
     import torch
 
+    from meddl.inference.sliding_window import WindowRule
     from meddl.inference.stage import Prepared
+    from meddl.inference.tasks.retinanet_candidates import Candidate, Piece
     from meddl.models import ModelBundle
 
 _NEAR = 2
@@ -49,22 +53,70 @@ class Question:
     sign: float = 1.0
     mask: np.ndarray | None = None
 
-    def pick(self, mask: np.ndarray | None = None) -> Callable[[Any], torch.Tensor]:
-        """Return what takes ``(B,)`` numbers out of a network's answer.
+    @property
+    def of_one_place(self) -> bool:
+        """Whether the number is what the network says of one place among others."""
+        return self.mask is not None and int(self.mask.sum()) == 1
+
+    def windows(self, rule: WindowRule | None, shape: tuple[int, int, int]) -> tuple[Window, ...]:
+        """Return the windows that answer it, those with most of it first.
 
         Args:
-            mask: that of a window, instead of the whole one.
+            rule: how the model cuts images; None: not at all.
+            shape: of the prepared image.
         """
+        if self.mask is None:
+            return windows_of(None, shape, np.ones(shape, dtype=bool))
+        return windows_of(rule, shape, self.mask)
+
+    def pick(self, window: Window) -> Callable[[Any], torch.Tensor]:
+        """Return what takes ``(B,)`` numbers out of a network's answer to a window; those of all windows add up."""
         import torch
 
         channel, sign = self.channel, self.sign
-        where = torch.from_numpy(mask) if mask is not None else None
+        where = torch.from_numpy(window.mask) if self.mask is not None else None
 
         def pick(answer: Any) -> torch.Tensor:
             scores = first_of(answer)
             if where is None:
                 return sign * scores.reshape(scores.shape[0], scores.shape[1], -1).mean(dim=2)[:, channel]
             return sign * scores[:, channel][:, where.to(scores.device)].sum(dim=1)
+
+        return pick
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateQuestion(Question):
+    """The logit of a RetinaNet's box: that of the one candidate that it came from.
+
+    Which candidate that is stays as it is, whatever becomes of the image: so the number follows the image smoothly,
+    where the choice of boxes would jump. Windows are those of the detector, with the weights that it blends them with.
+
+    Attributes:
+        candidate: that the box came from.
+    """
+
+    candidate: Candidate | None = None
+
+    @property
+    def of_one_place(self) -> bool:
+        return True
+
+    def windows(self, rule: WindowRule | None, shape: tuple[int, int, int]) -> tuple[Window, ...]:
+        assert self.candidate is not None
+        found = []
+        for piece in self.candidate.pieces:
+            i, j, k = (*piece.shape, 1)[:3]  # a slice is one voxel thick
+            found.append(Window(_start(piece), (i, j, k), np.broadcast_to(np.True_, (i, j, k)), piece.weight))
+        return tuple(found)
+
+    def pick(self, window: Window) -> Callable[[Any], torch.Tensor]:
+        candidate = self.candidate
+        assert candidate is not None
+        piece = next(each for each in candidate.pieces if _start(each) == window.start)
+
+        def pick(answer: Any) -> torch.Tensor:
+            return piece.weight * candidate.logits(answer, piece)
 
         return pick
 
@@ -83,6 +135,7 @@ def ask(
     prepared: Prepared,
     scores: Callable[[], torch.Tensor],
     channels: Callable[[], int],
+    origin: Callable[[Box], Candidate | None] = lambda box: None,
 ) -> Question:
     """Return the number that ``target`` means.
 
@@ -90,6 +143,7 @@ def ask(
         prediction: the model's answer to the whole image.
         scores: gives the network's raw answer ``(C, i, j, k)`` on the prepared image's grid, for those that have one.
         channels: gives how many channels that answer has, which takes one window instead of all of them.
+        origin: gives the candidate that a box came from; None where boxes are peaks of a map of scores.
 
     Raises:
         UsageError: the model's answer has no such thing.
@@ -103,13 +157,22 @@ def ask(
     if isinstance(prediction, SegmentationPrediction):
         return _structure(target, prediction, bundle, grid, channels())
     if isinstance(prediction, DetectionPrediction):
-        return _box(target, prediction, bundle, grid, scores())
+        box = _chosen_box(target, prediction)
+        words = f"{box.label} (score {box.score:.2f})"
+        if candidate := origin(box):
+            return CandidateQuestion(words, candidate.channel, candidate=candidate)
+        return Question(words, *_peak(box, bundle, grid, scores()))
     if isinstance(prediction, LandmarkPrediction):
         return _landmark(target, prediction, grid, scores())
     assert isinstance(prediction, ReconstructionPrediction)
     mask = _part(target, grid)
     words = f"the image made{_place(target)}"
     return Question(words, 0, mask=np.ones(grid.shape, dtype=bool) if mask is None else mask)
+
+
+def _start(piece: Piece) -> tuple[int, int, int]:
+    i, j, k = (*piece.start, 0)[:3]
+    return i, j, k
 
 
 def _class(target: Target, prediction: ClassificationPrediction, bundle: ModelBundle) -> Question:
@@ -147,18 +210,20 @@ def _structure(
     return Question(f"{name} where the model found it", channel, mask=mask)
 
 
-def _box(
-    target: Target, prediction: DetectionPrediction, bundle: ModelBundle, grid: Grid, scores: torch.Tensor
-) -> Question:
+def _chosen_box(target: Target, prediction: DetectionPrediction) -> Box:
+    """Return the box that is meant: the surest one of its kind, or the one nearest to a place."""
     boxes = [each for each in prediction.boxes if not target.name or each.label == target.name]
     if not boxes:
         what = f"no {target.name}" if target.name else "nothing"
         raise UsageError(f"The model found {what} in this image, so there is no box to explain.")
     if target.position is not None:
         place = np.asarray(target.position)
-        box = min(boxes, key=lambda each: float(np.linalg.norm(each.center - place)))
-    else:
-        box = max(boxes, key=lambda each: each.score)
+        return min(boxes, key=lambda each: float(np.linalg.norm(each.center - place)))
+    return max(boxes, key=lambda each: each.score)
+
+
+def _peak(box: Box, bundle: ModelBundle, grid: Grid, scores: torch.Tensor) -> tuple[int, float, np.ndarray]:
+    """Return channel, sign and mask of the peak that a box was made from."""
     names = list(class_names(bundle))
     channel = names.index(box.label) if box.label in names else 0
     heat = scores[channel].numpy()
@@ -167,7 +232,7 @@ def _box(
     peak = np.unravel_index(int(heat[region].argmax()), heat[region].shape)
     mask = np.zeros(grid.shape, dtype=bool)
     mask[tuple(part.start + int(at) for part, at in zip(region, peak, strict=True))] = True
-    return Question(f"{box.label} (score {box.score:.2f})", channel, mask=mask)
+    return channel, 1.0, mask
 
 
 def _landmark(target: Target, prediction: LandmarkPrediction, grid: Grid, scores: torch.Tensor) -> Question:

@@ -73,11 +73,6 @@ def unexplainable(bundle: ModelBundle) -> str:
         return str(bundle.refusal)
     if bundle.task not in KINDS:
         return f"The model '{bundle.name}' is made for {bundle.task or 'no known task'}, which cannot be explained."
-    if bundle.uses_retinanet:
-        return (
-            f"The model '{bundle.name}' is a RetinaNet, whose boxes cannot be explained: they are chosen out of many "
-            f"thousands of candidates, and which of them a box came from is not kept. {_BY_HAND}"
-        )
     if bundle.sequence_axis == "frames":
         return (
             f"The model '{bundle.name}' reads a sequence of time frames at once, which cannot be explained: a map is "

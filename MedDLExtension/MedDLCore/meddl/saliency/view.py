@@ -51,19 +51,14 @@ class View:
         structures: Structures | None,
         truth: torch.Tensor | None,
     ) -> None:
-        from meddl.saliency.windows import MOST_WINDOWS, windows_of
+        from meddl.saliency.windows import MOST_WINDOWS
 
         self.prepared, self.question = prepared, question
         self._network, self._rule, self._slice_axis, self._device = network, rule, slice_axis, device
         self._reference, self._structures, self._truth = reference, structures, truth
         self._regions = structures.regions() if structures is not None else None
-        shape = tuple(int(size) for size in prepared.image.shape[1:])
-        target = question.mask
-        if target is None:
-            self.windows: tuple[Window, ...] = windows_of(None, shape, np.ones(shape, dtype=bool))  # type: ignore[arg-type]
-        else:
-            found = windows_of(rule, shape, target)  # type: ignore[arg-type]
-            self.windows = found[:MOST_WINDOWS]
+        size = prepared.image.shape[1:]
+        self.windows = question.windows(rule, (int(size[0]), int(size[1]), int(size[2])))[:MOST_WINDOWS]
 
     def attribute(self, method: Method, work: Work) -> tuple[RawAttribution, RawAttribution, float]:
         """Return the map on the prepared image's grid, that of the first window alone, and the number explained."""
@@ -147,10 +142,9 @@ class View:
         """Return the network, asked about the part of the target that a window answers for."""
         from meddl.saliency.scorer import Scorer
 
-        mask = None if self.question.mask is None else window.mask
         return Scorer(
             self._network,
-            self.question.pick(mask),
+            self.question.pick(window),
             slice_axis=self._slice_axis,
             device=self._device,
         )

@@ -20,6 +20,7 @@ from meddl.inference.prediction import Box, DetectionPrediction
 from meddl.inference.run import Run
 from meddl.inference.tasks.input_image import refuse_stack, straightened
 from meddl.inference.tasks.peaks import to_world
+from meddl.inference.tasks.retinanet_candidates import Candidate, CandidateTrace
 from meddl.models import class_names, inference_parts
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class RetinaNetTask:
         self._device = next(self._stage.network.parameters()).device
         self._heads = _Heads()
         self._detector = self._make_detector()
+        self._trace = CandidateTrace(self._detector)
+        self._numbers: dict[Box, int] = {}
         self._inferer = self._detector.inferer
         one_answer = _one_answer(self._stage.network, (self._detector.cls_key, self._detector.box_reg_key), self._heads)
         # MONAI adds windows up in the precision of the image.
@@ -68,6 +71,11 @@ class RetinaNetTask:
         if not boxes:
             run.note("The model found nothing in this image.")
         return DetectionPrediction(tuple(sorted(boxes, key=lambda box: -box.score)), {})
+
+    def origin(self, box: Box) -> Candidate | None:
+        """Return which candidate a box of the last image came from; None for boxes of other images."""
+        number = self._numbers.get(box)
+        return self._trace.candidate(number, self._heads.shapes) if number is not None else None
 
     def _make_detector(self) -> Any:
         """Return the bundle's detector round the network that the stage has loaded."""
@@ -116,6 +124,7 @@ class RetinaNetTask:
                 tell(min(done, total), total)
                 return answer
 
+            self._trace.begin(rule if in_windows else None)
             if in_windows:
                 self._detector.inferer = self._cutting(rule)
             own, self._detector.network = self._detector.network, _called(network)
@@ -153,7 +162,8 @@ class RetinaNetTask:
         spacing = np.linalg.norm(prepared.affine[:3, :3], axis=0)
         axes = prepared.affine[:3, :3] / spacing
         boxes = []
-        for corner, label, score in zip(corners, labels, scores, strict=True):
+        self._numbers = {}
+        for number, (corner, label, score) in enumerate(zip(corners, labels, scores, strict=True)):
             half = len(corner) // 2
             low, high = corner[:half], corner[half:]
             if half == 2:  # a box on a slice is as thick as the slice
@@ -161,9 +171,9 @@ class RetinaNetTask:
             if not np.isfinite(corner).all() or (high <= low).any():
                 continue
             center, size = to_world((low + high) / 2, prepared.affine), (high - low) * spacing
-            boxes.append(
-                Box(_name(names, int(label), detector.num_classes), round(float(score), 6), center, size, axes)
-            )
+            name = _name(names, int(label), detector.num_classes)
+            boxes.append(Box(name, round(float(score), 6), center, size, axes))
+            self._numbers[boxes[-1]] = number
         return boxes
 
 
@@ -174,11 +184,15 @@ def _name(names: tuple[str, ...], label: int, classes: int) -> str:
 
 
 class _Heads:
-    """The shapes of a network's answers, so that they can travel as one array, and what they become again."""
+    """The shapes of a network's answers, so that they can travel as one array, and what they become again.
+
+    Attributes:
+        shapes: of the maps ``(C, ...)`` of classes, then of boxes, that it answers to an image ``(C, ...)``.
+    """
 
     def __init__(self) -> None:
         self._keys: tuple[str, str] = ("", "")
-        self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        self.shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
 
     def join(self, answer: Any, keys: tuple[str, str], shape: tuple[int, ...]) -> torch.Tensor:
         """Return the answer to ``(B, C, ...)`` of this shape (less the batch) as ``(B, 1, N)``."""
@@ -193,12 +207,12 @@ class _Heads:
             raise ModelError("The network answers classes and boxes on different numbers of levels.")
         tensors = [tensor for each in levels for tensor in each]
         self._keys = keys
-        self._shapes[shape] = [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]
+        self.shapes[shape] = [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]
         return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)[:, None]
 
     def split(self, joined: torch.Tensor, shape: tuple[int, ...]) -> dict[str, list[torch.Tensor]]:
         """Return what :meth:`join` was given, as the detector reads it."""
-        shapes = self._shapes[shape]
+        shapes = self.shapes[shape]
         parts = joined[:, 0].split([math.prod(each) for each in shapes], dim=1)
         tensors = [part.reshape(part.shape[0], *each) for part, each in zip(parts, shapes, strict=True)]
         half = len(tensors) // 2
