@@ -222,6 +222,14 @@ class TestPictures:
         assert not picture[0].any()
         assert not picture[2:4, 2:4].any()
 
+    def test_where_borders_meet_the_first_segment_lies_on_top(self):
+        picture, labels = np.zeros((4, 4, 3), np.uint8), np.zeros((2, 4, 4), np.uint8)
+        labels[0, 1:3, 1:3], labels[1, 1:3, 2:4] = 1, 2
+
+        pictures.draw_outlines(picture, labels, [(1, 2, (0.0, 0.0, 1.0)), (0, 1, (1.0, 0.0, 0.0)), (2, 1, (1, 1, 1))])
+
+        assert picture[1].tolist() == [[0, 0, 0], [255, 0, 0], [0, 0, 255], [0, 0, 255]]
+
     def test_differences_are_warm_where_brighter(self):
         source = np.zeros((1, 1, 3))
         shown = pictures.difference_picture(np.array([[[50.0, 0.0, -50.0]]]), source, (0.0, 100.0))

@@ -31,6 +31,7 @@ from meddl.augmentation import (
     slice_grid,
 )
 from meddl.augmentation.resampling import moved_labels
+from meddl.augmentation.sample import range_of
 from meddl.augmentation.sides import mirrored_name, with_names
 from meddl.augmentation.world_map import Movement
 from meddl.errors import UsageError
@@ -338,6 +339,19 @@ def test_pictures_and_single_slices_stay_in_their_plane():
         made = augment(sample, plan_of(name), 1).sample
         assert made.images["x"].shape == (72, 72, 1) and np.isfinite(made.images["x"].array).all()
         assert made.labels.array.any()
+
+
+@pytest.mark.parametrize("name", ["blur", "sharpen"])
+def test_what_lies_beyond_the_image_does_not_shine_into_it(name):
+    """The air at the borders of a CT stays air: beyond it there is no water."""
+    made = augment(Sample({"a": Volume(np.full((1, 12, 12, 12), -1000, np.int16), np.eye(4))}), plan_of(name), 3)
+    assert made.draw.steps
+    assert (made.sample.images["a"].array == -1000).all()
+
+
+def test_dark_and_bright_do_not_depend_on_how_an_image_lies_in_memory():
+    array = np.random.default_rng(4).normal(size=(1, 90, 80, 70)).astype(np.float32)
+    assert range_of(Volume(np.asfortranarray(array), np.eye(4))) == range_of(Volume(array, np.eye(4)))
 
 
 def test_a_slice_shows_what_the_whole_becomes():

@@ -11,6 +11,7 @@ import pytest
 from core import dataset_kills
 from meddl.cli.main import main
 from meddl.datasets import ExportOptions, SplitOptions, export_dataset, verify_dataset
+from meddl.datasets.image_digest import image_digest
 from meddl.datasets.manifest import read_manifest
 from meddl.volume import Segment, Volume, read_segmentation, read_volume, write_segmentation, write_volume
 
@@ -93,6 +94,21 @@ def test_a_lesion_in_an_image(head, tmp_path, capsys):
     assert 0.02 <= mask.sum() * abs(np.linalg.det(before.affine[:3, :3])) / 1000 <= 0.05
     assert (after.array != before.array).any() and after.grid.same_as(before.grid)
     assert json.loads((tmp_path / "lesions.json").read_text())
+
+
+def test_the_facts_of_a_lesion_do_not_name_the_file_of_its_example(head, tmp_path):
+    image, labels = head
+    found, segments = read_segmentation(labels)
+    tumor = tmp_path / "Doe_John.seg.nrrd"
+    liver = next(each.label for each in segments if each.name == "Liver")
+    mask = found.with_array((found.array == liver).astype(np.uint8))
+    write_segmentation(mask, (Segment(1, "Tumor", (1, 0, 0)),), tumor)
+    named = tmp_path / "Doe_John.nii.gz"
+    write_volume(read_volume(image), named)
+    arguments = ["--input", str(image), "--output", str(tmp_path / "made"), "--volume", "0.02,0.05"]
+    assert main(["synth", "lesion", *arguments, "--example", str(named), "--example-mask", str(tumor)]) == 0
+    told = (tmp_path / "made" / "lesions.json").read_text()
+    assert "Doe" not in told and f"sha256:{image_digest(read_volume(image))}" in told
 
 
 def test_acquisitions_of_one_image_and_of_many(head, tmp_path, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from core import dataset_kills
 from meddl.datasets import ExportOptions, SplitOptions, export_dataset
-from meddl.errors import JobCancelled, UsageError
+from meddl.errors import JobCancelled, UnwritableDataset, UsageError
 from meddl.jobs import JobContext
 from meddl.synthesis import SynthesisConfig, Synthetic, task
 from meddl.volume import Segment, Volume
@@ -179,3 +179,11 @@ def test_adding_and_judging_hand_on_what_was_chosen(monkeypatch, tmp_path, datas
     assert seen["judge"] == (dataset, stand_in, 9, 0)
     assert result["judgement"]["notes"] == ["Little was judged."]
     assert result["files"][0].name == "judgement.md" and result["files"][0].is_file()
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_work(monkeypatch, tmp_path, dataset):
+    monkeypatch.setattr(task, "_synthesizer", lambda params, context: pytest.fail("the work has begun"))
+    (tmp_path / "file").write_text("")
+    params = {"dataset": dataset, "model": "any", "output": tmp_path / "file" / "report"}
+    with pytest.raises(UnwritableDataset, match="file is a file"):
+        task.judge_synthesizer(params, JobContext())

@@ -41,10 +41,21 @@ def draw_outlines(
         labels: ``(L, height, width)``.
         segments: layer, value and color (0 to 1) of each; the first lies on top.
     """
-    edges = [_edges(layer) for layer in labels]
-    for layer, value, color in reversed(list(segments)):
-        if layer < len(labels):
-            picture[edges[layer] & (labels[layer] == value)] = np.round(255 * np.asarray(color)).astype(np.uint8)
+    segments = [each for each in segments if each[0] < len(labels)]
+    if not segments:
+        return
+    # By tables, not segment by segment: there may be a hundred, and sliders wait for it.
+    top = np.full(picture.shape[:2], len(segments))
+    for number, layer in enumerate(labels):
+        place = np.full(max([int(layer.max()), *(value for _layer, value, _color in segments)]) + 1, len(segments))
+        for rank, (home, value, _color) in reversed(list(enumerate(segments))):
+            if home == number:
+                place[value] = rank
+        edges = np.nonzero(_edges(layer))
+        top[edges] = np.minimum(top[edges], place[layer[edges]])
+    drawn = top < len(segments)
+    colors = np.round(255 * np.array([color for _layer, _value, color in segments])).astype(np.uint8)
+    picture[drawn] = colors[top[drawn]]
 
 
 def usual_window(image: np.ndarray) -> tuple[float, float]:

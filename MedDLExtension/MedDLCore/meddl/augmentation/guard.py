@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from meddl.augmentation.sample import Sample, range_of
+from meddl.augmentation.sample import Sample, range_of, some_values
 from meddl.volume import Segment, Volume
 
 _QUANTILES = np.linspace(0.005, 0.995, 200)
-_LOOKED_AT = 200_000
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ def compare(
     limits: GuardLimits | None = None,
     *,
     exchanged: bool | None = None,
+    histograms: Mapping[str, Histogram] | None = None,
 ) -> Realism:
     """Compare a sample with what it was made of.
 
@@ -79,12 +79,14 @@ def compare(
         segments: names of the structures; without, they are called by their values.
         exchanged: whether left and right have changed places, see :attr:`meddl.augmentation.Draw.exchanges_sides`;
             None where that is not known: it is told from structures of which there is one side alone.
+        histograms: those of the source, where they are known already.
     """
     limits = limits or GuardLimits()
     found = _Findings()
     histogram = {}
     for name, image in source.images.items():
-        histogram[name] = histogram_distance(image, made.images[name])
+        known = histograms[name] if histograms is not None else Histogram.of(image)
+        histogram[name] = known.distance(made.images[name])
         if histogram[name] > limits.histogram:
             found.warnings.append(f"The values of {name} are far from those of the source: lower strength, gain or "
                                   "gamma.")  # fmt: skip
@@ -100,19 +102,39 @@ def compare(
     return Realism(histogram, volumes, vanished, tuple(found.warnings), found.is_usable)
 
 
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """The values of an image, to compare others with.
+
+    Attributes:
+        quantiles: of its values.
+        contrast: from what is dark in it to what is bright.
+    """
+
+    quantiles: np.ndarray
+    contrast: float
+
+    @classmethod
+    def of(cls, image: Volume) -> Histogram:
+        """Return that of an image."""
+        low, high = range_of(image)
+        return cls(_quantiles(image), high - low)
+
+    def distance(self, other: Volume) -> float:
+        """Return how far an image is from it, see :func:`histogram_distance`."""
+        return float(np.abs(self.quantiles - _quantiles(other)).mean() / self.contrast)
+
+
 def histogram_distance(one: Volume, other: Volume) -> float:
     """Return how far values must be carried to make one histogram of the other, as a share of the first's contrast.
 
     The earth mover's distance (Wasserstein 1), from quantiles: 0 for the same values wherever they are.
     """
-    low, high = range_of(one)
-    return float(np.abs(_quantiles(one) - _quantiles(other)).mean() / (high - low))
+    return Histogram.of(one).distance(other)
 
 
 def _quantiles(image: Volume) -> np.ndarray:
-    flat = image.array.reshape(-1)
-    values = flat[:: max(1, flat.size // _LOOKED_AT)].astype(np.float64)
-    return np.asarray(np.quantile(values[np.isfinite(values)], _QUANTILES))
+    return np.asarray(np.quantile(some_values(image), _QUANTILES))
 
 
 def _volumes(

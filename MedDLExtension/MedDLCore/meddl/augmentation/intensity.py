@@ -141,7 +141,11 @@ class BiasField(IntensityTransform):
 
 
 class Blur(IntensityTransform):
-    """A softer kernel, or a patient out of focus: MONAI's ``GaussianSmooth``."""
+    """A softer kernel, or a patient out of focus: a Gaussian.
+
+    Not MONAI's ``GaussianSmooth``: that one takes what lies outside of the image for 0, which is water in a CT, so that
+    the air at the borders turns bright.
+    """
 
     name = "blur"
     title = "Blur"
@@ -158,7 +162,7 @@ class Blur(IntensityTransform):
 
 
 class Sharpen(IntensityTransform):
-    """A sharper reconstruction kernel: MONAI's ``GaussianSharpen`` (unsharp masking)."""
+    """A sharper reconstruction kernel: unsharp masking by a Gaussian."""
 
     name = "sharpen"
     title = "Sharper kernel"
@@ -232,11 +236,11 @@ def _in_voxels(width: float, patch: Patch) -> list[float] | None:
 
 
 def _smoothed(array: np.ndarray, sigma: list[float]) -> np.ndarray:
-    import torch
-    from monai.transforms import GaussianSmooth
+    from scipy.ndimage import gaussian_filter
 
-    smooth = GaussianSmooth(sigma=[max(each, 1e-3) for each in sigma])(torch.from_numpy(np.ascontiguousarray(array)))
-    return np.asarray(smooth, dtype=np.float32)
+    # Beyond the border stands what stands at it.
+    smooth: np.ndarray = gaussian_filter(array, (0.0, *sigma), output=np.float32, mode="nearest")
+    return smooth
 
 
 def _grainy(field: np.ndarray, sigma: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class AugmentationPlan:
             ],
         }
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of what it does; name and description do not count."""
         steps = self.to_dict()["transforms"]

@@ -109,8 +109,12 @@ def coarse(sample: Sample, greatest: int = 64) -> Sample:
             array = part[(slice(None), *(slice(m, None, s) for m, s in zip(middle, steps, strict=True)))]
             affine[:3, 3] += affine[:3, :3] @ middle
         else:
-            split = [size for count, step in zip(counts, steps, strict=True) for size in (count, step)]
-            array = part.reshape(part.shape[0], *split).mean(axis=(2, 4, 6), dtype=np.float32)
+            array = part
+            # The axis first whose voxels lie farthest apart in memory: whole rows are added up then, not single voxels.
+            for axis in sorted((1, 2, 3), key=lambda axis: -abs(part.strides[axis])):
+                split = (*array.shape[:axis], counts[axis - 1], steps[axis - 1], *array.shape[axis + 1 :])
+                array = array.reshape(split).sum(axis=axis + 1, dtype=np.float32)
+            array = array / np.float32(np.prod(steps))
             affine[:3, 3] += affine[:3, :3] @ ((np.array(steps) - 1) / 2)
         affine[:3, :3] *= steps
         return Volume(np.ascontiguousarray(array), affine, volume.name, volume.meta)

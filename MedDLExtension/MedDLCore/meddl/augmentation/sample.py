@@ -62,12 +62,21 @@ class Sample:
 
 def range_of(image: Volume) -> tuple[float, float]:
     """Return the percentiles 0.5 and 99.5 of an image: what is dark and what is bright in it."""
-    flat = image.array.reshape(-1)
-    values = flat[:: max(1, flat.size // _LOOKED_AT)].astype(np.float64)
-    values = values[np.isfinite(values)]
+    values = some_values(image)
     if values.size == 0:
         return 0.0, 1.0
     low, high = (float(each) for each in np.percentile(values, (0.5, 99.5)))
     if high - low < 1e-9 * max(1.0, abs(low)):
         low, high = float(values.min()), float(values.max())
     return (low, high) if high > low else (low, low + 1.0)
+
+
+def some_values(image: Volume) -> np.ndarray:
+    """Return the finite values (float64) of voxels from all over an image, the same ones whatever its memory order."""
+    array = image.array
+    step = max(1, array.size // _LOOKED_AT)
+    if step == 1:
+        values = array.reshape(-1).astype(np.float64)
+    else:  # not as a flat array: of one in Fortran's order that would be a copy of all of it
+        values = array[np.unravel_index(np.arange(0, array.size, step), array.shape)].astype(np.float64)
+    return np.asarray(values[np.isfinite(values)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +66,8 @@ def preview_variants(params: dict[str, Any], context: JobContext) -> dict[str, A
         "source": {"images": dict(source.images), "labels": source.labels},
         "samples": made,
         "ranges": {name: list(ends) for name, ends in case.ranges.items()},
-        "segments": [asdict(each) for each in case.segments],
-        "one_sided": case.sample.one_sided,
+        "segments": case.plain_segments,
+        "one_sided": case.one_sided,
     }
 
 
@@ -104,7 +103,7 @@ def make_variant(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
         "missing": False,
         "images": dict(made.images),
         "labels": made.labels,
-        "segments": [asdict(each) for each in case.segments],
+        "segments": case.plain_segments,
         "draw": drawn.to_dict(),
         "realism": realism.to_dict(),
         "notes": [*drawn.notes, *realism.warnings],

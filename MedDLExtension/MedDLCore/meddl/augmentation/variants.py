@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VariantOptions", "VariantSummary", "augment_cases", "augment_dataset", "with_variants"]
 
-_ALGORITHM = 1
+_ALGORITHM = 2
 """Another number where the same draw gives other voxels: variants of older versions are then made anew."""
 
 

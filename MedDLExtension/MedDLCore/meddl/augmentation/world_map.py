@@ -21,8 +21,12 @@ class WorldMap(ABC):
     """A movement without folds: each point goes to a place of its own."""
 
     @abstractmethod
-    def moved(self, points: np.ndarray) -> np.ndarray:
-        """Return where points ``(N, 3)`` go."""
+    def moved(self, points: np.ndarray, error_mm: float = _CLOSE_MM) -> np.ndarray:
+        """Return where points ``(N, 3)`` go.
+
+        Args:
+            error_mm: how near is near enough, where the place is searched for step by step.
+        """
 
     @abstractmethod
     def origins(self, points: np.ndarray) -> np.ndarray:
@@ -35,7 +39,7 @@ class LinearMap(WorldMap):
 
     matrix: np.ndarray
 
-    def moved(self, points: np.ndarray) -> np.ndarray:
+    def moved(self, points: np.ndarray, error_mm: float = _CLOSE_MM) -> np.ndarray:
         """Return where points go."""
         return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
 
@@ -71,9 +75,9 @@ class ElasticMap(WorldMap):
         along = uniform_field(self.token, (*self.shape, 3)) * np.asarray(self.amplitude_mm)
         object.__setattr__(self, "_coefficients", along @ axes.T)
 
-    def moved(self, points: np.ndarray) -> np.ndarray:
-        """Return where points go, to a hundred-thousandth of a millimeter."""
-        return points + self._at(points) if self.is_inverse else self._solved(points)
+    def moved(self, points: np.ndarray, error_mm: float = _CLOSE_MM) -> np.ndarray:
+        """Return where points go."""
+        return points + self._at(points) if self.is_inverse else self._solved(points, error_mm)
 
     def origins(self, points: np.ndarray) -> np.ndarray:
         """Return where points came from."""
@@ -86,18 +90,19 @@ class ElasticMap(WorldMap):
         if self.is_inverse or np.abs(index[:3, :3] - np.diag(steps)).max() > 1e-6:
             return None
         values = self._coefficients.astype(np.float32)
-        for axis in range(3):
+        # First the axis along which most is summed up, for instance that across a slice: the rest is less work then.
+        for axis in sorted(range(3), key=lambda axis: grid.shape[axis] / self.shape[axis]):
             weights = _spline(index[axis, 3] + steps[axis] * np.arange(grid.shape[axis]), self.shape[axis])
             values = np.moveaxis(_summed(weights, np.moveaxis(values, axis, 0)), 0, axis)
         return values
 
-    def _solved(self, points: np.ndarray) -> np.ndarray:
+    def _solved(self, points: np.ndarray, error_mm: float = _CLOSE_MM) -> np.ndarray:
         """Return the ``y`` with ``y + u(y) = points``."""
         found = points.copy()
         for _ in range(_ROUNDS):
             step = points - found - self._at(found)
             found += step
-            if not step.size or np.abs(step).max() < _CLOSE_MM:
+            if not step.size or np.abs(step).max() < error_mm:
                 break
         return found
 
@@ -141,11 +146,12 @@ class Movement:
 
     def __init__(self, maps: Sequence[WorldMap]) -> None:
         self.maps = tuple(maps)
+        self._last: tuple[tuple[object, ...], np.ndarray, np.ndarray | None] | None = None
 
-    def moved(self, points: np.ndarray) -> np.ndarray:
-        """Return where points ``(N, 3)`` go."""
+    def moved(self, points: np.ndarray, error_mm: float = _CLOSE_MM) -> np.ndarray:
+        """Return where points ``(N, 3)`` go; ``error_mm`` as of :meth:`WorldMap.moved`."""
         for each in self.maps:
-            points = each.moved(points)
+            points = each.moved(points, error_mm)
         return points
 
     def index_map(self, source: Grid, target: Grid) -> np.ndarray | None:
@@ -160,6 +166,20 @@ class Movement:
     def indices(self, source: Grid, target: Grid) -> np.ndarray:
         """Return, for all voxels of ``target``, the index of their origin in ``source``: float32 ``(I, J, K, 3)``."""
         # Relative to the grid's first voxel: 32 bits hold a thousandth of a voxel, wherever the patient lies.
+        start = target.affine[:3, 3]
+        matrix, places = self._origins(target)
+        to_index = np.linalg.inv(source.affine)
+        to_index[:3, 3] += to_index[:3, :3] @ start
+        return _positions(to_index @ matrix, target.shape) if places is None else _times(to_index, places)
+
+    def _origins(self, target: Grid) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return where voxels of ``target`` came from, in mm from its first voxel: as a matrix, or ``(I, J, K, 3)``.
+
+        The last answer is kept: images and labels of a sample ask for the same.
+        """
+        key = (target.shape, target.affine.tobytes())
+        if self._last is not None and self._last[0] == key:
+            return self._last[1:]
         start = target.affine[:3, 3].copy()
         matrix = target.affine.copy()
         matrix[:3, 3] = 0.0
@@ -167,8 +187,7 @@ class Movement:
         for each in reversed(self.maps):
             if isinstance(each, LinearMap):
                 inverse = np.linalg.inv(each.matrix)
-                shift = inverse[:3, :3] @ start + inverse[:3, 3] - start
-                inverse = np.block([[inverse[:3, :3], shift[:, np.newaxis]], [np.zeros((1, 3)), np.ones((1, 1))]])
+                inverse[:3, 3] += inverse[:3, :3] @ start - start
                 if places is None:
                     matrix = inverse @ matrix
                 else:
@@ -185,10 +204,8 @@ class Movement:
                     continue
             flat = places.reshape(-1, 3).astype(np.float64) + start
             places = (each.origins(flat) - start).astype(np.float32).reshape(places.shape)
-        back = np.linalg.inv(source.affine)
-        to_index = back.copy()
-        to_index[:3, 3] = back[:3, :3] @ start + back[:3, 3]
-        return _positions(to_index @ matrix, target.shape) if places is None else _times(to_index, places)
+        self._last = (key, matrix, places)
+        return matrix, places
 
 
 def _positions(matrix: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -199,7 +216,10 @@ def _positions(matrix: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _times(matrix: np.ndarray, places: np.ndarray) -> np.ndarray:
-    return places @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
+    # One product of all rows: of an array of four axes numpy would make as many products as there are places.
+    rows = places.reshape(-1, 3) @ matrix[:3, :3].T.astype(np.float32)
+    rows += matrix[:3, 3].astype(np.float32)
+    return rows.reshape(places.shape)
 
 
 def checked_matrix(numbers: object) -> np.ndarray:

@@ -138,6 +138,7 @@ def _lesion_options(options: argparse.Namespace) -> LesionOptions:
 
 
 def _example(options: argparse.Namespace) -> LesionExample | None:
+    from meddl.datasets.image_digest import image_digest
     from meddl.synthesis.lesions import LesionExample
     from meddl.volume import read_volume, resample_to
 
@@ -146,7 +147,8 @@ def _example(options: argparse.Namespace) -> LesionExample | None:
     image, mask = read_volume(options.example), read_volume(options.example_mask)
     if not mask.grid.same_as(image.grid):
         mask = resample_to(mask, image.grid, interpolation="nearest")
-    return LesionExample(image, mask, options.example.name)
+    # Not by the name of its file, which may tell whose it is.
+    return LesionExample(image, mask, f"sha256:{image_digest(image)}")
 
 
 def _synthesizer(options: argparse.Namespace) -> Synthesizer | None:

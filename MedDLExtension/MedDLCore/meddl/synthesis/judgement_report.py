@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,24 @@ _WORDS = {
     "nearness.png": "Distances to the nearest training image",
     "usefulness.png": "Dice with and without synthetic images",
 }
+
+
+def check_report_folder(folder: Path) -> None:
+    """Find out, before the work of an hour, whether a report could be written into a folder; nothing is made.
+
+    Raises:
+        UnwritableDataset: it could not.
+    """
+    try:
+        place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    except OSError as error:
+        raise UnwritableDataset(
+            "The report's folder has a name that no folder can have. Choose another one."
+        ) from error
+    if not place.is_dir():
+        raise UnwritableDataset(f"The report's folder cannot be made: {place.name} is a file. Choose another one.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UnwritableDataset("The report's folder cannot be written to. Choose another one.")
 
 
 def write_report(judgement: Judgement, folder: Path) -> tuple[Path, ...]:

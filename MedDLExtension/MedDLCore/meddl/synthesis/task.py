@@ -212,8 +212,9 @@ def judge_synthesizer(params: dict[str, Any], context: JobContext) -> dict[str, 
         ``judgement`` (:meth:`Judgement.to_dict`) and ``files``, the report first.
     """
     from meddl.synthesis.judgement import JudgeOptions, judge
-    from meddl.synthesis.judgement_report import write_report
+    from meddl.synthesis.judgement_report import check_report_folder, write_report
 
+    check_report_folder(Path(params["output"]))
     options = JudgeOptions.from_dict(params.get("options") or {})
     judgement = judge(
         Path(params["dataset"]),
