@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from meddl.models.allowed_targets import find_target
-from meddl.networks import DenoisingCNN, RecurrentClassifier
+from meddl.networks import DenoisingCNN, RecurrentClassifier, VectorToImage
+from meddl.networks.vector_to_image import for_plain_noise
 
 CORE = Path(__file__).resolve().parents[2] / "MedDLExtension" / "MedDLCore"
 
@@ -96,3 +97,48 @@ def test_importing_the_package_imports_no_torch() -> None:
     assert run.stdout.strip() == "False"
     with pytest.raises(AttributeError, match="no attribute 'Missing'"):
         __import__("meddl.networks").networks.Missing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("size", "features"), [((16, 24), (4, 8, 8)), ((16, 8, 24), (4, 8, 8, 8)), ((10, 7), (4,)), ((10, 6), (4, 8))]
+)
+def test_vector_to_image_fills_the_size_and_each_number_tells(size: tuple[int, ...], features: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    network = VectorToImage(5, size, features).eval()
+    numbers = torch.randn(3, 5, requires_grad=True)
+
+    images = network(numbers)
+    (slope,) = torch.autograd.grad(images[1].square().sum(), numbers)
+
+    assert images.shape == (3, 1, *size)
+    assert (slope[1] != 0).all() and (slope[[0, 2]] == 0).all()
+
+
+def test_vector_to_image_takes_no_brightness_away() -> None:
+    """Ten times the numbers make some ten times the image: nothing within is normalized."""
+    torch.manual_seed(0)
+    network = VectorToImage(5, (16, 16), (4, 8, 8))
+    for name, value in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(value)
+    numbers = torch.randn(4, 5)
+    torch.testing.assert_close(network(10 * numbers), 10 * network(numbers))
+
+
+def test_vector_to_image_of_plain_noise_is_that_of_the_shaped_noise() -> None:
+    torch.manual_seed(0)
+    network, noise = VectorToImage(5, (8, 8), (4, 8)), torch.randn(6, 5)
+    mean, factor = torch.randn(5), torch.randn(5, 5)
+    wanted = network(mean + noise @ factor.T)
+
+    network.load_state_dict(for_plain_noise(network.state_dict(), mean, factor))
+
+    torch.testing.assert_close(network(noise), wanted)
+
+
+def test_vector_to_image_says_what_it_does_not_take() -> None:
+    with pytest.raises(ValueError, match="cannot be halved 2 times"):
+        VectorToImage(5, (16, 10), (4, 8, 8))
+    with pytest.raises(ValueError, match="cannot be halved -1 times"):
+        VectorToImage(5, (16, 16), ())
+    assert find_target("meddl.networks.VectorToImage") is not None

@@ -27,8 +27,9 @@ from meddl.synthesis import SynthesisConfig, SynthesisFacts, flow_trainer, free_
 from meddl.synthesis import checkpoint as checkpoints
 from meddl.synthesis.bundle_writing import in_json, inference_config, metadata_of, weights
 from meddl.synthesis.history import read_history
-from meddl.synthesis.networks import make_network
+from meddl.synthesis.networks import make_network, network_config
 from meddl.synthesis.reading import dataset_digest, read_examples
+from meddl.synthesis.trainers import make_trainer
 from meddl.synthesis.training import train
 from meddl.volume import Segment, Volume
 
@@ -412,6 +413,39 @@ def test_without_labels_a_gan_goes_on_to_the_same_bytes(dataset, tmp_path, monke
     short = train(dataset, replace(config, steps=2), tmp_path / "model")
 
     assert learned(train(dataset, config, short.bundle).bundle) == learned(whole.bundle)
+
+
+def test_the_encoders_numbers_are_followed():
+    torch.manual_seed(0)
+    shape = torch.tensor([[2.0, 0.0, 0.0], [1.0, 0.5, 0.0], [-1.0, 0.3, 0.2]])
+    numbers, variances = free_gan_trainer.Numbers(3), torch.tensor([0.1, 0.2, 0.3])
+    for step in range(600):
+        told = torch.tensor([1.0, 2.0, 3.0]) + torch.randn(16, 3) @ shape.T
+        numbers.follow(told, variances.expand(16, 3), step)
+
+    wanted = shape @ shape.T + variances.diag()
+    drawn = numbers.drawn(20_000)
+    assert torch.allclose(numbers.mean, torch.tensor([1.0, 2.0, 3.0]), atol=0.2)
+    assert torch.allclose(torch.cov(drawn.T), wanted, atol=0.8) and torch.corrcoef(drawn.T)[0, 2] < -0.8
+
+
+def test_images_of_chance_alone_look_like_those_that_were_learned_from():
+    """Disks of any radius and two brightnesses: what comes out are such disks, and not one of them only."""
+    away = torch.stack(torch.meshgrid(*[torch.arange(16.0) - 7.5] * 2, indexing="ij")).norm(dim=0)
+    disks = torch.stack([(r - away).clamp(0, 1) * gray - 1 for r in torch.linspace(2, 7, 11) for gray in (0.8, 1.6)])
+    config = replace(TINY, conditioned=False, learning_rate=2e-3, features=(4, 8, 16))
+    torch.manual_seed(0)
+    network = make_network(network_config(config, 0, -1.0, 1.0))
+    teacher = make_trainer(config, network)
+    for _ in range(100):
+        teacher.step(disks[torch.randint(0, len(disks), (16,)), None], None)
+    network.load_state_dict(teacher.averaged())
+    with torch.inference_mode():
+        made = network.eval().generate(count=100, generator=torch.Generator().manual_seed(1))
+
+    nearest = (made - disks[None]).abs().mean(dim=(2, 3)).amin(dim=1)
+    assert nearest.median() < 0.1  # 0.27 where the encoder's numbers are taken for plain noise
+    assert made.mean(dim=(1, 2, 3)).std() > 0.5 * disks.mean(dim=(1, 2)).std()
 
 
 # --- From noise to an image -------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from meddl.networks.labels_to_image import LabelsToImage
     from meddl.networks.onnx_network import OnnxNetwork
     from meddl.networks.recurrent import RecurrentClassifier
+    from meddl.networks.vector_to_image import VectorToImage
 
-__all__ = ["DenoisingCNN", "ImageFromNoise", "LabelsToImage", "OnnxNetwork", "RecurrentClassifier"]
+__all__ = ["DenoisingCNN", "ImageFromNoise", "LabelsToImage", "OnnxNetwork", "RecurrentClassifier", "VectorToImage"]
 
 _HOMES = {
     "DenoisingCNN": "meddl.networks.denoising",
@@ -20,6 +21,7 @@ _HOMES = {
     "LabelsToImage": "meddl.networks.labels_to_image",
     "OnnxNetwork": "meddl.networks.onnx_network",
     "RecurrentClassifier": "meddl.networks.recurrent",
+    "VectorToImage": "meddl.networks.vector_to_image",
 }
 
 

@@ -28,7 +28,7 @@ LOCK = "training/lock"
 _FOLDERS = ("training", SAMPLES, "models", "configs", "docs")
 _HALF_WRITTEN = re.compile(r"\.[0-9a-f]{16}\.part")
 _MOST_BYTES, _MOST_THREADS = 1 << 20, 1024
-_VERSION = 1
+_VERSION = 2
 """Another number where the same settings train in another way: older trainings are then not gone on with."""
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from meddl.synthesis.config import SynthesisConfig
 
 NOISE_CHANNELS = 4
-LATENT = 64
+LATENT = 32
 _TOKENS = 512
 """Attention over more positions than 8 x 8 x 8 takes more time than all else."""
 _FEATURES = {
     ("gan", True): (16, 32, 32, 64, 64),
-    ("gan", False): (16, 32, 64, 64),
+    ("gan", False): (8, 32, 64, 96),
     ("rectified_flow", True): (16, 32, 48, 64),
     ("rectified_flow", False): (16, 32, 48, 64),
     ("ddpm", True): (16, 32, 48, 64),
@@ -60,7 +60,7 @@ def discriminator_config(config: SynthesisConfig, labels: int) -> dict[str, Any]
         return {
             "_target_": "PatchDiscriminator",
             "spatial_dims": config.dimensions,
-            "channels": 16,
+            "channels": 24 if config.dimensions == 2 else 16,
             "in_channels": 1,
             # Without a label map nothing but the discriminator tells the shape of the whole: it looks that far.
             "num_layers_d": next(layers for layers in (1, 2, 3, 4) if layers == 4 or _SEEN[layers] >= max(config.size)),
@@ -103,14 +103,11 @@ def make_network(definition: dict[str, Any]) -> Any:
 def _gan(config: SynthesisConfig, labels: int) -> dict[str, Any]:
     features = features_of(config)
     if not labels:
-        depth = len(features) - 1
         return {
-            "_target_": "Generator",
-            "latent_shape": [LATENT],
-            "start_shape": [features[-1], *(size >> depth for size in config.size)],
-            "channels": [*reversed(features[:-1]), 1],
-            "strides": [2] * depth + [1],
-            "num_res_units": 1,
+            "_target_": "meddl.networks.VectorToImage",
+            "latent": LATENT,
+            "size": list(config.size),
+            "features": list(features),
         }
     return {
         "_target_": "BasicUNet",

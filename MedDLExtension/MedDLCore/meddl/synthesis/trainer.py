@@ -46,7 +46,7 @@ class Trainer(ABC):
 
     def averaged(self) -> dict[str, torch.Tensor]:
         """Return the weights that a bundle gets, as the generator's state: the mean of those of the last steps."""
-        return {f"network.{name}": value.detach().cpu().contiguous() for name, value in self._averaged.items()}
+        return {f"network.{name}": value.detach().cpu().contiguous() for name, value in self._kept().items()}
 
     def state(self) -> dict[str, Any]:
         """Return all that the next steps depend on."""
@@ -76,6 +76,9 @@ class Trainer(ABC):
 
     @abstractmethod
     def _parts(self) -> dict[str, Any]: ...
+
+    def _kept(self) -> Mapping[str, torch.Tensor]:
+        return self._averaged
 
     def _follow(self) -> None:
         # Early weights are forgotten quickly: they know nothing.
