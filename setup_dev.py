@@ -348,8 +348,10 @@ def test(options: argparse.Namespace) -> int:
     say("== pytest")
     # pytest's closing line comes last when all is well: that is what CI reads.
     all_speeds = ("-m", "slow or not slow") if options.slow else ()  # pyproject.toml leaves the slow ones out
-    # One process per core, each with one thread: torch's threads would only get in each other's way.
-    spread = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile") if not options.arguments else ()
+    # One process per core, each with one thread: torch's threads would only get in each other's way. Files are begun in
+    # the order of Testing/conftest.py.
+    spread = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder")
+    spread = spread if not options.arguments else ()
     if run("-m", "pytest", *spread, *all_speeds, *options.arguments, OMP_NUM_THREADS="1"):
         failed.append("pytest")
     if failed:
