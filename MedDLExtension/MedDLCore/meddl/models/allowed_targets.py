@@ -64,6 +64,7 @@ _GENERATIVE = {
 
 _OWN_NETWORKS = {
     "meddl.networks.denoising": "DenoisingCNN",
+    "meddl.networks.folded": "Folded",
     "meddl.networks.image_from_noise": "ImageFromNoise",
     "meddl.networks.labels_to_image": "LabelsToImage",
     "meddl.networks.recurrent": "RecurrentClassifier",

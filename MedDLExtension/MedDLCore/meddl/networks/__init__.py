@@ -7,16 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meddl.networks.denoising import DenoisingCNN
+    from meddl.networks.folded import Folded
     from meddl.networks.image_from_noise import ImageFromNoise
     from meddl.networks.labels_to_image import LabelsToImage
     from meddl.networks.onnx_network import OnnxNetwork
     from meddl.networks.recurrent import RecurrentClassifier
     from meddl.networks.vector_to_image import VectorToImage
 
-__all__ = ["DenoisingCNN", "ImageFromNoise", "LabelsToImage", "OnnxNetwork", "RecurrentClassifier", "VectorToImage"]
+__all__ = [
+    "DenoisingCNN",
+    "Folded",
+    "ImageFromNoise",
+    "LabelsToImage",
+    "OnnxNetwork",
+    "RecurrentClassifier",
+    "VectorToImage",
+]
 
 _HOMES = {
     "DenoisingCNN": "meddl.networks.denoising",
+    "Folded": "meddl.networks.folded",
     "ImageFromNoise": "meddl.networks.image_from_noise",
     "LabelsToImage": "meddl.networks.labels_to_image",
     "OnnxNetwork": "meddl.networks.onnx_network",

@@ -81,14 +81,30 @@ class SynthesisConfig:
         if levels > _MOST_LEVELS or not all(2 <= each <= _MOST_CHANNELS for each in self.features):
             raise UsageError(f"features are up to {_MOST_LEVELS} numbers of channels, each from 2 to {_MOST_CHANNELS}.")
         pads = self.kind == "gan" and self.conditioned
-        if levels and not pads and any(each % (1 << (levels - 1)) for each in self.size):
-            raise UsageError(f"With {levels} features an example is halved {levels - 1} times, which its size "
+        if levels and not pads and any(each % (1 << (levels - 1)) for each in self.folded_size):
+            folded = sum(each > 1 for each in self.fold[:1])
+            raise UsageError(f"With {levels} features an example is halved {levels - 1 + folded} times, which its size "
                              f"({' x '.join(map(str, self.size))}) cannot be. Give fewer features.")  # fmt: skip
 
     @property
     def dimensions(self) -> int:
         """2 for slices, 3 for patches."""
         return len(self.size)
+
+    @property
+    def fold(self) -> tuple[int, ...]:
+        """Voxels along each axis that are one place to the network: in patches nearly all time goes at their voxels.
+
+        A generator of a GAN that is told nothing grows its images and sees none.
+        """
+        grows = self.kind == "gan" and not self.conditioned
+        small = self.dimensions == 2 or grows
+        return tuple(1 if small or each < 2 * _LEAST_FOLDED else 2 for each in self.size)
+
+    @property
+    def folded_size(self) -> tuple[int, ...]:
+        """How many places the network sees along each axis."""
+        return tuple(each // by for each, by in zip(self.size, self.fold, strict=True))
 
     @property
     def digest(self) -> str:
@@ -119,6 +135,8 @@ class SynthesisConfig:
 
 
 _MOST_VOXELS = 1 << 24
+_LEAST_FOLDED = 16
+"""Places along an axis that the networks can halve four times."""
 _BOUNDS: Mapping[str, tuple[int, int]] = {
     "spacing_mm": (0, 1000),
     "steps": (1, 10**9),
