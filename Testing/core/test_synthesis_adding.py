@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 from core import dataset_kills
 from core.painting_generator import noise_painter, painter
+from demo_models import head_tissues
+from demo_models.bundle import MODELS
 from meddl.augmentation import load_plan
 from meddl.augmentation.variants import VariantOptions, augment_dataset
-from meddl.datasets import Case, ExportOptions, SplitOptions, export_dataset, verify_dataset
+from meddl.datasets import Case, ExportOptions, SegmentationLabel, SplitOptions, export_dataset, verify_dataset
+from meddl.datasets.image_digest import image_digest
 from meddl.datasets.manifest import read_manifest
 from meddl.errors import JobCancelled, UsageError
+from meddl.models import ModelBundle
 from meddl.synthesis.adding import SynthesisOptions, add_synthetic_cases, synthesize_cases
+from meddl.synthesis.facts import learned_images
 from meddl.synthesis.synthesizer import Synthesizer
-from meddl.volume import read_volume
+from meddl.volume import Volume, read_volume
 
 GRAYS = {"Liver": 900.0, "Spleen": 100.0}
 MOVED = SynthesisOptions(count=1, seed=3, plan=load_plan("mr"))
@@ -117,3 +122,25 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, synth
         with pytest.raises(UsageError):
             SynthesisOptions(**wrong)
     assert contents(root) == before
+
+
+def test_the_demo_generators_are_refused_where_one_of_their_heads_is_judged_by(tmp_path):
+    head = head_tissues.SOURCES["a tumor patient"]()  # as published, whole
+    shown = Volume((head.array > 300).astype(np.uint8), head.affine)
+    label = SegmentationLabel(shown, head_tissues.SEGMENTS[:1])
+    made = [
+        Case(split, {"T1": head.with_array(array)}, label, split, split=split)
+        for split, array in (("train", head.array[:, ::-1].copy()), ("test", head.array))
+    ]
+    root = export_dataset(made, tmp_path / "set", ExportOptions("monai", "A", split=SplitOptions(folds=0))).root
+    for kind in ("gan", "flow"):
+        generator = Synthesizer(ModelBundle.open(MODELS / f"demo_head_{kind}"), device="cpu")
+        with pytest.raises(UsageError, match="learned from a case of this dataset's validation or test part"):
+            add_synthetic_cases(root, generator)
+
+
+def test_the_demo_generators_tell_all_their_heads():
+    told = [ModelBundle.open(MODELS / f"demo_head_{kind}").metadata["meddl"]["synthesis"] for kind in ("gan", "flow")]
+    learned = learned_images(told[0]["trained_on"])
+    assert {image_digest(head())[:32] for head in head_tissues.SOURCES.values()} < learned
+    assert learned == learned_images(told[1]["trained_on"]) and len(learned) == 2 * told[0]["trained_on"]["cases"]

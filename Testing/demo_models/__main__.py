@@ -43,8 +43,8 @@ def main() -> int:
         print(f"== {id}", flush=True)
         if options.check:
             bundle = ModelBundle.open(definition.folder)
-            kept = bundle.metadata["meddl"].get("calibration")
-            extra = {"calibration": kept} if kept else {}
+            kept = bundle.metadata["meddl"]
+            extra = {name: kept[name] for name in ("calibration", "synthesis") if name in kept}
             network = load_network(definition)
         else:
             network, extra = recipe.train()

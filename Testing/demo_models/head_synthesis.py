@@ -84,7 +84,16 @@ def learned(definition: Definition, config: SynthesisConfig) -> tuple[torch.nn.M
         print(f"{rows[-1][2]:.0f} s", flush=True)
     network = definition.network()
     network.load_state_dict(state)
-    return network.eval(), {}
+    return network.eval(), knowing(definition, head_tissues.training_digests(head_tissues.training_heads()))
+
+
+def knowing(definition: Definition, digests: list[str]) -> dict[str, Any]:
+    """Return what the metadata's part "meddl" says of the training once it tells the images that were learned from.
+
+    By them a dataset knows the generator that has seen whom its models are judged by.
+    """
+    told = definition.metadata["meddl"]["synthesis"]
+    return {"synthesis": {**told, "trained_on": {**told["trained_on"], "images_sha256": digests}}}
 
 
 def made(network: Any, labels: np.ndarray, seed: int) -> np.ndarray:

@@ -6,13 +6,14 @@ textbook. Nobody has drawn or checked them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
 import numpy as np
 import realdata
 from meddl.datasets.case import PreparedCase
 from meddl.datasets.geometry.foreground import threshold
+from meddl.datasets.image_digest import image_digest
 from meddl.synthesis import Examples, SynthesisConfig
 from meddl.synthesis.cutting import cuts_of, spacing_along, upright
 from meddl.synthesis.examples import ExampleSource
@@ -28,14 +29,28 @@ SPACING_MM = 3.4
 LOW, HIGH = 0.0, 500.0
 """T1-weighted values mean nothing by themselves: the brightest tissue of all heads is brought to 500."""
 
+SOURCES: Mapping[str, Callable[[], Volume]] = {
+    "Colin27": images.colin27,
+    "a mean head": images.mean_head,
+    "a tumor patient": images.tumor_1,
+}
+"""The whole images of those whom the generators learn from."""
+
 
 def training_heads() -> dict[str, tuple[Volume, Volume]]:
     """Return image and label map of those whom the generators learn from."""
-    return {
-        "Colin27": _labeled(images.colin27(), read_volume(realdata.colin27()[1]).array[0] > 0),
-        "a mean head": _labeled(images.mean_head(), _extracted(images.mean_head())),
-        "a tumor patient": _labeled(images.tumor_1(), _extracted(images.tumor_1())),
-    }
+    return {name: _labeled(head(), _brain(name, head())) for name, head in SOURCES.items()}
+
+
+def training_digests(heads: Mapping[str, tuple[Volume, Volume]]) -> list[str]:
+    """Return, for each of the training's heads, what a dataset knows it by.
+
+    That is the SHA-256 of its whole image, as anybody has it who takes it from where it was published, and that of the
+    slices with brain in them, as they were learned from; written as a dataset writes a case of two images.
+    """
+    return sorted(
+        "-".join(image_digest(image)[:32] for image in (SOURCES[name](), slices)) for name, (slices, _) in heads.items()
+    )
 
 
 @cache
@@ -80,6 +95,10 @@ def joined(parts: Iterator[Examples]) -> Examples:
     return Examples(
         np.concatenate([part.images for part in found]), labels, sources, dict(NAMES), SPACING_MM, LOW, HIGH, "MR"
     )
+
+
+def _brain(name: str, head: Volume) -> np.ndarray:
+    return read_volume(realdata.colin27()[1]).array[0] > 0 if name == "Colin27" else _extracted(head)
 
 
 def _extracted(head: Volume) -> np.ndarray:
