@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
@@ -27,8 +27,9 @@ FONTS = ("DejaVuSans.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif.ttf")
 BASIC, BLANK = DeidentifyOptions(), DeidentifyOptions(clean_pixels=True)
 
 
-def slices() -> Iterator[np.ndarray]:
-    """Yield slices of real images that no text is on, as 8-bit pictures of about 512 pixels."""
+@functools.cache
+def slices() -> list[np.ndarray]:
+    """Return slices of real images that no text is on, as 8-bit pictures of about 512 pixels."""
     patients, total = realdata.pyradiomics(), realdata.totalsegmentator()
     paths = [path for name, path in patients.items() if name.endswith("image")]
     paths += [
@@ -37,13 +38,15 @@ def slices() -> Iterator[np.ndarray]:
         total / "example_ct.nii.gz",
         total / "example_mr_sm.nii.gz",
     ]
+    found = []
     for path in paths:
         array = read_volume(path).array[0]
         for axis in range(3):
             for part in (0.3, 0.5, 0.7):
                 picture = np.take(array, int(array.shape[axis] * part), axis=axis).T.astype(float)
                 if min(picture.shape) >= 60:
-                    yield _enlarged(picture)
+                    found.append(_enlarged(picture))
+    return found
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:
@@ -83,13 +86,12 @@ def covered(picture: np.ndarray, strokes: np.ndarray) -> float:
 
 def test_text_of_many_sizes_and_contrasts_is_found_on_real_images() -> None:
     chance = random.Random(0)
-    backgrounds = list(slices())
     found: dict[tuple[str, str], list[bool]] = {}
     for size in (9, 12, 16, 24, 36):
         for contrast in (0.15, 0.4, 1.0):
             for middle in (False, True):
                 for _ in range(3):
-                    picture = chance.choice(backgrounds)
+                    picture = chance.choice(slices())
                     text = chance.choice(TEXTS)[: int(1.4 * picture.shape[1] / size)]
                     place = (picture.shape[1] // 8, picture.shape[0] // 2) if middle else None
                     drawn, strokes = with_text(picture, text, size, contrast, chance.choice(FONTS), place)
