@@ -10,9 +10,11 @@ import pytest
 import torch
 from core.known_bundles import TO_RAS, oblique, voxelwise, write
 from meddl.errors import JobCancelled, ModelError, UsageError
+from meddl.inference.history import History
 from meddl.jobs import JobContext
 from meddl.models import ModelBundle
 from meddl.saliency import Attribution, Explainer, ExplainOptions, Target, explain
+from meddl.saliency.estimate import about, estimate
 from meddl.saliency.task import list_methods, run_explanation
 from meddl.saliency.windows import windows_of
 from meddl.volume import Segment, Volume
@@ -40,8 +42,11 @@ def block(shape: tuple[int, int, int] = (12, 10, 8), affine: np.ndarray | None =
 
 
 def axis_orders() -> list[np.ndarray]:
+    """Return grids with their axes in every order, with two of the eight choices of signs each, all in turn."""
     affines = []
-    for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
+    every = list(product((1, -1), repeat=3))
+    for number, (order, more) in enumerate(product(permutations(range(3)), (0, 4))):
+        signs = every[(3 * (number // 2) + more) % 8]
         affine = np.eye(4)
         affine[:3, :3] = np.eye(3)[:, order] * np.array([1.1, 1.4, 2.0]) * signs
         affine[:3, 3] = 5, -7, 11
@@ -192,6 +197,43 @@ def test_as_a_job(bright):
     assert np.array_equal(made.map.array[0] != 0, where) and done["prediction"]["task"] == "segmentation"
     listed = list_methods({"model": str(bright.path), "options": CPU.to_dict()}, JobContext())["methods"]
     assert {"saliency", "integrated_gradients"} <= {each["id"] for each in listed}
+
+
+def test_a_method_that_no_layer_is_there_for_is_not_offered(bright):
+    offered = Explainer(bright, CPU).offered()
+    # The network is one convolution, which answers the segmentation itself: nothing lies before it.
+    assert {id for id, unfit in offered.items() if "no layer" in unfit} == {"gradcam", "gradcam_pp"}
+    assert offered["saliency"] == offered["occlusion"] == ""
+
+
+def test_progress_goes_on_through_methods_and_measures(bright):
+    image, _ = block()
+    told: list[tuple[float, str]] = []
+    explain(
+        bright, image, ["saliency", "integrated_gradients"], options=CPU, faithfulness=("completeness", "deletion"),
+        progress=lambda fraction, text: told.append((fraction, text)),
+    )  # fmt: skip
+    assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told) and told[-1][0] == 1.0
+    said = " ".join(text for _, text in told)
+    assert said.index("Gradient") < said.index("Deletion: the map") < said.index("Integrated gradients: 20 steps")
+
+
+def test_how_long_it_takes_is_known_the_next_time(bright, monkeypatch, tmp_path):
+    monkeypatch.setenv("MEDDL_CACHE", str(tmp_path / "cache"))
+    image, _ = block()
+    assert estimate(bright, ["saliency"], (), CPU) is None
+    made = explain(bright, image, ["saliency"], options=CPU).attributions[0]
+    plain = estimate(bright, ["saliency"], (), CPU)
+    assert plain is not None and plain >= made.facts["seconds"]
+    asking = History("explanations.json").entry(bright.digest)["cpu"]["asking"]
+    # A gradient counts as three runs; the score itself is asked for, too.
+    more = estimate(bright, ["saliency", "smoothgrad"], (), CPU)
+    assert (more - asking) / (plain - asking) == pytest.approx((4 + 30) / 4)
+    assert estimate(bright, ["saliency"], ("deletion",), CPU) > plain
+    assert estimate(bright, ["occlusion"], (), CPU) is None, "how many blocks there are is not known"
+    explain(bright, image, ["occlusion"], options=CPU)
+    assert estimate(bright, ["occlusion"], (), CPU) is not None
+    assert about(None) == about(3) == "" and about(42) == "about 40 s" and about(130) == "about 2 min"
 
 
 def test_what_would_be_without_the_structure(bright):

@@ -191,8 +191,25 @@ class QuestionSection:
         note = self._refusal()
         if not note and self._probe.isAsking:
             note = _("Looking which methods fit this model…")
+        note = note or self._time()
         self.ui.methodsNoteLabel.text = note
         self.ui.methodsNoteLabel.visible = bool(note)
+
+    def _time(self):
+        """Return how long the explanation may take, in words; "" where nothing is known of an earlier one."""
+        from meddl.errors import UsageError
+        from meddl.saliency.estimate import about, estimate
+        from meddl.saliency.options import ExplainOptions
+
+        model = self._models.currentModel()
+        if model is None or model.bundle is None:
+            return ""
+        try:
+            options = ExplainOptions.from_dict(self.options())
+        except UsageError:  # told when it is started
+            return ""
+        time = about(estimate(model.bundle, self.methods(), self.measures(), options))
+        return _("Takes {time}, going by the last explanation of this model.").format(time=time) if time else ""
 
     def _showMeasures(self, parameters):
         from meddl.saliency.faithfulness.known import ABOUT

@@ -13,6 +13,7 @@ from meddl.errors import ModelError, OutOfMemory, UsageError
 from meddl.inference.prediction import Prediction
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Attribution, Measure
+from meddl.saliency.estimate import about, estimate, remember, share_of_method
 from meddl.saliency.methods.method import Method, Work
 from meddl.saliency.options import ExplainOptions
 from meddl.saliency.target import KINDS, Target, slice_of, unexplainable
@@ -132,7 +133,8 @@ class Explainer:
             raise UsageError("No method was chosen.")
         if options.baseline == "reference" and reference is None:
             raise UsageError("The baseline is a reference image, but none was given. Choose one, or another baseline.")
-        progress(0.0, "Asking the model")
+        seconds = about(estimate(self.bundle, methods, faithfulness, options))
+        progress(0.0, f"Asking the model ({seconds} in all, going by the last time)" if seconds else "Asking the model")
         prediction = self.predictor.predict(images, progress=part_of(progress, 0.0, 0.07), cancelled=cancelled)
         slice_index = slice_of(target, prediction)
         image, prepared = self.predictor.prepared(images, cancelled, slice_index=slice_index)
@@ -177,12 +179,11 @@ class Explainer:
 
     def offered(self) -> dict[str, str]:
         """Return, by method, why it cannot work on this model, in a sentence; "" if it can."""
-        from meddl.saliency.methods.known import METHODS
-        from meddl.saliency.scorer import Scorer
+        from meddl.saliency.offered import offered
 
         stage = self.predictor.stages[-1]
-        scorer = Scorer(stage.network, lambda answer: answer, slice_axis=self.slice_axis, device=self.predictor.device)
-        return {id: method.unfit(scorer, None) for id, method in METHODS.items()}
+        rule = with_slices(stage.executor.rule)
+        return offered(self.bundle, stage.network, rule, self.slice_axis, self.predictor.device)
 
     @property
     def slice_axis(self) -> int | None:
@@ -243,10 +244,19 @@ class Explainer:
         from meddl.inference.restore import restore_values
 
         begin = time.perf_counter()
-        raw, first, score = view.attribute(method, work)
+        middle = share_of_method(method.id, faithfulness, work.options)
+        raw, first, score = view.attribute(method, replace(work, progress=part_of(work.progress, 0.0, middle)))
         values = restore_values(raw.values, view.prepared.affine, image.grid)
         total = values.sum(axis=0, keepdims=True)
         facts = {**raw.facts, "seconds": round(time.perf_counter() - begin, 3)}
+        remember(
+            self.bundle,
+            str(self.predictor.device).split(":")[0],
+            method.id,
+            work.options,
+            facts,
+            prediction.provenance["times_s"]["total"],
+        )
         notes = raw.notes
         if method.id in _BLIND_TO_PLACE and view.question.of_one_place:
             notes = (*notes, _ALL_ALIKE)
@@ -259,7 +269,7 @@ class Explainer:
             Volume(values, image.affine) if values.shape[0] > 1 else None,
             facts,
             notes,
-            view.measures(method, first, work, faithfulness),
+            view.measures(method, first, replace(work, progress=part_of(work.progress, middle, 1.0)), faithfulness),
             provenance={**prediction.provenance, "explanation": {"method": method.id, **work.options.to_dict()}},
         )
         if segmentation is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
     from meddl.saliency.scorer import Scorer
+
+logger = logging.getLogger(__name__)
 
 LEAST_GRID = 6
 """Voxels along the longest axis of the coarsest grid that still shows a place."""
@@ -54,6 +58,34 @@ def no_layers(scorer: Scorer) -> str:
         return "The network has no convolutions, whose answers this method shows."
     if _is_transformer(network):
         return "The network is a transformer: its one convolution only cuts the image into patches."
+    return ""
+
+
+def no_layer_ever(scorer: Scorer, channels: int, shape: tuple[int, int, int]) -> str:
+    """Return why the network has no layer to show for any image of a size, in a sentence; "" if it has, or who knows.
+
+    Only sizes go through a copy of the network, no numbers, so that it takes no time and no memory.
+
+    Args:
+        channels: of the image.
+        shape: of the image that the network sees, or about the largest there is where it takes any.
+    """
+    import torch
+
+    from meddl.saliency.scorer import Scorer
+
+    network = scorer.network
+    if no_layers(scorer):
+        return ""  # told elsewhere
+    try:
+        sizes = copy.deepcopy(network).to("meta")
+        image = torch.empty((1, channels, *shape), device="meta")
+        choose_layer(Scorer(sizes, scorer.pick, slice_axis=scorer.slice_axis, device="meta"), image)
+    except ModelError as error:
+        return error.message
+    except Exception as error:
+        # It takes other sizes, or looks at numbers: that is told when there is an image.
+        logger.debug("no layer was looked for: %s", type(error).__name__)
     return ""
 
 

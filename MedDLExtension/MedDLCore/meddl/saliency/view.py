@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from meddl.errors import ModelError, UsageError
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Measure
+from meddl.saliency.estimate import about, measure_runs, method_runs
 from meddl.saliency.methods.method import Method, RawAttribution, Work
 
 if TYPE_CHECKING:
@@ -79,8 +81,12 @@ class View:
             scorer, cut = self.scorer(window), self._cut(image, window)
             if reason := method.unfit(scorer, cut):
                 raise UsageError(f"{method.title} cannot explain this model: {reason}")
+            begin = time.perf_counter()
             with torch.no_grad():
                 score += float(scorer(cut)[0])
+            if number == 0 and (runs := method_runs(method.id, work.options)):
+                seconds = about((time.perf_counter() - begin) * runs * len(self.windows))
+                part.step(0.0, f"{method.title}, {seconds}" if seconds else method.title)
             raw = method.attribute(scorer, cut, part)
             if not torch.isfinite(raw.values).all():
                 raise ModelError(f"{method.title} gave values that are no numbers for this model and image.")
@@ -120,7 +126,13 @@ class View:
             self._work(window, work),
             window.cut(self._truth[None])[0, 0] > 0 if self._truth is not None else None,
         )
-        return tuple(MEASURES[name](examined) for name in names)
+        weights = [1 + measure_runs(name, method_runs(method.id, work.options) or 1) for name in names]
+        made = []
+        for number, name in enumerate(names):
+            low, high = (sum(weights[:end]) / sum(weights) for end in (number, number + 1))
+            part = replace(examined.work, progress=part_of(work.progress, low, high))
+            made.append(MEASURES[name](replace(examined, work=part)))
+        return tuple(made)
 
     def counterfactuals(self, work: Work) -> tuple[Measure, ...]:
         """Return what becomes of the score without each structure, in the window with most of the target."""

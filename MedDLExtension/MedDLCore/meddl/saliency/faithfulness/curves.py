@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from meddl.saliency.attribution import Measure
+from meddl.saliency.estimate import about
 from meddl.saliency.faithfulness.controls import body, random_maps, without_details
 
 if TYPE_CHECKING:
@@ -67,23 +69,29 @@ def _measure(examined: Examined, name: str) -> Measure:
     total = examined.total()
     if not bool((total != 0).any()):
         return Measure(name, 1.0 if name == "deletion" else 0.0, None, "bad", "The map is empty.")
+    title, work = name.capitalize(), examined.work
+    work.step(0.0, f"{title}: blurring the image")
     sharp = examined.image.detach().cpu()
     dull = without_details(sharp)
+    work.step(0.0, f"{title}: asking about the blurred image")
     highest, lowest = examined.score(sharp), examined.score(dull)
     if highest - lowest <= 0.01 * max(abs(highest), abs(lowest)):
         what = "raises" if lowest > highest else "hardly changes"
         sentence = f"Blurring the whole image {what} the score, so taking parts of it away tells nothing of the map."
         return Measure(name, None, None, "", sentence)
+    work.step(0.0, f"{title}: making random maps to compare with")
     maps = [total, *random_maps(total, body(sharp), RANDOM_MAPS, examined.work.options.seed)]
     start, goal = (sharp, dull) if name == "deletion" else (dull, sharp)
     ends = (1.0, 0.0) if name == "deletion" else (0.0, 1.0)
-    curves = []
+    curves, begin = [], time.monotonic()
     for number, each in enumerate(maps):
         order = each.flatten().sort(descending=True, stable=True).indices
         shares_left = [ends[0]]
         for step, share in enumerate(SHARES[1:-1]):
             done = (number + step / len(SHARES)) / len(maps)
-            examined.work.step(done, f"{name.capitalize()}: {'random maps' if number else 'the map'}")
+            said = f"random map {number} of {RANDOM_MAPS}" if number else "the map"
+            left = about((time.monotonic() - begin) * (1 - done) / done) if done else ""
+            work.step(done, f"{title}: {said}, {left} left" if left else f"{title}: {said}")
             score = examined.score(_mixed(start, goal, order, share))
             shares_left.append(min(max((score - lowest) / (highest - lowest), 0.0), 1.0))
         curves.append([*shares_left, ends[1]])
