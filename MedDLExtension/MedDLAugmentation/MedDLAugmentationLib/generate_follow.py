@@ -38,8 +38,8 @@ class TrainingPictures:
             self._showPlot()
 
     def follow(self, training):
-        """Show what came of the training in a folder; None, or one that has no losses, for nothing."""
-        if training is not None and training.steps:
+        """Show what came of the training in a folder; nothing, where it has no losses yet."""
+        if training.steps:
             self.training = training
             self._showLosses()
             self._showSamples()

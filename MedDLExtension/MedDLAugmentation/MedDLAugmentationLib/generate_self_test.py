@@ -72,6 +72,11 @@ class GenerateTests(GenerateTestParts):
         self.press(tab.ui.takeOverButton)
         self.assertEqual(tab.parameters.training.seed, 0)
         self.assertTrue(tab.ui.trainButton.enabled, tab.ui.trainButton.toolTip)
+        slicer.mrmlScene.Clear()
+        self.assertTrue(tab.ui.plotButton.enabled)  # the losses can still be looked at
+        tab.ui.plotButton.checked = True
+        self.assertIsNotNone(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotChartNode"))
+        tab.ui.plotButton.checked = False
 
     def test_cancelKeepsTheLastCheckpoint(self):
         tab = self.makeTrainingTab(steps=100000)

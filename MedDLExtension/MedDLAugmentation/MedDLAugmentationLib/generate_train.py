@@ -212,7 +212,8 @@ class TrainSection:
             self._config = self._there.config()
             self._isTaken = self._config is None and self._there.is_taken()
             self._there.look()
-        self.pictures.follow(self._there)
+            # Without a name, for instance after the scene was closed, what was trained last can still be seen.
+            self.pictures.follow(self._there)
         self._tab.update()
 
     def _refusal(self):

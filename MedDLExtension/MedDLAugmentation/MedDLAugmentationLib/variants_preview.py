@@ -12,7 +12,7 @@ from MedDLAugmentationLib.variants_samples import Asked, SampleCells, Shown, at_
 
 _COUNT = 6
 _ALL = tuple(range(_COUNT))
-_QUICK, _FINE = 128, 256  # voxels along an edge
+_COARSE, _QUICK, _FINE = 64, 128, 256  # voxels along an edge
 _FINE_AFTER_MS = 250
 _FAST_S = 0.25
 _WAIT_MS = 1500
@@ -225,10 +225,11 @@ class PreviewSection(VTKObservationMixin):
         key, choice = case.key, self._sliceChoice(case)
         params = {"case": key, "plan": plan.to_dict(), "seed": self._parameters.seed, "numbers": list(numbers)}
         params |= {"axis": choice.axis, "index": choice.index, "greatest": greatest}
-        if key != self._sent:
+        isNew = key != self._sent
+        if isNew:
             params["sample"] = case.sample()
             self._sent = key
-        return Wanted(PREVIEW_VARIANTS, params, Asked(choice, numbers, greatest, time.monotonic()))
+        return Wanted(PREVIEW_VARIANTS, params, Asked(choice, numbers, greatest, time.monotonic(), isNew))
 
     def _sliceChoice(self, case):
         from meddl.volume import Grid
@@ -280,7 +281,11 @@ class PreviewSection(VTKObservationMixin):
             self.seconds = time.monotonic() - self._asked
         if asked.greatest < _FINE:
             self._fine.start()
-        elif seconds > 2 * _FAST_S:
+        if asked.isNew:  # the image was sent with it: that tells nothing of the next time
+            return
+        if seconds > 2 * _FAST_S:
+            self._quick = _QUICK if asked.greatest > _QUICK else _COARSE
+        elif asked.greatest < _QUICK and seconds < _FAST_S:
             self._quick = _QUICK
 
     def _tellWaiting(self):

@@ -20,12 +20,14 @@ class Asked:
         numbers: of the samples.
         greatest: voxels along an edge.
         since: when their turn came.
+        isNew: whether the worker was sent the voxels with it.
     """
 
     choice: object
     numbers: tuple
     greatest: int
     since: float
+    isNew: bool = False
 
 
 @dataclass(frozen=True)

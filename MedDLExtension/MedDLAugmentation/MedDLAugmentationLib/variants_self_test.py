@@ -198,7 +198,6 @@ class VariantsTests(VariantsTestParts):
         tab = self.makeVariantsTab(withImage=False)
         self.assertEqual(tab.ui.presetComboBox.currentText, "MR")
         volume, _labels = self.makeKidneys()
-        tab.parameters.inputVolume = volume
         self.waitForThat(lambda: tab.ui.presetComboBox.currentText == "CT")
         self.assertFalse(tab.parameters.plan)
         tab.plan.choose("position")
@@ -214,9 +213,9 @@ class VariantsTests(VariantsTestParts):
         tab = self.makeVariantsTab(withImage=False)
         self.waitForThat(lambda: "Choose an image" in tab.ui.previewLabel.text)
         self.assertFalse(tab.ui.addButton.enabled)
-        self.makeKidneys()
-        tab.parameters.inputVolume = slicer.util.getNode("Abdomen")
-        self.waitForPreview(tab)
+        volume, _labels = self.makeKidneys()
+        self.waitForPreview(tab)  # an image that is loaded while nothing is chosen is taken
+        self.assertEqual(tab.parameters.inputVolume.GetID(), volume.GetID())
         self.assertTrue(tab.ui.addButton.enabled)
         for row in range(tab.ui.stepsList.count):
             tab.ui.stepsList.item(row).setCheckState(qt.Qt.Unchecked)

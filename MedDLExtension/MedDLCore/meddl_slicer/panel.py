@@ -26,7 +26,8 @@ class PanelScene(VTKObservationMixin):
         ui: the widgets that are connected to it.
         follower: has ``onParameters(parameters)``, called with another node, or with None as there is none;
             ``onParametersChanged()``; ``onSceneReady()``, called after ``onParameters`` where choices can be made for
-            the user; ``onSceneClosing()``; ``onNodeLeaving(node)``, not called while the scene is closed.
+            the user, and when an image was loaded while the panel is shown; ``onSceneClosing()``;
+            ``onNodeLeaving(node)``, not called while the scene is closed.
     """
 
     def __init__(self, widget: Any, getParameters: Callable[[], Any], ui: Any, follower: Any) -> None:
@@ -34,6 +35,7 @@ class PanelScene(VTKObservationMixin):
         self._widget, self._getParameters, self._ui, self._follower = widget, getParameters, ui, follower
         self.parameters: Any = None
         self._guiTag: Any = None
+        self._soon: Any = None
 
     @property
     def isShown(self) -> bool:
@@ -49,6 +51,7 @@ class PanelScene(VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self._onStartImport)
         # After the selectors, which learn only then which nodes have come.
         self.addObserver(scene, scene.EndImportEvent, self._onReady, priority=-1.0)
+        self.addObserver(scene, scene.NodeAddedEvent, self._onNodeAdded)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeLeaving)
         self.follow()
 
@@ -66,6 +69,8 @@ class PanelScene(VTKObservationMixin):
 
     def stop(self) -> None:
         """Let go of the scene for good."""
+        if self._soon is not None:
+            self._soon.stop()
         self._set(None)
         self.removeObservers()
 
@@ -96,3 +101,22 @@ class PanelScene(VTKObservationMixin):
     def _onNodeLeaving(self, _caller: Any, _event: str, node: Any) -> None:
         if not slicer.mrmlScene.IsClosing():
             self._follower.onNodeLeaving(node)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAdded(self, _caller: Any, _event: str, node: Any) -> None:
+        if node.IsA("vtkMRMLVolumeNode") and not slicer.mrmlScene.IsImporting():
+            self._timer().start()  # it gets its voxels only after it has come
+
+    def _timer(self) -> Any:
+        if self._soon is None:
+            import qt
+
+            self._soon = qt.QTimer()
+            self._soon.setSingleShot(True)
+            self._soon.setInterval(0)
+            self._soon.connect("timeout()", self._onImageThere)
+        return self._soon
+
+    def _onImageThere(self) -> None:
+        if self.parameters is not None and self.isShown:
+            self._follower.onSceneReady()
