@@ -81,9 +81,8 @@ class SynthesisConfig:
         if levels > _MOST_LEVELS or not all(2 <= each <= _MOST_CHANNELS for each in self.features):
             raise UsageError(f"features are up to {_MOST_LEVELS} numbers of channels, each from 2 to {_MOST_CHANNELS}.")
         pads = self.kind == "gan" and self.conditioned
-        if levels and not pads and any(each % (1 << (levels - 1)) for each in self.folded_size):
-            folded = sum(each > 1 for each in self.fold[:1])
-            raise UsageError(f"With {levels} features an example is halved {levels - 1 + folded} times, which its size "
+        if levels and not pads and any(each % (1 << (levels - 1)) for each in self.size):
+            raise UsageError(f"With {levels} features an example is halved {levels - 1} times, which its size "
                              f"({' x '.join(map(str, self.size))}) cannot be. Give fewer features.")  # fmt: skip
 
     @property
@@ -93,13 +92,13 @@ class SynthesisConfig:
 
     @property
     def fold(self) -> tuple[int, ...]:
-        """Voxels along each axis that are one place to the network: in patches nearly all time goes at their voxels.
+        """Voxels along each axis that are one place to the network: nearly all time goes at the voxels of patches.
 
-        A generator of a GAN that is told nothing grows its images and sees none.
+        Only to that of a GAN with labels. A flow or a diffusion must tell the noise of each voxel, which takes its
+        network far longer to learn from blocks; a GAN without labels is shown no image.
         """
-        grows = self.kind == "gan" and not self.conditioned
-        small = self.dimensions == 2 or grows
-        return tuple(1 if small or each < 2 * _LEAST_FOLDED else 2 for each in self.size)
+        folds = self.kind == "gan" and self.conditioned and self.dimensions == 3
+        return tuple(2 if folds and each >= 2 * _LEAST_FOLDED else 1 for each in self.size)
 
     @property
     def folded_size(self) -> tuple[int, ...]:

@@ -19,8 +19,10 @@ _FEATURES = {
     ("ddpm", True): (16, 32, 48, 64),
     ("ddpm", False): (16, 32, 48, 64),
 }
-_FOLDED = {"gan": (32, 32, 64, 64, 64), "rectified_flow": (32, 48, 64, 64), "ddpm": (32, 48, 64, 64)}
-"""Channels where blocks of voxels are one place to the network."""
+_FOLDED = (32, 32, 64, 64, 64)
+"""Where blocks of voxels are one place to the network."""
+_NEAR = 16
+"""Channels at the voxels themselves there."""
 _SEEDS = 10_000
 _SEEN = {1: 16, 2: 34, 3: 70}
 """Voxels that one answer of a discriminator of so many layers looks at, along each axis."""
@@ -53,9 +55,9 @@ def features_of(config: SynthesisConfig) -> tuple[int, ...]:
     if config.features:
         return config.features
     known = _FEATURES[config.kind, config.conditioned]
-    if any(each > 1 for each in config.fold):
-        known = _FOLDED[config.kind]
-    return known if config.kind == "gan" else known[: _levels(config.folded_size, len(known))]
+    if math.prod(config.fold) > 1:
+        return _FOLDED
+    return known if config.kind == "gan" else known[: _levels(config, len(known))]
 
 
 def discriminator_config(config: SynthesisConfig, labels: int) -> dict[str, Any]:
@@ -105,16 +107,18 @@ def make_network(definition: dict[str, Any]) -> Any:
 
 
 def _network(config: SynthesisConfig, labels: int) -> dict[str, Any]:
-    network = _gan(config, labels) if config.kind == "gan" else _denoiser(config, labels)
-    if all(each == 1 for each in config.fold):
+    if config.kind != "gan":
+        return _denoiser(config, labels)
+    network = _gan(config, labels)
+    if math.prod(config.fold) == 1:
         return network
     return {
         "_target_": "meddl.networks.Folded",
         "network": network,
         "fold": list(config.fold),
-        "in_channels": labels + (NOISE_CHANNELS if config.kind == "gan" else 1),
+        "in_channels": labels + NOISE_CHANNELS,
         "out_channels": 1,
-        "features": network["out_channels"],
+        "features": _NEAR,
     }
 
 
@@ -131,7 +135,7 @@ def _gan(config: SynthesisConfig, labels: int) -> dict[str, Any]:
         "_target_": "BasicUNet",
         "spatial_dims": config.dimensions,
         "in_channels": (labels + NOISE_CHANNELS) * math.prod(config.fold),
-        "out_channels": features[0] if math.prod(config.fold) > 1 else 1,
+        "out_channels": _NEAR if math.prod(config.fold) > 1 else 1,
         # Five levels, and what comes before the image.
         "features": [*features[:5], *[features[-1]] * (5 - len(features)), features[0]],
         "norm": ["group", {"num_groups": _groups(features, config.folded_size, 4)}],
@@ -142,12 +146,12 @@ def _gan(config: SynthesisConfig, labels: int) -> dict[str, Any]:
 
 def _denoiser(config: SynthesisConfig, labels: int) -> dict[str, Any]:
     features = features_of(config)
-    groups = _groups(features, config.folded_size, len(features) - 1)
+    groups = _groups(features, config.size, len(features) - 1)
     return {
         "_target_": "DiffusionModelUNet",
         "spatial_dims": config.dimensions,
-        "in_channels": (1 + labels) * math.prod(config.fold),
-        "out_channels": features[0] if math.prod(config.fold) > 1 else 1,
+        "in_channels": 1 + labels,
+        "out_channels": 1,
         "channels": list(features),
         "num_res_blocks": 1,
         # MONAI's network attends at its coarsest level whatever is said here.
@@ -164,10 +168,10 @@ def _groups(features: tuple[int, ...], size: tuple[int, ...], halvings: int) -> 
     return max(1, groups // 2) if alone else groups
 
 
-def _levels(size: tuple[int, ...], most: int) -> int:
-    """Return how often a size is halved, and one: until attention is cheap, as far as it can be."""
+def _levels(config: SynthesisConfig, most: int) -> int:
+    """Return how often an example is halved, and one: until attention is cheap, as far as the size goes."""
     for levels in range(3, most + 1):
         divisor = 1 << (levels - 1)
-        if math.prod(each // divisor for each in size) <= _TOKENS or any(each % (2 * divisor) for each in size):
+        if math.prod(size // divisor for size in config.size) <= _TOKENS:
             return levels
     return most
