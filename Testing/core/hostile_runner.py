@@ -131,7 +131,7 @@ def _exercise(path: Path, canary: Path) -> dict[str, Any]:
                 config = bundle.restricted_config(config_name, trusted=trusted, overrides={"device": "cpu"})
                 if trusted:
                     # A consent given by mistake must not open more than TorchScript; that file is not part of this run.
-                    config._weights = lambda path: (_ for _ in ()).throw(MedDLError("not loaded here"))
+                    config._given.weights = lambda path: (_ for _ in ()).throw(MedDLError("not loaded here"))
                 for id in _ids(attempt("raw", lambda config=config: config.get("", raw=True)) or {}):
                     attempt(f"get {id[:80]}", lambda config=config, id=id: config.get(id))
                     if "::" not in id:
