@@ -12,7 +12,8 @@ Rooms:
 - ``segmentation``, ``classification``, ``boxes``, ``landmarks``, ``reconstruction`` (results), ``maps``, ``colors``,
   ``table``, ``view_text`` and ``provenance`` (what goes with them), ``scene_guard`` (all or nothing);
 - ``model_choices``, ``model_selector``, ``model_section``, ``input_channels``, ``input_section``, ``advice``,
-  ``consent``, ``results``, ``table_widget``, ``plot_layout``, ``job_panel`` (parts of panels);
+  ``consent``, ``results``, ``table_widget``, ``plot_layout``, ``job_panel``, ``apply_section`` (parts of panels),
+  ``panel`` (how they follow the scene);
 - ``export_cases``, ``export_labels``, ``export_suggestions`` (cases of the scene), ``export_storage`` (kept with it),
   ``export_work`` and ``export_run`` (an export, case by case), ``export_plots``, ``export_thumbnails`` and
   ``export_views`` (how cases are shown), ``thumbnails`` and ``export_task`` (run in the worker, too);
@@ -23,7 +24,7 @@ Rooms:
   ``synthesis_run`` (images and lesions: from nodes to a job and back), ``synthesis_judgement``, ``synthesis_runner``
   (work that takes hours);
 - ``pump`` (jobs on the event loop), ``packages`` and ``health`` (what is installed and found), ``known_model``
-  (self-tests).
+  and ``self_testing`` (self-tests).
 """
 
 from __future__ import annotations
