@@ -114,6 +114,7 @@ class ScannerPage:
         self.widget = qt.QWidget()
         self.widgets = {}
         form = qt.QFormLayout(self.widget)
+        form.setRowWrapPolicy(qt.QFormLayout.WrapLongRows)  # in a narrow panel, or with a large font
         form.setContentsMargins(0, 0, 0, 0)
         for line in lines:
             widget = getattr(self, f"_{line.kind}")(line)

@@ -53,6 +53,7 @@ class _Page:
         self._parameters = known.parameters
         self.widget = qt.QWidget()
         form = qt.QFormLayout(self.widget)
+        form.setRowWrapPolicy(qt.QFormLayout.WrapLongRows)  # in a narrow panel, or with a large font
         form.setContentsMargins(0, 0, 0, 0)
         self.widgets = {}
         often = ctk.ctkSliderWidget()
