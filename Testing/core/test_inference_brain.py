@@ -15,6 +15,7 @@ import realdata
 from core import deepbet_reference
 from core.phantoms import axis_orders, reordered
 from meddl.inference import Predictor
+from meddl.inference.prediction import Prediction
 from meddl.inference.stage import Stage
 from meddl.volume import Grid, Volume, read_volume
 from scipy.ndimage import affine_transform
@@ -37,8 +38,13 @@ def colin() -> Volume:
 
 
 @pytest.fixture(scope="module")
-def brain(predictor: Predictor, colin: Volume) -> Volume:
-    return predictor.predict(colin).labels
+def colins_prediction(predictor: Predictor, colin: Volume) -> Prediction:
+    return predictor.predict(colin)
+
+
+@pytest.fixture(scope="module")
+def brain(colins_prediction: Prediction) -> Volume:
+    return colins_prediction.labels
 
 
 def resampled(volume: Volume, grid: Grid, order: int) -> Volume:
@@ -52,11 +58,11 @@ def resampled(volume: Volume, grid: Grid, order: int) -> Volume:
 
 @pytest.mark.parametrize(("name", "least"), [("colin27", 0.93), ("itk_subject", 0.96)])
 def test_brains_agree_with_another_tools_masks_and_with_the_reference(
-    predictor: Predictor, name: str, least: float
+    predictor: Predictor, colins_prediction: Prediction, name: str, least: float
 ) -> None:
     head, stripped = getattr(realdata, name)()
     volume = read_volume(head)
-    prediction = predictor.predict(volume)
+    prediction = colins_prediction if name == "colin27" else predictor.predict(volume)
     labels = prediction.labels.array[0]
     other_tool = np.asarray(nibabel.load(stripped).dataobj) > 0
     assert dice(labels > 0, other_tool) >= least
@@ -85,22 +91,25 @@ def test_the_readmes_example_segments_the_demo_head_as_the_reference_does(
     assert printed and names["prediction"].volumes_ml["Brain"] == pytest.approx(float(printed[1]), rel=0.001)
 
 
-def test_the_network_sees_the_same_head_in_all_48_axis_orders(predictor: Predictor, colin: Volume) -> None:
+def test_the_network_sees_the_same_head_in_another_axis_order(predictor: Predictor, colin: Volume) -> None:
     # With the very same input the network gives the very same answer; the way back is tested with the restoration.
     stage: Stage = predictor.stages[0]
     expected = stage.prepare(colin)
-    for permutation, signs in axis_orders():
+    for permutation, signs in axis_orders()[::5]:  # each permutation, and each way to flip
         seen = stage.prepare(reordered(colin, permutation, signs))
         np.testing.assert_array_equal(np.asarray(seen.image), np.asarray(expected.image))
         np.testing.assert_allclose(seen.affine, expected.affine, atol=1e-6)
 
 
-@pytest.mark.parametrize(("permutation", "signs"), [((2, 0, 1), (-1, 1, -1)), ((1, 2, 0), (1, -1, -1))])
-def test_an_axis_order_changes_nothing_end_to_end(
-    predictor: Predictor, colin: Volume, brain: Volume, permutation: tuple[int, ...], signs: tuple[int, ...]
+def test_an_axis_order_and_a_turn_of_the_head_in_space_change_nothing_end_to_end(
+    predictor: Predictor, colin: Volume, brain: Volume
 ) -> None:
-    labels = predictor.predict(reordered(colin, permutation, signs)).labels
-    np.testing.assert_array_equal(labels.array, reordered(brain, permutation, signs).array)
+    # A turn is what a rotated parent transform does: the same voxels at another place.
+    order, affine = ((2, 0, 1), (-1, 1, -1)), oblique(colin).affine
+    labels = predictor.predict(reordered(Volume(colin.array, affine), *order)).labels
+    expected = reordered(Volume(brain.array, affine), *order)
+    np.testing.assert_array_equal(labels.array, expected.array)
+    np.testing.assert_array_equal(labels.affine, expected.affine)
 
 
 @pytest.mark.slow
@@ -143,13 +152,6 @@ def test_the_same_brain_is_found_in_another_frame(predictor: Predictor, colin: V
     whole = float(np.count_nonzero(brain.array)) * brain.voxel_volume_ml
     assert prediction.volumes_ml["Brain"] == pytest.approx(whole, rel=0.02)
     assert bool(prediction.provenance["notes"]) == (frame is sheared)
-
-
-def test_turning_the_head_in_space_turns_the_brain_with_it(predictor: Predictor, colin: Volume, brain: Volume) -> None:
-    # What a rotated parent transform does: the same voxels at another place.
-    labels = predictor.predict(Volume(colin.array, oblique(colin).affine)).labels
-    np.testing.assert_array_equal(labels.array, brain.array)
-    np.testing.assert_array_equal(labels.affine, oblique(colin).affine)
 
 
 def test_an_empty_image_is_refused_and_noise_is_no_crash(predictor: Predictor) -> None:

@@ -7,9 +7,11 @@ by the brain model, and all that lies further than 15 mm from it is removed: the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -99,24 +101,39 @@ def _outside_template(
     import SimpleITK as sitk
 
     from meddl.datasets.deidentify.deface_template import template_files
-    from meddl.volume import read_volume
 
-    head_file, keep_file = template_files()
+    files = template_files()
     progress(0.05, "Finding the head")
-    template = read_volume(head_file)
-    face = _face_of_template(read_volume(keep_file))
-    fixed, moving = _working_copy(volume), _working_copy(template)
+    template, fixed = _template(*files), _working_copy(volume)
     with _one_thread():
-        transform = _registered(fixed, moving, _inner_head(template, face), cancelled)
+        transform = _registered(fixed, template.head, template.inner, cancelled)
     progress(0.8, "Checking the fit")
-    _check_fit(fixed, sitk.Resample(moving, fixed, transform, sitk.sitkLinear, 0.0), transform)
+    _check_fit(fixed, sitk.Resample(template.head, fixed, transform, sitk.sitkLinear, 0.0), transform)
     resampler = sitk.ResampleImageFilter()
     resampler.SetReferenceImage(to_sitk(Volume(np.zeros((1, *volume.shape), np.uint8), volume.affine)))
     resampler.SetTransform(transform)
     resampler.SetInterpolator(sitk.sitkLinear)
     resampler.SetUseNearestNeighborExtrapolator(True)  # the face goes on where the template ends
-    removed = sitk.GetArrayFromImage(resampler.Execute(to_sitk(face))).transpose(2, 1, 0) > 0.5
+    removed = sitk.GetArrayFromImage(resampler.Execute(template.face)).transpose(2, 1, 0) > 0.5
     return removed, "The face was removed with a mask that was registered onto the head (pydeface's template)."
+
+
+@dataclass(frozen=True, eq=False)
+class _Template:
+    """SimpleITK images of the mean head: as it is registered, its part without skin, face and neck, and its face."""
+
+    head: Any
+    inner: Any
+    face: Any
+
+
+@functools.lru_cache(maxsize=1)
+def _template(head_file: Path, keep_file: Path) -> _Template:
+    """Return the template; it takes seconds to make, and is the same for all heads of a dataset."""
+    from meddl.volume import read_volume
+
+    head, face = read_volume(head_file), _face_of_template(read_volume(keep_file))
+    return _Template(_working_copy(head), _inner_head(head, face), to_sitk(face))
 
 
 @contextmanager
