@@ -80,8 +80,7 @@ def counterfactual(
         raise UsageError(f"All that the network sees is {name}: there are no surroundings to paint it over with.")
 
     def asked(pixels: np.ndarray) -> float:
-        with torch.no_grad():
-            return float(scorer(torch.from_numpy(pixels[None]))[0])
+        return float(scorer.score(torch.from_numpy(pixels[None]))[0])
 
     work.step(0.0, f"Painting over {name}")
     score, painted = asked(array), inpainted(array, mask)

@@ -149,7 +149,7 @@ class Explainer:
         stage = self.predictor.stages[-1]
         view = View(
             stage.network, with_slices(stage.executor.rule), self.slice_axis, self.predictor.device, prepared,
-            question, baseline, structures, mask,
+            question, baseline, structures, mask, self.bundle.digest,
         )  # fmt: skip
         attributions: list[Attribution] = []
         left_out: dict[str, str] = {}

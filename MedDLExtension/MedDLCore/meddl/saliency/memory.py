@@ -140,13 +140,24 @@ def gradients_at_once(scorer: Scorer, image: torch.Tensor, options: ExplainOptio
     return count
 
 
+def keep_budget(options: ExplainOptions) -> None:
+    """See to it that what is freed is given back at once where the user has set a budget."""
+    if options.memory_mb:
+        _give_back_at_once(True)
+
+
+def as_usual() -> None:
+    """Let the rest of the program have its memory as before the explanation."""
+    _give_back_at_once(False)
+
+
 _gives_back = False
 
 
 def _give_back_at_once(wanted: bool) -> None:
     """Tell glibc whether to give back what is freed at once, or to keep it as it does by itself; elsewhere do nothing.
 
-    It holds for the whole program, until another explanation wants it otherwise.
+    It holds for the whole program, until it is told otherwise; see :func:`as_usual`.
     """
     global _gives_back
     if wanted == _gives_back or not sys.platform.startswith("linux"):

@@ -23,6 +23,11 @@ class Scorer:
         slice_axis: for networks that take slices ``(B, C, i, j)``: the axis of images, 0 to 2, that has one voxel and
             that they do not see; None for the others.
         device: where it runs.
+        digest: identifies the network in the cache of compiled models; empty: nothing is kept on disk.
+
+    Attributes:
+        engine: answers for the network where no gradient is asked for, if it is not None; see
+            :func:`meddl.saliency.forward.quicker`.
     """
 
     def __init__(
@@ -32,15 +37,25 @@ class Scorer:
         *,
         slice_axis: int | None = None,
         device: Any = "cpu",
+        digest: str = "",
     ) -> None:
         self.network = _without_in_place(network)
         self.pick = pick
         self.slice_axis = slice_axis
         self.device = device
+        self.digest = digest
+        self.engine: Any = None
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return ``(B,)`` scores of ``(B, C, i, j, k)`` images."""
         return self.pick(self._asked(images.to(self.device)))
+
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return ``(B,)`` scores without gradients, by the engine where there is one."""
+        import torch
+
+        with torch.no_grad():
+            return self.pick(self._asked(images.to(self.device), self.engine))
 
     def answer(self, images: torch.Tensor) -> Any:
         """Return the network's whole answer, without gradients."""
@@ -61,14 +76,15 @@ class Scorer:
                 self.network = scorer.network
 
             def forward(self, images: torch.Tensor) -> torch.Tensor:
-                return scorer.pick(scorer._asked(images))
+                return scorer.pick(scorer._asked(images, None if torch.is_grad_enabled() else scorer.engine))
 
         return ScoreOfNetwork()
 
-    def _asked(self, images: torch.Tensor) -> Any:
+    def _asked(self, images: torch.Tensor, engine: Any = None) -> Any:
+        network = engine or self.network
         if self.slice_axis is None:
-            return self.network(images)
-        answer = self.network(images.squeeze(2 + self.slice_axis))
+            return network(images)
+        answer = network(images.squeeze(2 + self.slice_axis))
         # Maps get the axis back, so that they lie on the image's grid; scores of classes have none.
         return answer.unsqueeze(2 + self.slice_axis) if getattr(answer, "ndim", 0) == 4 else answer
 

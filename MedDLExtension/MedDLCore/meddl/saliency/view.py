@@ -13,6 +13,7 @@ from meddl.errors import ModelError, UsageError
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Measure
 from meddl.saliency.estimate import about, measure_runs, method_runs
+from meddl.saliency.memory import as_usual
 from meddl.saliency.methods.method import Method, RawAttribution, Work
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class View:
         reference: ``(C, i, j, k)`` for the baseline "reference", or None.
         structures: what "ablation" takes away one by one, or None.
         truth: ``(i, j, k)`` where the evidence should lie, or None.
+        digest: identifies the model in the cache of compiled ones; empty: nothing is kept on disk.
     """
 
     def __init__(
@@ -52,12 +54,15 @@ class View:
         reference: torch.Tensor | None,
         structures: Structures | None,
         truth: torch.Tensor | None,
+        digest: str = "",
     ) -> None:
         from meddl.saliency.windows import MOST_WINDOWS
 
         self.prepared, self.question = prepared, question
         self._network, self._rule, self._slice_axis, self._device = network, rule, slice_axis, device
         self._reference, self._structures, self._truth = reference, structures, truth
+        self._digest = digest
+        self._engine: Any = None  # of the first window, if a method has found one that pays
         self._regions = structures.regions() if structures is not None else None
         size = prepared.image.shape[1:]
         self.windows = question.windows(rule, (int(size[0]), int(size[1]), int(size[2])))[:MOST_WINDOWS]
@@ -87,7 +92,12 @@ class View:
             if number == 0 and (runs := method_runs(method.id, work.options)):
                 seconds = about((time.perf_counter() - begin) * runs * len(self.windows))
                 part.step(0.0, f"{method.title}, {seconds}" if seconds else method.title)
-            raw = method.attribute(scorer, cut, part)
+            try:
+                raw = method.attribute(scorer, cut, part)
+            finally:
+                as_usual()
+            if number == 0:
+                self._engine = scorer.engine or self._engine
             if not torch.isfinite(raw.values).all():
                 raise ModelError(f"{method.title} gave values that are no numbers for this model and image.")
             if total is None:
@@ -118,8 +128,11 @@ class View:
         if unknown := [name for name in names if name not in MEASURES]:
             raise UsageError(f"There is no measure {unknown[0]!r}. Choose of: {', '.join(MEASURES)}.")
         window = self.windows[0]
+        scorer = self.scorer(window)
+        if not method.uses_gradients:
+            scorer.engine = self._engine
         examined = Examined(
-            self.scorer(window),
+            scorer,
             self._cut(self.prepared.image, window),
             raw,
             method,
@@ -148,7 +161,9 @@ class View:
                 mask = torch.from_numpy(structures.mask(index).astype(np.float32))
                 yield name, window.cut(mask[None])[0, 0] > 0
 
-        return counterfactuals(self.scorer(window), self._cut(self.prepared.image, window), masks(), work)
+        scorer = self.scorer(window)
+        scorer.engine = self._engine
+        return counterfactuals(scorer, self._cut(self.prepared.image, window), masks(), work)
 
     def scorer(self, window: Window) -> Scorer:
         """Return the network, asked about the part of the target that a window answers for."""
@@ -159,6 +174,7 @@ class View:
             self.question.pick(window),
             slice_axis=self._slice_axis,
             device=self._device,
+            digest=self._digest,
         )
 
     def _cut(self, image: torch.Tensor, window: Window) -> torch.Tensor:

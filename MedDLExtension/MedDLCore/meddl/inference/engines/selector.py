@@ -65,17 +65,19 @@ class EngineSelector:
         engine: ``auto``, ``torch`` or ``openvino``.
         digest: identifies the network in the cache of compiled models; empty: nothing is kept on disk.
         cases: how many images are to come; ``torch.compile`` pays only for many.
+        streams: windows of a batch that OpenVINO runs side by side.
 
     Attributes:
         notes: sentences for the report: what was tried and did not do.
     """
 
-    def __init__(self, network: Any, engine: str = "auto", digest: str = "", cases: int = 1) -> None:
+    def __init__(self, network: Any, engine: str = "auto", digest: str = "", cases: int = 1, streams: int = 1) -> None:
         self.notes: list[str] = []
         self._network = network
         self._wanted = engine
         self._digest = digest
         self._cases = cases
+        self._streams = streams
         self._chosen: dict[tuple[Any, ...], Engine] = {}
         self._spent: dict[tuple[Any, ...], float] = {}
         self._history = History("engines.json")
@@ -229,7 +231,8 @@ class EngineSelector:
 
     def _openvino(self, precision: str, shape: tuple[int, ...]) -> Candidate:
         model = openvino_engine.model_key(self._network, self._digest, shape)
-        key = f"{model}-{precision}" if model else ""
+        # What many windows take side by side says nothing of one alone.
+        key = f"{model}-{precision}{f'-{self._streams}' if self._streams > 1 else ''}" if model else ""
         known = self._history.entry(key) if key else {}
         speedup = OPENVINO_SPEEDUP[precision]
         if known.get("engine") and known.get("torch"):
@@ -243,7 +246,7 @@ class EngineSelector:
 
         return Candidate(
             "OpenVINO", precision, key,
-            lambda: openvino_engine.OpenVinoEngine(self._network, shape, precision, model),
+            lambda: openvino_engine.OpenVinoEngine(self._network, shape, precision, model, self._streams),
             cost, speedup, forced=self._wanted == "openvino",
         )  # fmt: skip
 

@@ -44,11 +44,8 @@ class Examined:
         Raises:
             OutOfMemory: the memory ran out.
         """
-        import torch
-
         try:
-            with torch.no_grad():
-                return float(self.scorer(image)[0])
+            return float(self.scorer.score(image)[0])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from meddl.saliency.forward import PROBES, quicker
 from meddl.saliency.methods.integrated import baseline_of
 from meddl.saliency.methods.method import Method, RawAttribution, Work
 from meddl.saliency.methods.running import finished, plain, running
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 SUPERVOXELS = 100
 """About how many parts an image is cut into where no structures are given."""
+
+_MANY = 16
+"""Regions from which on another engine may pay."""
 
 
 class Ablation(Method):
@@ -36,17 +40,24 @@ class Ablation(Method):
         import captum.attr
         import torch
 
+        from meddl.saliency.memory import keep_budget
+
+        keep_budget(work.options)
         image = plain(image, scorer)
         notes: list[str] = []
         given = work.regions is not None and bool((work.regions > 0).any())
         if work.regions is not None and not given:
             notes.append("No structure lies in what the network sees here, so supervoxels were taken away instead.")
-        regions = work.regions.long().cpu() if given and work.regions is not None else supervoxels(image, work)
+        regions = work.regions.int().cpu() if given and work.regions is not None else supervoxels(image, work)
         known, numbers = torch.unique(regions, return_inverse=True)
+        numbers, baseline = numbers.int()[None, None].to(image.device), baseline_of(image, work)
         with running(scorer, work, len(known) + 1, f"{self.title}: {len(known)} regions") as module:
-            values = captum.attr.FeatureAblation(module).attribute(
-                image, baseline_of(image, work), feature_mask=numbers[None, None].to(image.device)
-            )
+            if len(known) >= _MANY:
+                change = (image - baseline).abs().sum(dim=1).flatten().cpu()
+                most = torch.bincount(numbers.flatten().cpu(), change).topk(PROBES).indices.tolist()
+                probes = torch.cat([image, *(torch.where(numbers == each, baseline, image) for each in most)])
+                quicker(scorer, probes, len(known), work.options)
+            values = captum.attr.FeatureAblation(module).attribute(image, baseline, feature_mask=numbers)
         values = values.detach()[:, :1].cpu()
         falls, spread = {}, torch.zeros_like(values)
         for region in known.tolist():
@@ -68,7 +79,7 @@ def supervoxels(image: torch.Tensor, work: Work) -> torch.Tensor:
     import torch
     from skimage.segmentation import slic
 
-    array = image[0].cpu().numpy().astype(np.float64)
+    array = image[0].cpu().numpy()
     low, high = array.min(axis=(1, 2, 3), keepdims=True), array.max(axis=(1, 2, 3), keepdims=True)
     array = (array - low) / np.maximum(high - low, 1e-12)
     extent = np.array(array.shape[1:]) * np.array(work.spacing_mm)
@@ -78,4 +89,4 @@ def supervoxels(image: torch.Tensor, work: Work) -> torch.Tensor:
     labels = slic(
         array, count, compactness=0.1, spacing=work.spacing_mm, channel_axis=0, start_label=1, convert2lab=False
     )
-    return torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
+    return torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int32))

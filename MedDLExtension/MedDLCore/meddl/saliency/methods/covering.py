@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,9 @@ GOOD, HOPELESS = 0.99, 0.95
 _SPENT = 0.2, 0.35
 """Share of the runs of measuring all that the first and both rounds of estimates may take."""
 
+_MANY = 64
+"""Runs from which on another engine may pay."""
+
 _VOXELS_AT_ONCE = 1 << 20
 """On a processor larger batches gain nothing."""
 
@@ -58,6 +62,8 @@ class Trial:
         blocks: to cover.
         at_once: images that run together.
         gradients_at_once: of which the gradient is taken together; 0: it cannot be taken.
+        quicker: asked before many runs without gradients, with the image and some covered ones ``(B, C, i, j, k)`` and
+            how many are to come: whether the module will do them in another way from now on, whose scores agree.
 
     Attributes:
         effects: of all blocks.
@@ -65,13 +71,21 @@ class Trial:
         runs_in_all: about as many will it be.
     """
 
-    def __init__(self, module: torch.nn.Module, blocks: Blocks, at_once: int, gradients_at_once: int) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        blocks: Blocks,
+        at_once: int,
+        gradients_at_once: int,
+        quicker: Callable[[torch.Tensor, int], bool] = lambda probes, runs: False,
+    ) -> None:
         self.blocks = blocks
         self.effects = np.zeros(blocks.total)
         self.runs = 0
         self.runs_in_all = 1 + len(blocks.live)
         self._module, self._at_once, self._gradients_at_once = module, at_once, gradients_at_once
         self._measured = np.zeros(blocks.total, dtype=bool)
+        self._quicker, self._is_quicker = quicker, False
         self._by_chance = blocks.live[:0]
         self._doubt = np.zeros(blocks.total)
         self._score = self._scores([blocks.image])[0]
@@ -112,6 +126,7 @@ class Trial:
                 checked_error = worst / max(float(np.abs(self.effects).max()), 1e-30)
                 live = self.blocks.live[:0]
         self.runs_in_all = self.runs + int((~self._measured[live]).sum())
+        self._hurry(live, seed)
         self._measure(live)
         return {
             "blocks": len(self.blocks.live),
@@ -123,7 +138,24 @@ class Trial:
             "checked_error": checked_error,
             "runs": self.runs,
             "at_once": self._at_once,
+            "engine": "openvino" if self._is_quicker else "torch",
         }
+
+    def _hurry(self, numbers: np.ndarray, seed: int) -> None:
+        """Look for another way to do the runs without gradients, if many are left."""
+        import torch
+
+        from meddl.saliency.forward import PROBES
+
+        left = numbers[~self._measured[numbers]]
+        if len(left) < _MANY:
+            return
+        drawn = np.random.default_rng(seed).permutation(left)[:PROBES]
+        probes = torch.cat([self.blocks.image, *(self.blocks.covered(drawn[n : n + 1]) for n in range(PROBES))])
+        self.runs += len(probes)
+        if self._quicker(probes, len(left)):
+            # A fall is a small difference: both of its scores must come from the same engine.
+            self._is_quicker, self._score = True, self._scores([self.blocks.image])[0]
 
     def _estimates_by_gradient(self, groups: list[np.ndarray], more: bool) -> tuple[np.ndarray, float | None]:
         """Return estimates of all effects and how good they are; None if no gradient comes through.

@@ -21,7 +21,8 @@ class Occlusion(Method):
     Gives the map of captum's ``Occlusion`` with blocks side by side, in a fraction of its runs:
 
     - Blocks that look the same when covered, above all air, change nothing and are left out.
-    - Several covered images go through the network at once.
+    - Several covered images go through the network at once; where many are left to measure, through OpenVINO if it is
+      there, its conversion pays and its scores agree.
     - Where there are many blocks, a random sample is covered one by one, and the effect of all is estimated: from the
       gradient on the way to covering them, or, where there are no gradients, by covering big blocks first and looking
       into those that matter. If the estimates are in the order of the sample, only those that promise most are covered
@@ -36,6 +37,7 @@ class Occlusion(Method):
     uses_gradients: ClassVar[bool] = False
 
     def attribute(self, scorer: Scorer, image: torch.Tensor, work: Work) -> RawAttribution:
+        from meddl.saliency.forward import quicker
         from meddl.saliency.methods.covering import Trial, images_at_once
 
         image, scorer = plain(image, scorer), _quick(scorer)
@@ -47,7 +49,9 @@ class Occlusion(Method):
             return trial.runs / trial.runs_in_all if trial is not None else 0.0
 
         with running(scorer, work, share, f"{self.title}: {len(blocks.live)} blocks") as module:
-            trial = Trial(module, blocks, *at_once)
+            trial = Trial(
+                module, blocks, *at_once, lambda probes, runs: not quicker(scorer, probes, runs, work.options)
+            )
             facts = trial.all_effects(work.options.seed)
         values = blocks.painted(trial.effects)
         facts = {"baseline": work.options.baseline, "block_voxels": list(blocks.edges), **facts}
@@ -70,7 +74,8 @@ def _quick(scorer: Scorer) -> Scorer:
     suits = isinstance(network, torch.nn.Module) and not isinstance(network, torch.jit.ScriptModule)
     if scorer.slice_axis is None or not suits or torch.device(scorer.device).type != "cpu":
         return scorer
-    scorer = scorer.with_network(network)  # a copy
+    digest, scorer = scorer.digest, scorer.with_network(network)  # a copy
+    scorer.digest = digest
     scorer.network.to(memory_format=torch.channels_last)
     return scorer
 

@@ -47,6 +47,8 @@ def running(scorer: Scorer, work: Work, runs: int | Callable[[], float], text: s
     import numpy as np
     import torch
 
+    from meddl.saliency.memory import as_usual
+
     module = scorer.module()
     done, told, begin = 0, 0.0, time.monotonic()
 
@@ -93,6 +95,7 @@ def running(scorer: Scorer, work: Work, runs: int | Callable[[], float], text: s
         raise
     finally:
         np.random.set_state(state)
+        as_usual()
 
 
 def _time_left(share: float, seconds: float) -> str:
