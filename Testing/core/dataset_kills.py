@@ -79,10 +79,13 @@ def main(format_name: str, folder: Path, kills: int, seed: int) -> None:
     in_child(lambda: export(folder / "timed"))  # the first one has loaded libraries from the disk
     length = time.monotonic() - started
     moments = random.Random(seed)
-    killed, completed, problems = 0, 0, []
+    killed, completed, tried, problems = 0, 0, 0, []
     output = folder / "killed"
     while killed < kills:
-        ended = in_child(lambda: export(output), kill_after=moments.uniform(0, length))
+        # At random within each of as many parts of the time that it takes: no part is left out.
+        moment = (tried % kills + moments.random()) / kills * length
+        tried += 1
+        ended = in_child(lambda: export(output), kill_after=moment)
         killed += ended == -signal.SIGKILL
         if ended not in (0, -signal.SIGKILL):
             problems.append(f"the export failed with {ended} after a kill")

@@ -27,7 +27,7 @@ def cases() -> list[Case]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(("name", "kills"), [("monai", 50), ("nnunet", 40), ("dicom", 10)])
+@pytest.mark.parametrize(("name", "kills"), [("monai", 30), ("nnunet", 24), ("dicom", 8)])
 def test_killed_at_any_moment_it_is_valid_and_is_completed_to_the_same_bytes(tmp_path, name, kills):
     command = [sys.executable, str(dataset_kills.__file__), name, str(tmp_path), str(kills), "5"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
