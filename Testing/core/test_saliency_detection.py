@@ -9,6 +9,7 @@ from core import marked_detector
 from core.known_bundles import oblique
 from meddl.errors import UsageError
 from meddl.inference import Predictor, RunOptions
+from meddl.inference.words import place_in_words
 from meddl.saliency import Attribution, Explainer, ExplainOptions, Target, explain
 from meddl.saliency.question import CandidateQuestion
 from meddl.saliency.target import unexplainable
@@ -94,7 +95,7 @@ def test_in_windows_on_any_grid_the_map_lies_where_the_box_does(affine, tmp_path
         far = marked_detector.distance_mm(made.map, place) > 25
         assert np.abs(made.map.array[0][far]).max() < 0.02 * made.map.array.max()
         assert 1 / (1 + np.exp(-made.score)) == pytest.approx(box.score, abs=1e-5)
-        assert made.target == f"finding (score {box.score:.2f})"
+        assert made.target == f"finding (score {box.score:.2f}) at {place_in_words(box.center)}"
 
 
 def test_a_detector_of_slices_too(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from meddl.inference.prediction import (
     ReconstructionPrediction,
     SegmentationPrediction,
 )
+from meddl.inference.words import place_in_words
 from meddl.models import class_names
 from meddl.saliency.placing import grid_of, mask_on
 from meddl.saliency.target import KINDS, Target
@@ -158,7 +159,8 @@ def ask(
         return _structure(target, prediction, bundle, grid, channels())
     if isinstance(prediction, DetectionPrediction):
         box = _chosen_box(target, prediction)
-        words = f"{box.label} (score {box.score:.2f})"
+        # With its place: a detector may find several that are as sure.
+        words = f"{box.label} (score {box.score:.2f}) at {place_in_words(np.asarray(box.center))}"
         if candidate := origin(box):
             return CandidateQuestion(words, candidate.channel, candidate=candidate)
         return Question(words, *_peak(box, bundle, grid, scores()))
@@ -265,8 +267,6 @@ def _part(target: Target, grid: Grid) -> np.ndarray | None:
 
 def _place(target: Target) -> str:
     """Return where the target is, in words that tell it from other places; "" for all of it."""
-    from meddl.inference.words import place_in_words
-
     if target.position is not None:
         return f" at {place_in_words(np.asarray(target.position))}"
     if target.region is None:
