@@ -122,8 +122,8 @@ class ModelSelector:
                 self._comboBox.insertSeparator(self._comboBox.count)
             former = choice.task
             self._comboBox.addItem(choice.name, choice.id)
+        self.select(selected or (shown[0].id if shown else ""))  # the same as before: nobody need be told
         self._comboBox.blockSignals(wasBlocked)
-        self.select(selected or (shown[0].id if shown else ""))
         self._showDescription()
 
     def _showDescription(self, index: int = -1) -> None:
