@@ -8,7 +8,7 @@ import pytest
 import torch
 from meddl.networks import Folded, LabelsToImage
 from meddl.networks.folded import folded
-from meddl.synthesis import SynthesisConfig
+from meddl.synthesis import SynthesisConfig, training
 from meddl.synthesis.networks import make_network, network_config
 from meddl.synthesis.trainers import make_trainer
 from torch import nn
@@ -97,3 +97,11 @@ def test_what_cannot_be_folded_is_refused():
     for wrong in ((17, 2, 2), (2, 0, 2), (2,)):
         with pytest.raises(ValueError, match="fold must be"):
             Folded(nn.Identity(), wrong, 1, 1, 1)
+
+
+def test_small_steps_get_one_thread_whatever_the_machine_has(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    slices, patches = SynthesisConfig(batch_size=16), SynthesisConfig(size=(64, 64, 64))
+
+    assert training._threads(slices) == 1 and training._threads(patches) == 4
+    assert training._threads(replace(patches, batch_size=1)) == 2

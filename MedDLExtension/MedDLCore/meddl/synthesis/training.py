@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,7 +79,7 @@ def train(
     with locked(folder.path / LOCK, cancelled):
         folder = TrainingFolder(Path(output))  # as whoever held the lock has left it
         name = printable(name or folder.name)
-        threads = folder.begin(config, dataset_digest(manifest), name, _threads())
+        threads = folder.begin(config, dataset_digest(manifest), name, _threads(config))
         examples = read_examples(Path(dataset), config, progress=part_of(progress, 0.0, _READING), cancelled=cancelled)
         facts = facts_of(examples, config, manifest)
         with _threads_set(threads), _own_chance(where):
@@ -114,10 +115,19 @@ def facts_of(examples: Examples, config: SynthesisConfig, manifest: Manifest) ->
     )
 
 
-def _threads() -> int:
+_VOXELS_OF_A_THREAD = 1 << 17
+
+
+def _threads(config: SynthesisConfig) -> int:
+    """Return how many threads are worth their while for a step, at most as many as torch has.
+
+    Those of a small step wait for each other more than they compute: on a busy machine two take 5 to 13 times as long
+    as one. How busy it is does not count, or a training begun anew would come to other bytes.
+    """
     import torch
 
-    return torch.get_num_threads()
+    voxels = config.batch_size * math.prod(config.size)
+    return max(1, min(torch.get_num_threads(), voxels // _VOXELS_OF_A_THREAD))
 
 
 @contextmanager
