@@ -13,11 +13,11 @@ from meddl.synthesis.maisi_networks import SHRINK, Windows, windows_for
 WINDOW_SIZES = (96, 80, 64, 48, 32)
 """Multiples of 16, as MAISI takes them."""
 
-_LOOKING = 3.0
+_LOOKING = 5.5
 """Of the label map's planes: with what is made of them first."""
-_STEPPING = 40.0
+_STEPPING = 32.0
 """Of the features at the first level of the network: what is kept for the way back up, of both networks."""
-_DECODING = 5.5
+_DECODING = 8.5
 """Of the image at the last level of the decoder."""
 _GIB = 1 << 30
 _SEAMS = "It was decoded in windows of {} voxels, less than the model tells, since memory is short: seams may show."

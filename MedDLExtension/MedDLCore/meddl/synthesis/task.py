@@ -99,13 +99,8 @@ def train_synthesizer(params: dict[str, Any], context: JobContext) -> dict[str, 
             ) from None
         steps = _steps_of(output)
         return {"bundle": output, "steps": steps, "seconds": limit.elapsed, "ended": "minutes", "notes": []}
-    return {
-        "bundle": trained.bundle,
-        "steps": trained.steps,
-        "seconds": trained.seconds,
-        "ended": "steps",
-        "notes": list(trained.notes),
-    }
+    done = {"bundle": trained.bundle, "steps": trained.steps, "seconds": trained.seconds, "ended": "steps"}
+    return {**done, "notes": list(trained.notes)}
 
 
 def sample_synthesizer(params: dict[str, Any], context: JobContext) -> dict[str, Any]:
