@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from core.marked_networks import OPTIONS, WORK, head
+from meddl.errors import JobCancelled
 from meddl.inference.engines import openvino_engine, selector
 from meddl.saliency import forward, memory
 from meddl.saliency.methods.known import METHODS
@@ -64,7 +65,7 @@ def test_slices_and_gradients_beside_the_engine(pays):
     network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     scorer = Scorer(network, lambda answer: answer[:, 1], slice_axis=2)
     images = torch.cat([head(24)[..., n : n + 1] for n in (12, 5, 16)])
-    assert forward.quicker(scorer, images, 1000, OPTIONS) == ""
+    assert forward.quicker(scorer, images, 1000, WORK) == ""
     assert torch.allclose(scorer.score(images), scorer(images), atol=1e-6)
     images.requires_grad_()
     scorer.module()(images).sum().backward()  # what asks for a gradient gets it
@@ -86,7 +87,7 @@ def test_an_engine_whose_scores_change_otherwise_is_not_used(pays, monkeypatch, 
     probes = torch.cat([head(24)] * 3)
     probes[1:, :, 2:6, 12:16, 12:16] *= 1.1
     with caplog.at_level(logging.INFO):
-        reason = forward.quicker(scorer, probes, 1000, OPTIONS)
+        reason = forward.quicker(scorer, probes, 1000, WORK, 3)
     assert "scores differ" in reason and reason in caplog.text and scorer.engine is None
 
 
@@ -100,18 +101,46 @@ def test_an_engine_whose_scores_change_otherwise_is_not_used(pays, monkeypatch, 
 )
 def test_what_cannot_have_an_engine_keeps_pytorch_for_a_reason(pays, network, change, reason):
     scorer = Scorer(network, lambda answer: answer)
-    assert reason in forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 1000, replace(OPTIONS, **change))
+    work = replace(WORK, options=replace(OPTIONS, **change))
+    assert reason in forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 1000, work)
     assert scorer.engine is None
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_no_more_run_together_than_there_is_memory_for(at_once, pays, monkeypatch):
+    """One alone gets all threads: an engine that shares them out would leave all but one core idle."""
+    seen, streams = [], []
+    made = openvino_engine.OpenVinoEngine.__init__
+
+    def note(self, network, shape, precision, key="", share=1):
+        streams.append(share)
+        made(self, network, shape, precision, key, share)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(openvino_engine.OpenVinoEngine, "__init__", note)
+    network = nn.Conv3d(1, 2, 3)
+    scorer = Scorer(network, lambda answer: answer.flatten(1).sum(dim=1))
+    scorer.network.register_forward_hook(lambda module, given, answer: seen.append(len(answer)))
+    probes = torch.rand(5, 1, 8, 8, 8)
+    assert forward.quicker(scorer, probes, 1000, WORK, at_once) == ""
+    assert streams == [at_once] and max(seen) == at_once
+    assert torch.allclose(scorer.score(probes), scorer(probes), atol=1e-4)
+
+
+def test_who_cancels_need_not_wait_for_an_engine(pays):
+    scorer = Scorer(nn.Conv3d(1, 2, 3), lambda answer: answer.flatten(1).sum(dim=1))
+    with pytest.raises(JobCancelled):
+        forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 1000, replace(WORK, cancelled=lambda: True))
 
 
 def test_few_runs_are_not_worth_a_conversion():
     scorer = Scorer(nn.Conv3d(1, 2, 3), lambda answer: answer.flatten(1).sum(dim=1))
-    assert "does not pay" in forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 100, OPTIONS)
+    assert "does not pay" in forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 100, WORK)
 
 
 def test_an_engine_that_fails_in_the_middle_is_replaced(pays, monkeypatch):
     image, scorer = head(24)[IMAGE].clone(), unet_score()
-    assert forward.quicker(scorer, torch.cat([image, image.flip(2)]), 1000, OPTIONS) == ""
+    assert forward.quicker(scorer, torch.cat([image, image.flip(2)]), 1000, WORK) == ""
 
     def broken(self, batch):
         raise RuntimeError("the engine is gone")

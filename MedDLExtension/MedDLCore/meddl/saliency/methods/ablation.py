@@ -56,7 +56,7 @@ class Ablation(Method):
                 change = (image - baseline).abs().sum(dim=1).flatten().cpu()
                 most = torch.bincount(numbers.flatten().cpu(), change).topk(PROBES).indices.tolist()
                 probes = torch.cat([image, *(torch.where(numbers == each, baseline, image) for each in most)])
-                quicker(scorer, probes, len(known), work.options)
+                quicker(scorer, probes, len(known), work)
             values = captum.attr.FeatureAblation(module).attribute(image, baseline, feature_mask=numbers)
         values = values.detach()[:, :1].cpu()
         falls, spread = {}, torch.zeros_like(values)

@@ -62,8 +62,9 @@ class Trial:
         blocks: to cover.
         at_once: images that run together.
         gradients_at_once: of which the gradient is taken together; 0: it cannot be taken.
-        quicker: asked before many runs without gradients, with the image and some covered ones ``(B, C, i, j, k)`` and
-            how many are to come: whether the module will do them in another way from now on, whose scores agree.
+        quicker: asked before many runs without gradients, with the image and some covered ones ``(B, C, i, j, k)``, how
+            many are to come and how many of them together: whether the module will do them in another way from now on,
+            whose scores agree.
 
     Attributes:
         effects: of all blocks.
@@ -77,7 +78,7 @@ class Trial:
         blocks: Blocks,
         at_once: int,
         gradients_at_once: int,
-        quicker: Callable[[torch.Tensor, int], bool] = lambda probes, runs: False,
+        quicker: Callable[[torch.Tensor, int, int], bool] = lambda probes, runs, at_once: False,
     ) -> None:
         self.blocks = blocks
         self.effects = np.zeros(blocks.total)
@@ -153,7 +154,7 @@ class Trial:
         drawn = np.random.default_rng(seed).permutation(left)[:PROBES]
         probes = torch.cat([self.blocks.image, *(self.blocks.covered(drawn[n : n + 1]) for n in range(PROBES))])
         self.runs += len(probes)
-        if self._quicker(probes, len(left)):
+        if self._quicker(probes, len(left), self._at_once):
             # A fall is a small difference: both of its scores must come from the same engine.
             self._is_quicker, self._score = True, self._scores([self.blocks.image])[0]
 

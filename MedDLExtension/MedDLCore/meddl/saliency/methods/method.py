@@ -42,9 +42,17 @@ class Work:
         Raises:
             JobCancelled: on request.
         """
+        self.check()
+        self.progress(fraction, text)
+
+    def check(self) -> None:
+        """Stop if the user wants it.
+
+        Raises:
+            JobCancelled: on request.
+        """
         if self.cancelled():
             raise JobCancelled("The explanation was cancelled.")
-        self.progress(fraction, text)
 
 
 @dataclass(frozen=True, eq=False)

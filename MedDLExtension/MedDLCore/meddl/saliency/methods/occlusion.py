@@ -40,19 +40,21 @@ class Occlusion(Method):
         from meddl.saliency.forward import quicker
         from meddl.saliency.methods.covering import Trial, images_at_once
 
-        image, scorer = plain(image, scorer), _quick(scorer)
+        image, asked, scorer = plain(image, scorer), scorer, _quick(scorer)
         blocks = Blocks(image, baseline_of(image, work), *block_edges(image, work))
         at_once = images_at_once(scorer, image, work.options)
         trial: Trial | None = None
+
+        def hurry(probes: torch.Tensor, runs: int, together: int) -> bool:
+            return not quicker(scorer, probes, runs, work, together)
 
         def share() -> float:
             return trial.runs / trial.runs_in_all if trial is not None else 0.0
 
         with running(scorer, work, share, f"{self.title}: {len(blocks.live)} blocks") as module:
-            trial = Trial(
-                module, blocks, *at_once, lambda probes, runs: not quicker(scorer, probes, runs, work.options)
-            )
+            trial = Trial(module, blocks, *at_once, hurry)
             facts = trial.all_effects(work.options.seed)
+        asked.engine = scorer.engine  # for what comes after the map
         values = blocks.painted(trial.effects)
         facts = {"baseline": work.options.baseline, "block_voxels": list(blocks.edges), **facts}
         notes = []
@@ -72,7 +74,8 @@ def _quick(scorer: Scorer) -> Scorer:
 
     network = scorer.network
     suits = isinstance(network, torch.nn.Module) and not isinstance(network, torch.jit.ScriptModule)
-    if scorer.slice_axis is None or not suits or torch.device(scorer.device).type != "cpu":
+    on_cpu = torch.device(scorer.device).type == "cpu"
+    if scorer.slice_axis is None or scorer.engine is not None or not suits or not on_cpu:
         return scorer
     digest, scorer = scorer.digest, scorer.with_network(network)  # a copy
     scorer.digest = digest
