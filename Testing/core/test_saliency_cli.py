@@ -224,7 +224,8 @@ def test_all_methods_means_all_that_work(capsys: pytest.CaptureFixture[str], tmp
     assert (code, err) == (0, "")
     said = known()
     made, left = {each["method"] for each in said["attributions"]}, set(said["left_out"])
-    assert "saliency" in made and left and not made & left
+    # Grad-CAM finds no layer, and the network is no transformer: what is not offered is told, too.
+    assert "saliency" in made and left >= {"gradcam", "attention_rollout"} and not made & left
     assert all(f"gave no map: {why}" in out for why in said["left_out"].values())
     named = run(capsys, *COMMON, "--method", ",".join(["saliency", *left]))
     assert named[0] == 2 and named[1] == ""  # what was named has to be made

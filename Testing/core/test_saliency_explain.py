@@ -231,8 +231,12 @@ def test_how_long_it_takes_is_known_the_next_time(bright, monkeypatch, tmp_path)
     assert (more - asking) / (plain - asking) == pytest.approx((4 + 30) / 4)
     assert estimate(bright, ["saliency"], ("deletion",), CPU) > plain
     assert estimate(bright, ["occlusion"], (), CPU) is None, "how many blocks there are is not known"
-    explain(bright, image, ["occlusion"], options=CPU)
-    assert estimate(bright, ["occlusion"], (), CPU) is not None
+    explain(bright, image, ["occlusion", "ablation"], options=CPU)
+    assert estimate(bright, ["occlusion"], (), CPU) is not None and estimate(bright, ["ablation"], (), CPU) is not None
+    # OpenVINO's runs of the last method say nothing of those of a gradient.
+    known = {"asking": 1.0, "run": 0.01, "windows": 1, "runs": {"saliency": 2.0}}
+    History("explanations.json").change(bright.digest, lambda entry: entry.update(cpu=known))
+    assert estimate(bright, ["saliency", "input_x_gradient"], (), CPU) == pytest.approx(1 + 4 * 2.0 + 4 * 0.01)
     assert about(None) == about(3) == "" and about(42) == "about 40 s" and about(130) == "about 2 min"
 
 

@@ -152,9 +152,11 @@ def _explain(
     several = len(bundle.channels) > 1
     volumes = [read_volume(path, series_uid=options.series, multichannel=several and len(paths) == 1) for path in paths]
     segmentation = read_segmentation(options.segments) if options.segments else None
-    every = methods == ["all"]
+    every, unfit = methods == ["all"], {}
     if every:
-        methods = [each["id"] for each in _methods_of(options, how, runner, bar) if not each["unfit"]]
+        reasons = {each["id"]: each["unfit"] for each in _methods_of(options, how, runner, bar)}
+        methods = [id for id, reason in reasons.items() if not reason]
+        unfit = {id: reason for id, reason in reasons.items() if reason}
     params: dict[str, Any] = {
         "model": options.model, "volumes": volumes, "methods": methods, "options": how.to_dict(), "target": target,
         "faithfulness": checks, "counterfactual": options.counterfactual, "lenient": every,
@@ -171,7 +173,7 @@ def _explain(
         tuple(Measure.from_dict(each) for each in result[name]) for name in ("agreement", "counterfactuals")
     )
     prediction = prediction_from_dict(result["prediction"])
-    explanation = Explanation(prediction, attributions, agreement, without, result["left_out"])
+    explanation = Explanation(prediction, attributions, agreement, without, unfit | result["left_out"])
     bar(1.0, "Writing")
     files = list(write_explanation(explanation, folder, suffix=options.format))
     if reports:

@@ -85,7 +85,9 @@ def remember(
 
     def change(entry: dict[str, Any]) -> None:
         kept = entry.setdefault(device, {})
-        kept |= {"asking": round(asking, 2), "run": float(facts["seconds"]) / runs, "windows": windows}
+        took = float(facts["seconds"]) / runs
+        kept |= {"asking": round(asking, 2), "run": took, "windows": windows}
+        kept.setdefault("runs", {})[method] = took  # a run of one method by another engine may take a fraction
         if method_runs(method, options) is None:
             kept.setdefault("counted", {})[method] = runs
 
@@ -110,8 +112,9 @@ def estimate(
         for method in methods:
             own, windows = method_runs(method, options), int(kept["windows"])
             runs = own * windows if own is not None else int(kept.get("counted", {})[method])
-            total += runs + sum(measure_runs(each, runs // windows) for each in measures)
-        return float(kept["asking"]) + total * float(kept["run"])
+            runs += sum(measure_runs(each, runs // windows) for each in measures)
+            total += runs * float(kept.get("runs", {}).get(method, kept["run"]))
+        return float(kept["asking"]) + total
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None  # not known of this method, or not what was written
 

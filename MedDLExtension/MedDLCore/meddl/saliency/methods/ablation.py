@@ -69,6 +69,8 @@ class Ablation(Method):
         facts = {
             "regions": "structures" if given else "supervoxels",
             "baseline": work.options.baseline,
+            "runs": len(known) + 1,
+            "engine": getattr(scorer.engine, "name", "torch"),
             "falls": {str(region): fall for region, fall in falls.items()},
         }
         return RawAttribution(finished(spread, self.title), facts, tuple(notes))
