@@ -104,7 +104,7 @@ class Budget:
 
 
 def check_network_numbers(value: Any, place: str) -> None:
-    """Refuse numbers with which making a network alone would take forever.
+    """Refuse numbers and texts with which making a network alone would take forever, or all memory.
 
     Raises:
         ModelError: there is one; ``place`` says where.
@@ -112,6 +112,9 @@ def check_network_numbers(value: Any, place: str) -> None:
     for number in _numbers(value):
         if isinstance(number, int) and abs(number) > MAX_NETWORK_NUMBER:
             raise ModelError(f"{place}: the number {number} is too large for a network.")
+    for text in _texts(value):
+        if "%" in text:  # where a number belongs, the remainder of a text is one as long as it says itself
+            raise ModelError(f"{place}: the text {text[:40]!a} is none for a network.")
 
 
 def check_step_numbers(arguments: dict[str, Any], place: str) -> None:
@@ -142,4 +145,14 @@ def _numbers(value: Any) -> Iterator[int | float]:
         for item in value:
             yield from _numbers(item)
     elif isinstance(value, int | float):
+        yield value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
         yield value

@@ -23,7 +23,7 @@ class VectorToImage(nn.Module):
         features: channels of the levels, from fine to coarse.
 
     Raises:
-        ValueError: no levels, or a size that cannot be halved so often.
+        ValueError: other than whole numbers from 1 on, no levels, or a size that cannot be halved so often.
 
     Example::
 
@@ -32,8 +32,10 @@ class VectorToImage(nn.Module):
 
     def __init__(self, latent: int, size: Sequence[int], features: Sequence[int] = (8, 32, 64, 96)) -> None:
         super().__init__()
+        if not all(type(each) is int and each > 0 for each in (latent, *size, *features)):
+            raise ValueError("latent, size and features must be whole numbers from 1 on")
         halvings = len(features) - 1
-        if halvings < 0 or any(each % (1 << halvings) for each in size):
+        if halvings < 0 or len(size) not in (2, 3) or any(each % (1 << halvings) for each in size):
             raise ValueError(f"size {tuple(size)} cannot be halved {halvings} times")
         coarse = tuple(each >> halvings for each in size)
         dims = len(size)

@@ -99,7 +99,7 @@ class FreeGanTrainer(Trainer):
         with _fixed(self._discriminator):
             found = self._discriminator(_grainy(false))
         fooled = self._adversarial(found[-1], True, False)
-        alike = [F.l1_loss(mine[:some], both[:some].detach()) for mine, both in zip(found[:-1], seen[:-1], strict=True)]
+        alike = [F.l1_loss(mine[:some], true[:some].detach()) for mine, true in zip(found[:-1], seen[:-1], strict=True)]
         strength = _FOOLED * min(1.0, (self._steps - _ALONE) / _SLOWLY)
         return strength * fooled + _FOUND * sum(alike, torch.zeros((), device=images.device)), fooled, apart
 
@@ -143,7 +143,11 @@ class Numbers(nn.Module):
     def factor(self) -> torch.Tensor:
         """Return the lower triangle that brings noise of variance 1 to the covariance of the numbers."""
         covariance = self.squares - torch.outer(self.mean, self.mean)
-        return torch.linalg.cholesky(covariance + 1e-4 * torch.eye(self.mean.numel(), device=self.mean.device))
+        each = torch.eye(self.mean.numel(), device=self.mean.device)
+        found, failed = torch.linalg.cholesky_ex(covariance + 1e-4 * each)
+        if failed:  # means so far from 0 that the difference of two squares has lost its last digits
+            found = torch.linalg.cholesky(covariance + (1e-4 + 1e-5 * self.squares.diagonal().max()) * each)
+        return found
 
     def drawn(self, count: int) -> torch.Tensor:
         """Return numbers ``(count, numbers)`` by chance."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -207,12 +208,13 @@ def filled(network: Any, state: Mapping[str, Any], name: str) -> Any:
         ModelError: they do not fit.
     """
     try:
-        try:
-            network.load_state_dict(state)
-        except RuntimeError:
-            if not hasattr(network, "load_old_state_dict"):
-                raise
-            network.load_old_state_dict(state)  # as MONAI's generative networks were called before they joined it
+        with contextlib.redirect_stdout(io.StringIO()):  # MONAI prints what it does with names
+            try:
+                network.load_state_dict(state)
+            except RuntimeError:
+                if not hasattr(network, "load_old_state_dict"):
+                    raise
+                network.load_old_state_dict(state)  # as MONAI's generative networks were called before they joined it
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
             f"The weights of '{name}' do not fit its network: the model is damaged or incomplete.",
@@ -221,7 +223,7 @@ def filled(network: Any, state: Mapping[str, Any], name: str) -> Any:
     return network
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(name: str) -> Iterator[None]:
     """Run the network of a model.
 
@@ -233,7 +235,7 @@ def running(name: str) -> Iterator[None]:
     with torch.inference_mode():
         try:
             yield
-        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             if is_out_of_memory(error):
                 raise
             raise ModelError(f"The network of '{name}' cannot make images: it is of another kind than the model tells. "

@@ -57,7 +57,7 @@ def match_labels(
         UsageError: none of the structures is known, or the labels are no whole numbers.
     """
     if labels.array.dtype.kind not in "iub":
-        if labels.array.dtype.kind != "f" or not np.array_equal(labels.array, np.rint(labels.array)):
+        if labels.array.dtype.kind != "f" or not _are_whole(labels.array):
             raise UsageError("The labels are no label map: their values are no whole numbers.")
         labels = labels.with_array(labels.array.astype(np.int64))
     if not segments:
@@ -109,6 +109,10 @@ def _value(segment: Segment, facts: SynthesisFacts, known: Sequence[Segment]) ->
         if words and len(alike := [value for value, each in names if structure_words(each) == words]) == 1:
             return alike[0]
     return None
+
+
+def _are_whole(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array).all() and np.array_equal(array, np.rint(array)))
 
 
 def _counts(labels: Volume) -> dict[tuple[int, int], int]:

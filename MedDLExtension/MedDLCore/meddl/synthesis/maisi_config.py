@@ -12,11 +12,13 @@ from meddl.models.bundle import ModelBundle
 from meddl.models.metadata_values import as_mapping, as_text
 from meddl.models.restricted_config import RestrictedConfig
 from meddl.synthesis.maisi_networks import CONTROL, DECODER, SHRINK, UNET
-from meddl.synthesis.zoo_reading import is_shape
+from meddl.synthesis.zoo_reading import LEVELS, is_shape
 
 _CLASSES = {UNET: "DiffusionModelUNetMaisi", CONTROL: "ControlNetMaisi", DECODER: "AutoencoderKlMaisi"}
 _WINDOW = [96, 96, 96]
 _OVERLAP = 0.6667
+_LEAST = 8
+"""Features along a side of a window: smaller ones would take days."""
 _CT = 1
 """For networks that know several modalities."""
 
@@ -29,8 +31,8 @@ class MaisiConfig:
         latent: channels of the features.
         bits: planes in which a label map is shown.
         needs_region: the network is told the parts of the body.
-        first: channels of the network's first level.
-        decoder: channels of the decoder's last level.
+        first: channels of the network's first level; more where a deeper one takes more memory.
+        decoder: channels of the decoder's last level; more likewise.
         window: features that are decoded at once, along each axis.
         overlap: of such windows.
         modality: that the network is told, where it knows several.
@@ -59,22 +61,31 @@ def maisi_config(bundle: ModelBundle) -> MaisiConfig:
     """
     config = bundle.restricted_config()
     levels = config.get(f"{DECODER}::num_channels", None)
-    if not isinstance(levels, list) or 1 << (len(levels) - 1) != SHRINK:
+    if not isinstance(levels, list) or len(levels) != SHRINK.bit_length():
         raise ModelError(f"The decoder of '{bundle.name}' does not make {SHRINK} voxels of one, as MAISI's does.")
     window = config.get("autoencoder_sliding_window_infer_size", _WINDOW)
     overlap = config.get("autoencoder_sliding_window_infer_overlap", _OVERLAP)
-    if not is_shape(window, (3,)) or not isinstance(overlap, int | float) or not 0 <= overlap < 0.95:
+    possible = is_shape(window, (3,)) and min(window) >= _LEAST
+    if not possible or not isinstance(overlap, int | float) or not 0 <= overlap < 0.95:
         raise ModelError(f"The config of '{bundle.name}' does not tell how images are decoded.")
     return MaisiConfig(
         _whole(bundle, config, "latent_channels", 4, 64),
         _whole(bundle, config, f"{CONTROL}::conditioning_embedding_in_channels", 8, 8),
         config.get(f"{UNET}::include_top_region_index_input", False) is True,
-        _whole(bundle, config, f"{UNET}::num_channels::0", 64, 4096),
-        _whole(bundle, config, f"{DECODER}::num_channels::0", 64, 4096),
+        _widest(bundle, config, UNET),
+        _widest(bundle, config, DECODER),
         tuple(int(each) for each in window),
         float(overlap),
         _whole(bundle, config, "modality", _CT, 1000),
     )
+
+
+def _widest(bundle: ModelBundle, config: RestrictedConfig, id: str) -> int:
+    """Return how many channels at the finest level take the memory of any: the next one has an eighth of the places."""
+    levels = config.get(f"{id}::num_channels", None)
+    if not isinstance(levels, list) or not 0 < len(levels) <= LEVELS or any(type(each) is not int for each in levels):
+        raise ModelError(f"The config of '{bundle.name}' does not tell the channels of '{id}'.")
+    return max(-(-channels // 8**level) for level, channels in enumerate(levels))
 
 
 def _whole(bundle: ModelBundle, config: RestrictedConfig, id: str, usual: int, most: int) -> int:

@@ -21,6 +21,7 @@ BODY = 200
 
 _DUMMY = "dummy"
 _MOST_BYTES = 1 << 20
+_MOST_LETTERS = 200
 _REGIONS = (
     ("brain", "skull"),
     ("left lung upper lobe", "left lung lower lobe", "right lung upper lobe", "right lung middle lobe",
@@ -94,10 +95,10 @@ def maisi_labels(bundle: ModelBundle, bits: int) -> MaisiLabels:
         if type(value) is not int or not 0 < value < min(256, 1 << bits) or value in names:
             raise ModelError(f"The dictionary of '{bundle.name}' gives '{printable(name)[:40]}' a value that it cannot "
                              "have. Fetch it anew.")  # fmt: skip
-        names[value] = printable(name)
+        names[value] = printable(name)[:_MOST_LETTERS]
     body = next((value for value, name in names.items() if name.lower() == "body"), 0) or _remapped_body(bundle)
     names = {value: name for value, name in names.items() if not name.startswith(_DUMMY)}
-    if body >= 1 << bits or names.get(body, "body") != "body":
+    if body >= 1 << bits or names.get(body, "body").lower() != "body":
         raise ModelError(f"The dictionary of '{bundle.name}' leaves no value for the body. Fetch it anew.")
     return MaisiLabels({**names, body: "body"}, body)
 

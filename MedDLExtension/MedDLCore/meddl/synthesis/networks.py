@@ -26,6 +26,8 @@ _NEAR = 16
 _SEEDS = 10_000
 _SEEN = {1: 16, 2: 34, 3: 70}
 """Voxels that one answer of a discriminator of so many layers looks at, along each axis."""
+_LEFT = 3
+"""Places along an axis that its last two convolutions need."""
 
 
 def network_config(config: SynthesisConfig, labels: int, low: float, high: float) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def discriminator_config(config: SynthesisConfig, labels: int) -> dict[str, Any]
             "channels": 24 if config.dimensions == 2 else 16,
             "in_channels": 1,
             # Without a label map nothing but the discriminator tells the shape of the whole: it looks that far.
-            "num_layers_d": next(layers for layers in (1, 2, 3, 4) if layers == 4 or _SEEN[layers] >= max(config.size)),
+            "num_layers_d": _layers(config.size),
             "norm": None,
         }
     return {
@@ -159,6 +161,12 @@ def _denoiser(config: SynthesisConfig, labels: int) -> dict[str, Any]:
         "num_head_channels": groups,
         "norm_num_groups": groups,
     }
+
+
+def _layers(size: tuple[int, ...]) -> int:
+    """Return how many layers see the longest side of an image and leave something of the shortest."""
+    wanted = next(layers for layers in (1, 2, 3, 4) if layers == 4 or _SEEN[layers] >= max(size))
+    return next(layers for layers in range(wanted, 0, -1) if min(size) >> layers >= _LEFT)
 
 
 def _groups(features: tuple[int, ...], size: tuple[int, ...], halvings: int) -> int:

@@ -30,7 +30,7 @@ class Sampling:
             raise UsageError(
                 f"{self.steps} steps were asked for. Ask for 1 to {_MOST_STEPS}, or leave it to the model."
             )
-        if self.size and (len(self.size) != 3 or min(self.size) < 1):
+        if self.size and (len(self.size) != 3 or any(type(each) is not int or each < 1 for each in self.size)):
             raise UsageError("The size of an image is three numbers of voxels, for instance 256,256,128.")
 
     def only(self, name: str, *allowed: str) -> None:

@@ -15,7 +15,7 @@ from meddl.models.metadata_values import as_mapping
 from meddl.models.trust import TrustStore
 from meddl.synthesis.generators import Cancel, Generator, checked, load_network, running
 from meddl.synthesis.sampling import AS_TOLD, Sampling
-from meddl.synthesis.zoo_reading import LEVELS, is_shape, quietly, told_facts, weights_file
+from meddl.synthesis.zoo_reading import LEVELS, is_shape, told_facts, weights_file
 from meddl.synthesis.zoo_schedule import Schedule
 
 _DENOISERS = ("network_def", "diffusion_def", "diffusion_unet_def")
@@ -107,7 +107,7 @@ class LatentDiffusion(Generator):
             ("autoencoder_def", ("load_autoencoder_path", "trained_autoencoder_path"), "model_autoencoder"),
         )
         found = [
-            quietly(load_network, self._bundle, self._trust, id, weights_file(self._bundle, keys, name), self._device)
+            load_network(self._bundle, self._trust, id, weights_file(self._bundle, keys, name), self._device)
             for id, keys, name in places
         ]
         return found[0], found[1]

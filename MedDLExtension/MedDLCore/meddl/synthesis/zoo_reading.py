@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +79,6 @@ def is_shape(value: Any, lengths: Container[int]) -> bool:
         and all(type(each) is int and each > 0 for each in value)
         and math.prod(value) < 1 << 28
     )
-
-
-def quietly(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Call something of MONAI's that prints how it renames weights."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return work(*arguments)
 
 
 def _range(said: Mapping[str, Any]) -> tuple[float, float]:

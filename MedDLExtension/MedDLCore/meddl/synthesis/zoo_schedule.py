@@ -128,7 +128,7 @@ class Schedule:
                 scheduler.set_timesteps(self.steps, input_img_size_numel=numbers)
             else:
                 scheduler.set_timesteps(self.steps)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise ModelError(f"The scheduler of '{self._bundle.name}' cannot be made.", details=str(error)) from error
         return scheduler
 
