@@ -165,11 +165,12 @@ class Trial:
         blocks that lie apart go that way together.
         """
         found: dict[float, np.ndarray] = {}
-        estimates, checked = np.zeros_like(self.effects), None
+        estimates, checked, live = np.zeros_like(self.effects), None, self.blocks.live
         before = estimates
         for number, (places, weights) in enumerate(_ROUNDS[: 2 if more else 1]):
             new = [place for place in places if place not in found]
-            self.runs_in_all = self.runs + GRADIENT * len(new) * len(groups) + int(PROMISING * len(self.blocks.live))
+            # As long as nobody knows whether estimates will do, all are to come: better to be done sooner.
+            self.runs_in_all = self.runs + GRADIENT * len(new) * len(groups) + int((~self._measured[live]).sum())
             try:
                 found |= {place: self._slopes(groups, place) for place in new}
             except RuntimeError as error:

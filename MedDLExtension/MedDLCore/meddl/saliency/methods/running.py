@@ -56,7 +56,7 @@ def running(scorer: Scorer, work: Work, runs: int | Callable[[], float], text: s
         nonlocal done, told
         share = runs() if callable(runs) else done / max(runs, 1)
         told = max(told, min(share, 1.0))  # it never goes back
-        work.step(told, text + _time_left(told, time.monotonic() - begin))
+        work.step(told, text + _time_left(min(share, 1.0), time.monotonic() - begin))
         done += len(inputs[0])
 
     module.register_forward_pre_hook(before)
