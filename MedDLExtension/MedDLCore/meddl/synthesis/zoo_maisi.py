@@ -240,7 +240,7 @@ class LabelsToCT(Generator):
                          "outline.")  # fmt: skip
         sides = " x ".join(f"{each:.2f}" for each in near.grid.spacing)
         notes.append(f"The image was made with {told(near.shape)} voxels of {sides} mm, in "
-                     f"{self._schedule.steps} steps.")  # fmt: skip
+                     f"{self._schedule.steps} step{'s' * (self._schedule.steps > 1)}.")  # fmt: skip
         return notes
 
     @cached_property
