@@ -10,7 +10,7 @@ from core.known_bundles import oblique
 from meddl.errors import UsageError
 from meddl.inference import Predictor, RunOptions
 from meddl.inference.words import place_in_words
-from meddl.saliency import Attribution, Explainer, ExplainOptions, Target, explain
+from meddl.saliency import Attribution, Explainer, ExplainOptions, Target, explain, question
 from meddl.saliency.question import CandidateQuestion
 from meddl.saliency.target import unexplainable
 from meddl.volume import Volume
@@ -114,3 +114,8 @@ def test_what_is_not_there_is_told(tmp_path, monkeypatch):
     nothing.array[0, 0, 0, 0] = 1  # else the noise itself would be stretched to the whole range
     with pytest.raises(UsageError, match="found nothing"):
         explain(bundle, nothing, ["saliency"], options=OPTIONS)
+    monkeypatch.setattr(question, "class_names", lambda bundle: ("nodule",))
+    with pytest.raises(UsageError, match="knows no 'Liver'"):
+        explain(bundle, nothing, ["saliency"], Target("box", "Liver"), options=OPTIONS)
+    with pytest.raises(UsageError, match="found no nodule"):
+        explain(bundle, nothing, ["saliency"], Target("box", "nodule"), options=OPTIONS)

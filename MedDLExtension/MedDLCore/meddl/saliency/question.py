@@ -158,7 +158,7 @@ def ask(
     if isinstance(prediction, SegmentationPrediction):
         return _structure(target, prediction, bundle, grid, channels())
     if isinstance(prediction, DetectionPrediction):
-        box = _chosen_box(target, prediction)
+        box = _chosen_box(target, prediction, bundle)
         # With its place: a detector may find several that are as sure.
         words = f"{box.label} (score {box.score:.2f}) at {place_in_words(np.asarray(box.center))}"
         if candidate := origin(box):
@@ -212,8 +212,11 @@ def _structure(
     return Question(f"{name} where the model found it", channel, mask=mask)
 
 
-def _chosen_box(target: Target, prediction: DetectionPrediction) -> Box:
+def _chosen_box(target: Target, prediction: DetectionPrediction, bundle: ModelBundle) -> Box:
     """Return the box that is meant: the surest one of its kind, or the one nearest to a place."""
+    known, found = class_names(bundle), {each.label for each in prediction.boxes}
+    if target.name and known and target.name not in {*known, *found}:
+        raise UsageError(f"The model '{bundle.name}' knows no {target.name!r}. Choose one of: {', '.join(known)}.")
     boxes = [each for each in prediction.boxes if not target.name or each.label == target.name]
     if not boxes:
         what = f"no {target.name}" if target.name else "nothing"
