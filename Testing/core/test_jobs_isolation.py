@@ -375,6 +375,8 @@ def test_an_interrupt_of_the_program_cancels_its_job(tmp_path):
     started = tmp_path / "started"
     command = python_script(
         tmp_path / "parent.py",
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background inherit ignored\n"
         "r = runner()\n"
         f"job = r.submit('core.job_tasks:sleep_stubbornly', {{'started': {str(started)!r}}})\n"
         "try:\n"
