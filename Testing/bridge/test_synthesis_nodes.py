@@ -156,6 +156,31 @@ def test_layout_comes_back_unless_the_user_has_changed_it(scene):
         assert layout.GetViewArrangement() == after
 
 
+def test_layout_comes_back_after_the_scene_was_closed(scene):
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+    plot = LossPlot()
+    plot.show("Training", {STEP: [1.0], "loss": [1.0]})
+    plot._layout._shown = layout.SlicerLayoutFourUpPlotView  # what showing it does where there are views
+    layout.SetViewArrangement(layout.SlicerLayoutFourUpPlotView)
+    plot.forget()  # the views stay as they are
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpPlotView
+    plot.show("Training", {STEP: [1.0], "loss": [1.0]})
+    plot.hide()
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+
+
+def test_a_loss_is_told_once_it_has_begun(tmp_path):
+    path = tmp_path / HISTORY
+    path.parent.mkdir(parents=True)
+    rows = ((10, (0.6, 0.0), 1.0), (20, (0.4, 0.0), 2.0), (30, (0.3, 0.7), 3.0))
+    view = TrainingView(tmp_path)
+    for count, names in ((2, ["likeness"]), (3, ["likeness", "discriminator"])):
+        path.write_bytes(History(("likeness", "discriminator"), rows[:count]).to_bytes())
+        assert view.look()
+        assert list(view.latest()) == names and list(view.losses()) == [STEP, *names]
+
+
 def test_a_training_is_followed_by_its_folder(tmp_path):
     view = TrainingView(tmp_path)
     assert not view.look() and view.steps == 0 and view.losses() == {STEP: []} and view.config() is None

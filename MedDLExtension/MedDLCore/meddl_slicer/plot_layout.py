@@ -12,13 +12,16 @@ class PlotLayout:
     """Switches to a layout with a plot view; whoever goes to another one meanwhile stays there."""
 
     def __init__(self) -> None:
+        self._before: int | None = None
+        self._shown: int | None = None
         self.forget()
 
     def show(self, chart: slicer.vtkMRMLPlotChartNode) -> None:
         """Show a chart; without views nothing happens."""
         layout = _layout_node()
-        if self._before is None and layout is not None:
+        if layout is not None and (self._before is None or layout.GetViewArrangement() != self._shown):
             self._before = layout.GetViewArrangement()
+        if self._charts is None:
             views = slicer.util.getNodesByClass("vtkMRMLPlotViewNode")
             self._charts = {view.GetID(): view.GetPlotChartNodeID() for view in views}
         if getattr(slicer, "app", None) is None or slicer.app.layoutManager() is None:
@@ -31,17 +34,16 @@ class PlotLayout:
         layout = _layout_node()
         if layout is not None and self._before is not None and layout.GetViewArrangement() == self._shown:
             layout.SetViewArrangement(self._before)
-        for name, chart in self._charts.items():
+        for name, chart in (self._charts or {}).items():
             view = slicer.mrmlScene.GetNodeByID(name)
             if view is not None and (chart is None or slicer.mrmlScene.GetNodeByID(chart) is not None):
                 view.SetPlotChartNodeID(chart)
+        self._before = self._shown = None
         self.forget()
 
     def forget(self) -> None:
-        """Leave the layout as it is: there is nothing to go back to."""
-        self._before: int | None = None
-        self._shown: int | None = None
-        self._charts: dict[str, str | None] = {}
+        """Leave the layout as it is: charts are gone with the scene. What is shown next there, can still go back."""
+        self._charts: dict[str, str | None] | None = None
 
 
 def add_passing(kind: str, name: str) -> Any:

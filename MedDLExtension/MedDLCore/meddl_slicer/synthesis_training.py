@@ -54,19 +54,26 @@ class TrainingView:
         return bool(self._history.rows)
 
     def losses(self) -> dict[str, list[float]]:
-        """Return the steps and each loss by name; where there are many, means over steps that follow one another."""
+        """Return the steps and each loss by name; where there are many, means over steps that follow one another.
+
+        A loss of which there is nothing yet is left out.
+        """
         rows = self._history.rows
         block = math.ceil(len(rows) / _MOST_POINTS) or 1
         groups = [rows[start : start + block] for start in range(0, len(rows), block)]
         columns = {STEP: [float(group[-1][0]) for group in groups]}
-        for index, name in enumerate(self._history.columns):
-            columns[name] = [_mean([row[1][index] for row in group]) for group in groups]
+        for index in self._begun():
+            columns[self._history.columns[index]] = [_mean([row[1][index] for row in group]) for group in groups]
         return columns
 
     def latest(self) -> dict[str, float]:
-        """Return the losses of the last steps."""
-        last = self._history.rows[-1][1] if self._history.rows else ()
-        return dict(zip(self._history.columns, last, strict=False))
+        """Return the losses of the last steps, without those of which there is nothing yet."""
+        return {self._history.columns[index]: self._history.rows[-1][1][index] for index in self._begun()}
+
+    def _begun(self) -> list[int]:
+        """Return which losses there are: a discriminator may begin late, and has zeros until then."""
+        rows = self._history.rows
+        return [index for index in range(len(self._history.columns)) if any(row[1][index] for row in rows)]
 
     def newest_samples(self) -> Path | None:
         """Return the newest picture of samples, or None."""

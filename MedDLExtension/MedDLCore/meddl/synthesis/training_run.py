@@ -137,7 +137,7 @@ class Run:
                 self._history = self._history.with_row(self._steps, mean, self._seconds)
                 self._folder.save_history(self._history)
                 sums, counted = dict.fromkeys(sums, 0.0), 0
-                log(f"step {self._steps}: " + ", ".join(f"{name} {value:.4g}" for name, value in mean.items()))
+                log(f"step {self._steps}: {_in_words(mean, 4)}")
             if save:
                 self._save()
             if last or self._steps % config.sample_every == 0:
@@ -194,7 +194,7 @@ class Run:
         done, total = self._steps, self._config.steps
         left = (time.monotonic() - self._started) / (done - first) * (total - done)
         losses = self._history.rows[-1][1] if self._history.rows else ()
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in zip(self._history.columns, losses, strict=False))
+        shown = _in_words(dict(zip(self._history.columns, losses, strict=False)), 3)
         return f"Step {done} of {total}{', ' + shown if shown else ''}, {_duration(left)} left"
 
     def _left(self, now: str) -> str:
@@ -213,6 +213,11 @@ class Run:
             few = "1 example" if told["examples"] == 1 else f"{told['examples']} examples"
             notes.append(f"It has learned from {few} only, which is very little.")
         return tuple(notes)
+
+
+def _in_words(losses: dict[str, float], digits: int) -> str:
+    """Name losses; a discriminator may begin late, and has zeros until then, which tell nothing."""
+    return ", ".join(f"{name} {value:.{digits}g}" for name, value in losses.items() if value)
 
 
 def _duration(seconds: float) -> str:
