@@ -117,13 +117,13 @@ def test_the_sentence_names_the_most_and_what_speaks_against() -> None:
     sentence = anatomy_sentence(anatomy_shares(map, labels, [LESION, TABLE]))
     assert sentence == (
         "60 % of the evidence lies in lesion (where all evidence is 39 times as dense as by chance), 10 % in table, "
-        "30 % outside all. 100 % of what speaks against it lies in table, 0 % outside all."
+        "30 % outside all structures. 100 % of what speaks against it lies in table, 0 % outside all structures."
     )
     only_against = [AnatomyShare("lesion", 0.0, 0.9, 9.0, 1.0), AnatomyShare(OUTSIDE, 0.0, 0.1, 0.1, 10.0)]
     assert anatomy_sentence(only_against) == (
-        "Nothing speaks for the answer. 90 % of what speaks against it lies in lesion, 10 % outside all."
+        "Nothing speaks for the answer. 90 % of what speaks against it lies in lesion, 10 % outside all structures."
     )
     nearly_all = [AnatomyShare("lesion", 0.996, 0.0, 1.5, 1.0), AnatomyShare(OUTSIDE, 0.004, 0.0, 0.1, 10.0)]
-    assert anatomy_sentence(nearly_all) == "99.6 % of the evidence lies in lesion, 0.4 % outside all."
+    assert anatomy_sentence(nearly_all) == "99.6 % of the evidence lies in lesion, 0.4 % outside all structures."
     none = [AnatomyShare("lesion", 0.0, 0.0, 0.0, 1.0), AnatomyShare(OUTSIDE, 1.0, 0.0, 1.0, 10.0)]
-    assert anatomy_sentence(none) == "100 % of the evidence lies outside all."
+    assert anatomy_sentence(none) == "100 % of the evidence lies outside all structures."

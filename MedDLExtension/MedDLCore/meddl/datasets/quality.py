@@ -90,10 +90,12 @@ def mixtures(facts: Sequence[CaseFacts]) -> tuple[str, ...]:
             notes.append(f'The images of channel "{name}" are of several modalities: {told}.')
         unknown = [c for c in (fact.channels.get(name) for fact in facts) if c is not None and not c.modality]
         like_ct = sum(channel.minimum <= _AIR_HU for channel in unknown)
-        if 0 < like_ct < len(unknown):
+        others = len(unknown) - like_ct
+        if like_ct and others:
+            low = "1 image has" if like_ct == 1 else f"{like_ct} images have"
             notes.append(
-                f'In channel "{name}", {like_ct} images have values as low as those of air in CT, and '
-                f"{len(unknown) - like_ct} have not: they may be of several modalities, or lack an offset."
+                f'In channel "{name}", {low} values as low as those of air in CT, and {others} '
+                f"{'has' if others == 1 else 'have'} not: they may be of several modalities, or lack an offset."
             )
     tasks = sorted({fact.task for fact in facts if fact.task})
     if len(tasks) > 1:

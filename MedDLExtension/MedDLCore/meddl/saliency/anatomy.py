@@ -73,9 +73,9 @@ def anatomy_sentence(shares: Sequence[AnatomyShare]) -> str:
     """Return what :func:`anatomy_shares` found, in words.
 
     Example:
-        >>> lesion, table = AnatomyShare("lesion", 0.62, 0, 31, 2.0), AnatomyShare("table", 0.03, 0, 0.4, 900.0)
-        >>> anatomy_sentence([lesion, table, AnatomyShare(OUTSIDE, 0.35, 0, 0.4, 5000.0)])
-        '62 % of the evidence lies in lesion (31 times its share of the volume), 3 % in table, 35 % outside all.'
+        >>> cyst, fat = AnatomyShare("cyst", 0.62, 0, 31, 2.0), AnatomyShare("fat", 0.03, 0, 0.4, 900.0)
+        >>> anatomy_sentence([cyst, fat, AnatomyShare(OUTSIDE, 0.35, 0, 0.4, 5000.0)])
+        '62 % of the evidence lies in cyst (31 times its share of the volume), 3 % in fat, 35 % outside all structures.'
     """
     structures = [share for share in shares if share.name != OUTSIDE]
     outside = next((share for share in shares if share.name == OUTSIDE), None)
@@ -109,7 +109,7 @@ def _told(
     if named and named[0].density >= 2:
         parts[0] += density.format(f"{named[0].density:.0f}")
     if outside is not None:
-        parts.append(f"{_percent(of(outside))} outside all")
+        parts.append(f"{_percent(of(outside))} outside all structures")
     if not parts:
         return f"None of {what} lies in any structure."
     head, _, tail = parts[0].partition(" % ")
