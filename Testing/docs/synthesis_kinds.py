@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 TESTING = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTING.parent / "MedDLExtension" / "MedDLCore"), str(TESTING)]
+sys.path[:0] = [str(TESTING.parent / "MedDLExtension" / "MedDLCore"), str(TESTING), str(TESTING / "docs")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from demo_models import head_flow, head_gan, head_synthesis, head_tissues  # noqa: E402
 from demo_models.bundle import CPU, load_network  # noqa: E402
+from drawing import rows_of_slices, run  # noqa: E402
 from meddl.models import ModelBundle, TrustStore  # noqa: E402
-from meddl.plotting import new_figure, own_settings, png_of  # noqa: E402
+from meddl.plotting import own_settings  # noqa: E402
 from meddl.synthesis.generators import load_network as load_trained  # noqa: E402
 from meddl.synthesis.training import train  # noqa: E402
 
@@ -56,27 +56,8 @@ def main(folder: Path) -> None:
         )  # fmt: skip
         rows.append((name, made))
     with own_settings():
-        PICTURE.write_bytes(_picture(rows))
-
-
-def _picture(rows: list[tuple[str, np.ndarray]]) -> bytes:
-    figure = new_figure(1.45 * COLUMNS, 1.48 * len(rows), dpi=100)
-    axes = figure.subplots(len(rows), COLUMNS)
-    figure.subplots_adjust(left=0.035, right=0.997, bottom=0.005, top=0.995, wspace=0.03, hspace=0.03)
-    for row, (name, images) in zip(axes, rows, strict=True):
-        for place, image in zip(row, images, strict=True):
-            shown = np.swapaxes(image, 0, 1)[::-1, ::-1]
-            place.imshow(shown, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-            place.set_xticks([])
-            place.set_yticks([])
-        row[0].set_ylabel(name, fontsize=9)
-    return png_of(figure)
+        PICTURE.write_bytes(rows_of_slices(rows, 1.45))
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as made_in:
-            main(Path(made_in))
+    run(main)

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ sys.path[:0] = [str(CORE), str(TESTING), str(TESTING / "docs")]
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from demo_models import head_tissues  # noqa: E402
+from drawing import run, show  # noqa: E402
 from meddl.datasets.manifest import read_manifest  # noqa: E402
 from meddl.plotting import new_figure, own_settings, png_of  # noqa: E402
 from meddl.synthesis import SynthesisConfig  # noqa: E402
@@ -87,9 +87,7 @@ def _picture(shown: list[np.ndarray]) -> bytes:
             cut = np.swapaxes(image.take(at, axis), 0, 1)[::-1]
             cut = cut if plane == "sagittal" else cut[:, ::-1]
             top = float(np.percentile(image[inside], 99.5)) if image.ndim == 3 else None
-            place.imshow(cut, cmap="gray", vmin=0 if top else None, vmax=top, interpolation="nearest")
-            place.set_xticks([])
-            place.set_yticks([])
+            show(place, cut, vmin=0 if top else None, vmax=top)
         row[0].set_ylabel(plane)
     for place, title in zip(axes[0], ("label map", "real", "made of patches"), strict=True):
         place.set_title(title, fontsize=10)
@@ -97,9 +95,4 @@ def _picture(shown: list[np.ndarray]) -> bytes:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as made_in:
-            main(Path(made_in))
+    run(main)

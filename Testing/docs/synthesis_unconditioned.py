@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 TESTING = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTING.parent / "MedDLExtension" / "MedDLCore"), str(TESTING)]
+sys.path[:0] = [str(TESTING.parent / "MedDLExtension" / "MedDLCore"), str(TESTING), str(TESTING / "docs")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from demo_models import head_synthesis, head_tissues  # noqa: E402
 from demo_models.bundle import CPU  # noqa: E402
+from drawing import rows_of_slices, run  # noqa: E402
 from meddl.models import ModelBundle  # noqa: E402
-from meddl.plotting import new_figure, own_settings, png_of  # noqa: E402
+from meddl.plotting import own_settings  # noqa: E402
 from meddl.synthesis import SynthesisConfig  # noqa: E402
 from meddl.synthesis.reading import read_examples  # noqa: E402
 from meddl.synthesis.synthesizer import Synthesizer  # noqa: E402
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
         rows += [(name, made), (f"nearest to {TITLES[kind]}", real[far.argmin(axis=1)])]
     shown = ((np.arange(COLUMNS) + 0.5) * len(real) / COLUMNS).astype(int)
     with own_settings():
-        PICTURE.write_bytes(_picture([("real", real[shown]), *rows]))
+        PICTURE.write_bytes(rows_of_slices([("real", real[shown]), *rows], 1.15))
 
 
 def _trained(dataset: Path, config: SynthesisConfig, folder: Path) -> Path:
@@ -79,23 +79,5 @@ def _synthesizer(bundle: Path) -> Synthesizer:
     return Synthesizer(ModelBundle.open(bundle), device=CPU.device)
 
 
-def _picture(rows: list[tuple[str, np.ndarray]]) -> bytes:
-    figure = new_figure(1.15 * COLUMNS, 1.17 * len(rows), dpi=100)
-    axes = figure.subplots(len(rows), COLUMNS)
-    figure.subplots_adjust(left=0.03, right=0.997, bottom=0.005, top=0.995, wspace=0.03, hspace=0.03)
-    for row, (name, images) in zip(axes, rows, strict=True):
-        for place, image in zip(row, images, strict=True):
-            place.imshow(image.T[::-1, ::-1], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-            place.set_xticks([])
-            place.set_yticks([])
-        row[0].set_ylabel(name, fontsize=8)
-    return png_of(figure)
-
-
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            main(Path(folder))
+    run(main)

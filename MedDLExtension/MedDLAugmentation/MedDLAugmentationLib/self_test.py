@@ -1,10 +1,5 @@
 """The self-test of the panel, the same in the host and in a real Slicer."""
 
-import logging
-import os
-import tempfile
-from pathlib import Path
-
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
@@ -23,21 +18,6 @@ class MedDLAugmentationTest(*_PARTS, ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        from meddl_slicer import packages
+        from meddl_slicer.self_testing import run_tests
 
-        missing = ", ".join(package.requirement for package in packages.missing())
-        self.assertFalse(missing, f"Nothing can be made in this Python: {missing} missing. Install it in MedDL Setup.")
-        only = os.environ.get("MEDDL_ONLY_TEST", "")
-        for name in [name for part in _PARTS for name in vars(part)]:
-            if not name.startswith("test_") or only not in name:
-                continue
-            with tempfile.TemporaryDirectory(prefix="MedDL-test-") as folder:
-                self.folder = Path(folder)
-                self.setUp()
-                logging.info(f"{type(self).__name__}.{name}")
-                try:
-                    getattr(self, name)()
-                finally:
-                    self.tearDown()
-                    self.doCleanups()
-        self.delayDisplay("All tests passed")
+        run_tests(self, _PARTS, "Nothing can be made")
