@@ -37,6 +37,32 @@ def test_killed_at_any_moment_it_is_valid_and_is_completed_to_the_same_bytes(tmp
     assert told["problems"] == [] and told["kills"] == kills
 
 
+@pytest.mark.parametrize("name", ["monai", "nnunet", "bids"])
+def test_killed_after_any_file_of_a_new_dataset_the_next_run_knows_the_folder(tmp_path, cases, monkeypatch, name):
+    class Killed(BaseException):
+        pass
+
+    put = DatasetWriter._put
+
+    def export(folder: Path, after: int = 1000) -> None:
+        left = iter(range(after))
+
+        def dying(self, *what):
+            put(self, *what)
+            if next(left, None) is None:
+                raise Killed
+
+        monkeypatch.setattr(DatasetWriter, "_put", dying)
+        export_dataset(cases[:1], folder, ExportOptions(name, "Killed", 7), key=tmp_path / "key.csv")
+
+    export(tmp_path / "whole")
+    for after in range(5):
+        with pytest.raises(Killed):
+            export(tmp_path / f"{after}", after)
+        export(tmp_path / f"{after}")
+        assert dataset_kills.differences(tmp_path / "whole", tmp_path / f"{after}") == []
+
+
 def test_a_second_run_writes_nothing_again(tmp_path, cases):
     first = export_dataset(cases, tmp_path, OPTIONS)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}

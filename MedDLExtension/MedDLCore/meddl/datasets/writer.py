@@ -170,6 +170,8 @@ class DatasetWriter:
             self._manifest = replace(self._manifest, records=records, files=before.files)
             for path in (path for name, record in before.records.items() if name not in kept for path in record.files):
                 own_place(self.root, path).unlink(missing_ok=True)
+        else:  # the next run must know the folder for ours, however early this one is killed
+            self._put(MANIFEST, self._manifest.to_bytes())
         self._record(self._manifest)
 
     def _take_away(self, name: str) -> None:
