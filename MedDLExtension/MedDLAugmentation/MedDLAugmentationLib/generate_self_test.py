@@ -35,7 +35,7 @@ class GenerateTests(GenerateTestParts):
         self.assertTrue(tab.ui.patchSizeSpinBox.isHidden())
 
     def test_trainingShowsHowItGoes(self):
-        tab = self.makeTrainingTab()
+        tab = self.makeTrainingTab(steps=100)  # the panel looks once a second
         self.press(tab.ui.trainButton)
         self.assertFalse(tab.ui.trainButton.enabled)
         self.assertTrue(tab.ui.trainCancelButton.enabled)
@@ -48,10 +48,10 @@ class GenerateTests(GenerateTestParts):
         self.assertIn("Step", tab.ui.trainStatusLabel.text)
         gap = max(gap, self.waitForTraining(tab))
         logging.info(f"Longest gap of the main thread: {gap * 1000:.0f} ms")
-        self.assertIn("Trained: 30 steps", tab.ui.trainStatusLabel.text)
+        self.assertIn("Trained: 100 steps", tab.ui.trainStatusLabel.text)
         self.assertGreater(table.GetNumberOfRows(), before)
         self.assertFalse(tab.ui.samplesLabel.isHidden())
-        self.assertIn("After 30 steps", tab.ui.samplesTextLabel.text)
+        self.assertIn("After 100 steps", tab.ui.samplesTextLabel.text)
         bundle = self.folder / "generators" / "Tiny"
         self.assertEqual(tab.parameters.generator, str(bundle))
         self.assertIn("Ball", tab.ui.generatorDescription.text)
@@ -61,11 +61,11 @@ class GenerateTests(GenerateTestParts):
         self.assertIsNone(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotChartNode"))
         # More steps go on from here; other settings do not.
         self.assertEqual(tab.ui.trainButton.text, "Continue")
-        tab.parameters.training.steps = 40
+        tab.parameters.training.steps = 110
         self.press(tab.ui.trainButton)
         self.assertFalse(tab.ui.plotButton.checked)  # who has put the plot away does not want it back
         self.waitForTraining(tab)
-        self.assertIn("Trained: 40 steps", tab.ui.trainStatusLabel.text)
+        self.assertIn("Trained: 110 steps", tab.ui.trainStatusLabel.text)
         tab.parameters.training.seed = 5
         self.assertIn("with other settings", tab.ui.outputNoteLabel.text)
         self.assertFalse(tab.ui.trainButton.enabled)
