@@ -74,12 +74,12 @@ def remember(
 
     Args:
         device: where the network ran (``cpu``, ``cuda``).
-        facts: of the map: ``seconds``, ``windows``, and ``runs`` where the method counts them.
+        facts: of the map: ``seconds``, ``windows``, and ``runs`` in all of them where the method counts them.
         asking: seconds that the model's own answer took.
     """
     windows = int(facts.get("windows", 1))
     counted = facts.get("runs")
-    runs = (int(counted) if isinstance(counted, int) else method_runs(method, options) or 0) * windows
+    runs = counted if isinstance(counted, int) else windows * (method_runs(method, options) or 0)
     if runs < 1:
         return
 

@@ -13,6 +13,7 @@ from meddl.errors import ModelError, UsageError
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Measure
 from meddl.saliency.estimate import about, measure_runs, method_runs
+from meddl.saliency.facts import named, together
 from meddl.saliency.memory import as_usual
 from meddl.saliency.methods.method import Method, RawAttribution, Work
 
@@ -74,12 +75,9 @@ class View:
         image = self.prepared.image
         total: torch.Tensor | None = None
         first: RawAttribution | None = None
-        score = 0.0
-        notes: list[str] = []
+        score = added_up = 0.0
         told: list[Mapping[str, Any]] = []
-        added_up = 0.0
-        if self._regions is not None and not bool((self._regions > 0).any()):
-            notes.append("No structure of the segmentation lies where the network looks.")
+        noted: list[tuple[str, ...]] = []
         for number, window in enumerate(self.windows):
             low, high = number / len(self.windows), (number + 1) / len(self.windows)
             part = self._work(window, replace(work, progress=part_of(work.progress, low, high)))
@@ -105,14 +103,24 @@ class View:
             window.add(raw.values.float().cpu(), total)
             added_up += float(raw.values.double().sum())
             told.append(raw.facts)
-            notes += [note for note in raw.notes if note not in notes]
+            noted.append(raw.notes)
             first = first or raw
         assert total is not None and first is not None
+        facts, notes = together(told, noted, added_up)
+        return self._told(total, facts, notes), first, score
+
+    def _told(self, values: torch.Tensor, facts: Mapping[str, Any], notes: Sequence[str]) -> RawAttribution:
+        """Return a map with what is to be known of it beside what the method knows."""
         share = sum(window.share for window in self.windows)
+        structures = self._structures.names if self._structures is not None else ()
+        known = {**named(facts, structures), "windows": len(self.windows), "share": round(share, 4)}
+        more = []
+        if self._regions is not None and not bool((self._regions > 0).any()):
+            more.append("No structure of the segmentation lies where the network looks.")
+        more += notes
         if share < 0.999:
-            notes.append(f"Explained are the {len(self.windows)} windows with most of it: {share:.0%} of the whole.")
-        facts = {**first.facts, **_together(told, added_up), "windows": len(self.windows), "share": round(share, 4)}
-        return RawAttribution(total, facts, tuple(notes)), first, score
+            more.append(f"Explained are the {len(self.windows)} windows with most of it: {share:.0%} of the whole.")
+        return RawAttribution(values, known, tuple(more))
 
     def measures(self, method: Method, raw: RawAttribution, work: Work, names: Sequence[str]) -> tuple[Measure, ...]:
         """Return how far to believe a map, judged in the window with most of the target.
@@ -190,13 +198,3 @@ class View:
         reference = self._cut(self._reference, window) if self._reference is not None else None
         regions = window.cut(self._regions[None].float())[0, 0].long() if self._regions is not None else None
         return replace(work, baseline=make_baseline(cut, work.options, reference), regions=regions)
-
-
-def _together(told: Sequence[Mapping[str, Any]], added_up: float) -> dict[str, Any]:
-    """Return what the facts of several windows come to: scores are added up, as the map is, and so is the gap."""
-    if len(told) < 2 or "completeness_gap" not in told[0]:
-        return {}
-    score, nothing = (sum(each[name] for each in told) for name in ("score", "baseline_score"))
-    change = score - nothing
-    gap = abs(added_up - change) / abs(change) if abs(change) > 1e-6 * max(abs(score), abs(nothing)) else None
-    return {"score": score, "baseline_score": nothing, "completeness_gap": gap}

@@ -26,10 +26,15 @@ _FACTS = {
     "baseline_score": "Score of the baseline", "completeness_gap": "Left unexplained (completeness gap)",
     "at_once": "Images at once", "windows": "Windows", "share": "Share of the target that they hold", "seed": "Seed",
     "seconds": "Time (s)", "runs": "Runs of the network", "block_mm": "First blocks (mm)",
-    "finest_mm": "Finest blocks (mm)", "regions": "Regions",
+    "finest_mm": "Finest blocks (mm)", "regions": "Regions", "falls": "Fall of the score without each region",
+    "block_voxels": "Block (voxels)", "blocks": "Blocks", "skipped": "Blocks left out, as covering changes nothing",
+    "measured": "Blocks covered one by one", "estimated_by": "Others estimated by", "engine": "Computed by",
+    "checked": "Rank correlation of estimates with what was measured", "checked_blocks": "Blocks checked, by chance",
+    "checked_error": "Worst estimate checked, of the strongest effect", "layers": "Layers", "token": "Read from token",
 }  # fmt: skip
+_ENGINES = {"openvino": "OpenVINO", "torch": "PyTorch", "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
 _AGREEMENT = "agreement of "
-_SHARES = ("completeness_gap", "share")
+_SHARES = ("completeness_gap", "share", "checked_error")
 
 
 def verdict_in_words(measures: Sequence[Measure]) -> str:
@@ -101,11 +106,13 @@ def measure_source(name: str) -> str:
 
 
 def facts_in_words(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return names and values of facts of any kind."""
+    """Return names and values of facts of any kind, for those that have one and that people can do something with."""
+    supervoxels = facts.get("regions") not in (None, "structures")
     return tuple(
-        (_FACTS.get(key, key.replace("_", " ").capitalize()), f"{value:.1%}" if _is_share(key, value) else plain(value))
+        (_FACTS.get(key, key.replace("_", " ").capitalize()), _value(key, value))
         for key, value in facts.items()
-        if value is not None
+        # Numbers of supervoxels tell nobody where they are; the map does.
+        if value not in (None, "") and not (key == "falls" and supervoxels)
     )
 
 
@@ -143,5 +150,9 @@ def figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _is_share(key: str, value: Any) -> bool:
-    return key in _SHARES and isinstance(value, float | int)
+def _value(key: str, value: Any) -> str:
+    if key in _SHARES and isinstance(value, float | int):
+        return f"{value:.1%}"
+    if key == "engine" and isinstance(value, str):
+        return ", ".join(_ENGINES.get(each, each) for each in value.split(", "))
+    return plain(value)
