@@ -12,7 +12,7 @@ import numpy as np
 from meddl.errors import ModelError, UsageError
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Measure
-from meddl.saliency.estimate import about, measure_runs, method_runs
+from meddl.saliency.estimate import about, measure_runs, method_runs, runs_taken
 from meddl.saliency.facts import named, together
 from meddl.saliency.memory import as_usual
 from meddl.saliency.methods.method import Method, RawAttribution, Work
@@ -147,7 +147,8 @@ class View:
             self._work(window, work),
             window.cut(self._truth[None])[0, 0] > 0 if self._truth is not None else None,
         )
-        weights = [1 + measure_runs(name, method_runs(method.id, work.options) or 1) for name in names]
+        runs = runs_taken(method.id, work.options, raw.facts)
+        weights = [1 + measure_runs(name, runs) for name in names]
         made = []
         for number, name in enumerate(names):
             low, high = (sum(weights[:end]) / sum(weights) for end in (number, number + 1))

@@ -98,9 +98,9 @@ def sensitivity(examined: Examined) -> Measure:
         nonlocal done
         if isinstance(images, tuple):  # the image itself, which has its map
             return examined.raw.values.detach().float().cpu()[None]
-        work.step(done / NOISY_IMAGES, "Sensitivity: noise on the image")
         done += 1
-        return examined.again(images)[None]
+        part, text = ((done - 1) / NOISY_IMAGES, done / NOISY_IMAGES), f"{done} of {NOISY_IMAGES}"
+        return examined.again(images, part=part, text=f"Sensitivity: noise on the image, {text}")[None]
 
     def noise(images: torch.Tensor) -> torch.Tensor:
         return images + radius * (2 * torch.rand(images.shape, generator=generator) - 1)
@@ -117,7 +117,7 @@ class _Blocks:
     """Blocks of an image that are blurred one after the other, and what that does to the score."""
 
     def __init__(self, examined: Examined, image: torch.Tensor, masks: list[torch.Tensor]) -> None:
-        work = examined.work
+        work = self._work = examined.work
         dull = without_details(image)
         self._image, self._dull, self._masks = image, dull, masks
         self._score = examined.score(image)
@@ -146,6 +146,7 @@ class _Blocks:
             # "Perturbations" of maps that are already multiplied by the change of the image: 1 where it is blurred.
             nonlocal number
             number += 1
+            self._work.check()
             mask = self._masks[number].expand_as(self._image)
             return mask.double(), self._dull.where(mask, self._image)
 

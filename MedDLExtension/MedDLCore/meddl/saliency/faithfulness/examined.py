@@ -56,12 +56,33 @@ class Examined:
             ) from error
 
     def again(
-        self, image: torch.Tensor | None = None, scorer: Scorer | None = None, work: Work | None = None
+        self,
+        image: torch.Tensor | None = None,
+        scorer: Scorer | None = None,
+        work: Work | None = None,
+        part: tuple[float, float] = (0.0, 1.0),
+        text: str = "",
     ) -> torch.Tensor:
-        """Return what the method says ``(C, i, j, k)`` of another image, of another network, or both."""
+        """Return what the method says ``(C, i, j, k)`` of another image, of another network, or both.
+
+        Args:
+            part: from where to where it takes the measure's progress, 0 to 1.
+            text: what it is for, told with the method's own progress.
+
+        Raises:
+            JobCancelled: on request.
+        """
         import torch
 
-        quiet = replace(work or self.work, progress=lambda fraction, text: None)
+        told = part[0]
+
+        def progress(fraction: float, said: str) -> None:
+            nonlocal told
+            told = max(told, part[0] + (part[1] - part[0]) * min(fraction, 1.0))  # some methods begin anew on their way
+            self.work.progress(told, f"{text} ({said})" if text and said else text or said)
+
+        self.work.step(told, text)
+        there = replace(work or self.work, progress=progress)
         with torch.enable_grad():
-            raw = self.method.attribute(scorer or self.scorer, self.image if image is None else image, quiet)
+            raw = self.method.attribute(scorer or self.scorer, self.image if image is None else image, there)
         return raw.values.detach().float().cpu()

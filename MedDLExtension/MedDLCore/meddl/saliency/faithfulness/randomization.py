@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from meddl.errors import MedDLError, ModelError, OutOfMemory
+from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Measure
+from meddl.saliency.estimate import GRADIENT, runs_taken
 from meddl.saliency.faithfulness.controls import body, edges
 from meddl.saliency.faithfulness.random_networks import can_forget, forgotten
 from meddl.saliency.faithfulness.ranks import partial_rank_correlation, rank_correlation, thinned
@@ -68,7 +71,8 @@ def randomization(examined: Examined) -> Measure:
         return Measure("randomization", None, None, "", sentence)
     distance = (image if work.baseline is None else image - work.baseline.to(image)).abs().sum(dim=1)[0].cpu().numpy()
     outline = edges(image)
-    within, field = body(image), _where_it_looks(examined)
+    looked = _share_of_looks(examined)
+    within, field = body(image), _where_it_looks(examined, looked)
     known = [distance]
     if field is not None:
         seen = within & (field > _SEEN * field.max())
@@ -77,10 +81,12 @@ def randomization(examined: Examined) -> Measure:
     runs = [(share, 0) for share in CASCADE] + [(1.0, number) for number in range(NETWORKS)]
     likeness: list[tuple[float, float, float]] = []
     for number, (share, seed) in enumerate(runs):
-        work.step(number / len(runs), "Randomization: asking networks with random weights")
+        text = f"Randomization: networks with random weights, {number + 1} of {len(runs)}"
+        begin, end = (looked + (1 - looked) * each / len(runs) for each in (number, number + 1))
+        work.step(begin, text)
         scorer = forgotten(examined.scorer, image, share, work.options.seed + seed)
         try:
-            other = examined.again(scorer=scorer).sum(dim=0).abs()
+            other = examined.again(scorer=scorer, part=(begin, end), text=text).sum(dim=0).abs()
         except OutOfMemory:
             raise
         except ModelError:
@@ -106,8 +112,19 @@ def randomization(examined: Examined) -> Measure:
     return Measure("randomization", value, None, verdict, sentence, tuple(curve))
 
 
-def _where_it_looks(examined: Examined) -> np.ndarray | None:
-    """Return ``(i, j, k)`` how much random networks look at each voxel of noise; None where no gradient can be had."""
+def _share_of_looks(examined: Examined) -> float:
+    """Return which share of the work it is to find out where random networks look, about."""
+    looks = _LOOKS * GRADIENT
+    runs = runs_taken(examined.method.id, examined.work.options, examined.raw.facts)
+    return looks / (looks + (len(CASCADE) + NETWORKS) * runs)
+
+
+def _where_it_looks(examined: Examined, share: float) -> np.ndarray | None:
+    """Return ``(i, j, k)`` how much random networks look at each voxel of noise; None where no gradient can be had.
+
+    Args:
+        share: of the measure's progress, 0 to 1.
+    """
     import torch
     from scipy.ndimage import gaussian_filter
 
@@ -120,10 +137,11 @@ def _where_it_looks(examined: Examined) -> np.ndarray | None:
     try:
         gradients_at_once(examined.scorer, image, work.options)
         for number in range(_LOOKS):
-            work.step(0.0, "Randomization: where the network looks")
+            part = replace(work, progress=part_of(work.progress, *(share * n / _LOOKS for n in (number, number + 1))))
+            part.step(0.0, "Randomization: where the network looks")
             noise = torch.randn(image.shape, generator=generator).to(image) * image.std() + image.mean()
             scorer = forgotten(examined.scorer, noise, 1.0, work.options.seed + NETWORKS + number)
-            with running(scorer, work, 1, "Randomization: where the network looks") as module, torch.enable_grad():
+            with running(scorer, part, 1, "Randomization: where the network looks") as module, torch.enable_grad():
                 gradient = torch.autograd.grad(module(noise.requires_grad_()).sum(), noise)[0]
             size = torch.nan_to_num(gradient).abs().sum(dim=1)[0].cpu().numpy()
             total += size / (float(size.mean()) or 1.0)

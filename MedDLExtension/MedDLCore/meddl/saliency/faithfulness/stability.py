@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from meddl.saliency.faithfulness.examined import Examined
+    from meddl.saliency.methods.method import Work
 
 NOISE = 0.01
 """Standard deviation of the noise as a share of the image's range: less than any scanner's."""
@@ -49,19 +50,22 @@ def stability(examined: Examined) -> Measure:
     random = np.random.default_rng(work.options.seed)
     size = NOISE * float(image.max() - image.min())
     noisy, moved = [], []
+
+    def again(number: int, text: str, image: torch.Tensor, work: Work) -> torch.Tensor:
+        said = f"Stability: {text}, {number % 2 + 1} of 2"
+        return examined.again(image, work=work, part=(number / 4, (number + 1) / 4), text=said).sum(dim=0)
+
     for number in range(2):
-        work.step(number / 4, "Stability: noise")
         noise = random.standard_normal(tuple(image.shape)).astype(np.float32) * size
-        noisy.append(_alike(first, examined.again(image + image.new_tensor(noise)).sum(dim=0), inside))
+        noisy.append(_alike(first, again(number, "noise", image + image.new_tensor(noise), work), inside))
     axes = [axis for axis in range(3) if image.shape[2 + axis] >= 8 and axis != examined.scorer.slice_axis][:2]
     for number, axis in enumerate(axes):
-        work.step(0.5 + number / 4, "Stability: shifts")
         there = replace(
             work,
             baseline=_shifted(work.baseline, axis, _SHIFT) if work.baseline is not None else None,
             regions=_shifted(work.regions, axis, _SHIFT) if work.regions is not None else None,
         )
-        back = _shifted(examined.again(_shifted(image, axis, _SHIFT), work=there).sum(dim=0), axis, -_SHIFT)
+        back = _shifted(again(2 + number, "shifts", _shifted(image, axis, _SHIFT), there), axis, -_SHIFT)
         moved.append(_alike(first, back, inside))
     value = float(np.mean([*noisy, *moved]))
     verdict = "good" if value >= GOOD else "bad" if value < BAD else "doubtful"

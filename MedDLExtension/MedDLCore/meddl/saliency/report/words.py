@@ -32,7 +32,13 @@ _FACTS = {
     "checked": "Rank correlation of estimates with what was measured", "checked_blocks": "Blocks checked, by chance",
     "checked_error": "Worst estimate checked, of the strongest effect", "layers": "Layers", "token": "Read from token",
 }  # fmt: skip
-_ENGINES = {"openvino": "OpenVINO", "torch": "PyTorch", "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
+_ENGINES = {
+    "openvino": "OpenVINO", "torch": "PyTorch", "incremental": "PyTorch (only what a change reaches)",
+    "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT",
+}  # fmt: skip
+    "openvino": "OpenVINO", "torch": "PyTorch", "incremental": "PyTorch, only what a change reaches",
+    "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT",
+}  # fmt: skip
 _AGREEMENT = "agreement of "
 _SHARES = ("completeness_gap", "share", "checked_error")
 
