@@ -36,9 +36,6 @@ _ENGINES = {
     "openvino": "OpenVINO", "torch": "PyTorch", "incremental": "PyTorch (only what a change reaches)",
     "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT",
 }  # fmt: skip
-    "openvino": "OpenVINO", "torch": "PyTorch", "incremental": "PyTorch, only what a change reaches",
-    "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT",
-}  # fmt: skip
 _AGREEMENT = "agreement of "
 _SHARES = ("completeness_gap", "share", "checked_error")
 
