@@ -22,8 +22,10 @@ pytest.importorskip("openvino")
 
 @pytest.fixture
 def pays(monkeypatch):
-    """Conversions pay from the first run on; none is kept."""
+    """Conversions pay from the first run on, and nothing else does; none is kept."""
     monkeypatch.setattr(selector, "CONVERT_SECONDS", -1e9)
+    monkeypatch.setattr(forward, "_SOON", 0.0)
+    monkeypatch.setattr(forward, "_WORTH", 1e9)
 
 
 def unet_score() -> Scorer:
@@ -100,7 +102,7 @@ def test_an_engine_whose_scores_change_otherwise_is_not_used(pays, monkeypatch, 
     ],
 )
 def test_what_cannot_have_an_engine_keeps_pytorch_for_a_reason(pays, network, change, reason):
-    scorer = Scorer(network, lambda answer: answer)
+    scorer = Scorer(network, lambda answer: (answer["a"] if isinstance(answer, dict) else answer).flatten(1).sum(dim=1))
     work = replace(WORK, options=replace(OPTIONS, **change))
     assert reason in forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 1000, work)
     assert scorer.engine is None
@@ -133,9 +135,11 @@ def test_who_cancels_need_not_wait_for_an_engine(pays):
         forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 1000, replace(WORK, cancelled=lambda: True))
 
 
-def test_few_runs_are_not_worth_a_conversion():
+@pytest.mark.parametrize(("soon", "reason"), [(0.0, "does not pay"), (1.0, "less than preparing")])
+def test_few_runs_are_not_worth_a_conversion(soon, reason, monkeypatch):
+    monkeypatch.setattr(forward, "_SOON", soon)
     scorer = Scorer(nn.Conv3d(1, 2, 3), lambda answer: answer.flatten(1).sum(dim=1))
-    assert "does not pay" in forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 100, WORK)
+    assert reason in forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 100, WORK)
 
 
 def test_an_engine_that_fails_in_the_middle_is_replaced(pays, monkeypatch):

@@ -1,8 +1,9 @@
-"""Runs of a network without gradients, many of them: by OpenVINO where its conversion pays and its scores agree."""
+"""Runs of a network without gradients, many of them: in a quicker way where one pays and its scores agree."""
 
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from meddl.errors import JobCancelled
@@ -27,12 +28,20 @@ _ROUNDING = 1e-5
 """Share of the score below which its changes are lost in float32, whoever computes them."""
 
 
+_ENOUGH, _WORTH = 2.0, 1.2
+"""How many times as quick computing only what a change reaches must be: not to look further, and at all."""
+
+_SOON = 1.0
+"""Seconds for all runs to come below which there is nothing to be gained by another engine."""
+
+
 def quicker(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once: int = 1) -> str:
     """Give a scorer an engine for its runs without gradients, if one pays and agrees with PyTorch in float32.
 
-    The selector of :mod:`meddl.inference.engines` decides what pays and compares the answers; an engine that fails
-    later is replaced by PyTorch. What it cannot know is compared here: how far the score changes from image to image,
-    which is what maps are made of, and where rounding weighs most.
+    PyTorch itself, computing only what a change of the image reaches, comes first, since nothing has to be converted;
+    then what the selector of :mod:`meddl.inference.engines` finds to pay and to answer alike. What the selector cannot
+    know is compared here: how far the score changes from image to image, which is what maps are made of, and where
+    rounding weighs most. An engine that fails later is replaced by PyTorch.
 
     Args:
         probes: ``(B, C, i, j, k)`` the image, and some of those that are to come.
@@ -40,7 +49,7 @@ def quicker(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once
         at_once: of them run together, here as there: that decides what the memory and the processor's cores are for.
 
     Returns:
-        Why PyTorch goes on, in a sentence for the log; "" if an engine was found.
+        Why PyTorch goes on as before, in a sentence for the log; "" if an engine was found.
 
     Raises:
         JobCancelled: on request.
@@ -49,8 +58,9 @@ def quicker(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once
         return ""  # it was compared when it was made
     reason = _unfit(scorer, work.options)
     if not reason:
+        search = _Search(scorer, probes.detach(), runs, work, at_once)
         try:
-            reason = _selected(scorer, probes.detach(), runs, work, at_once)
+            reason = search.reason()
         except JobCancelled:
             raise
         except Exception as error:
@@ -73,42 +83,105 @@ def _unfit(scorer: Scorer, options: ExplainOptions) -> str:
     return ""
 
 
-def _selected(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once: int) -> str:
-    import torch
+class _Search:
+    """Looks for an engine, with the image and some of those that are to come."""
 
-    from meddl.inference.engines import EngineSelector
-    from meddl.inference.memory import Settings
+    def __init__(self, scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once: int) -> None:
+        self._scorer, self._probes, self._runs, self._work, self._at_once = scorer, probes, runs, work, at_once
+        self._some = probes[1 : 1 + at_once] if len(probes) > 1 else probes
+        self._expected: torch.Tensor | None = None
 
-    first = probes[:at_once]
-    # The selector's engines take the first part of an answer; what the score needs of another one they do not give.
-    # This run is also the one that takes longer than all others, before the selector takes the time.
-    if not isinstance(scorer.answer(first), torch.Tensor):
-        return "The network answers several things at once."
-    work.check()
-    seen = first if scorer.slice_axis is None else first.squeeze(2 + scorer.slice_axis)
-    # One image alone gets all cores.
-    selector = EngineSelector(scorer.network, digest=scorer.digest, streams=min(torch.get_num_threads(), at_once))
-    rounds = -(-runs // at_once)
-    engine, _ = selector.select(Settings("cpu"), torch.device("cpu"), lambda: seen, tuple(seen.shape[1:]), rounds)
-    if engine.name != "openvino":
-        return " ".join(selector.notes) or f"Converting the network does not pay for {runs} runs, or cannot be done."
-    expected = _scores(scorer, probes, work, at_once)
-    scorer.engine = engine
-    given = _scores(scorer, probes, work, at_once)
-    change, other = expected[0] - expected[1:], given[0] - given[1:]
-    error, size = float((change - other).abs().max()), float(change.abs().max())
-    if not error <= _ERROR * size or size <= _ROUNDING * float(expected.abs().max()):
-        return f"OpenVINO's scores differ by {error:.3g} where they change by {size:.3g}."
-    logger.info("OpenVINO runs the explanation; scores differ by %.3g where they change by %.3g.", error, size)
-    return ""
+    def reason(self) -> str:
+        """Return why there is none; "" if the scorer has one now."""
+        scorer = self._scorer
+        seconds = self._seconds()
+        speedup = self._incremental(seconds)
+        engine, scorer.engine = scorer.engine, None
+        if speedup < _ENOUGH:
+            reason = self._openvino(seconds)
+            if not reason or speedup < _WORTH:
+                return reason
+        scorer.engine = engine
+        logger.info("Only what a change reaches is computed, %.1f times as fast.", speedup)
+        return ""
 
+    def _incremental(self, seconds: float) -> float:
+        """Give the scorer an engine that computes what a change reaches; return how many times as fast it is."""
+        from meddl.saliency.incremental.network import IncrementalNetwork
 
-def _scores(scorer: Scorer, images: torch.Tensor, work: Work, at_once: int) -> torch.Tensor:
-    """Return the scores ``(B,)`` of some images, so many at once."""
-    import torch
+        engine = self._scorer.engine = IncrementalNetwork(self._scorer.network, self._seen(self._probes[:1]))
+        try:
+            self._scores(self._some)
+            kept = engine.kept
+            speedup = seconds / max(self._seconds(), 1e-9)
+            # Weights that are made anew for each run would fill the memory with what became of each.
+            fit = 0 < kept == engine.kept and speedup >= _WORTH and not self._disagreement()
+        except JobCancelled:
+            raise
+        except Exception as error:
+            logger.info("What a change reaches cannot be computed alone: %s", error)
+            return 0.0
+        return speedup if fit else 0.0
 
-    found = []
-    for part in images.split(at_once):
-        work.check()
-        found.append(scorer.score(part).double())
-    return torch.cat(found)
+    def _openvino(self, seconds: float) -> str:
+        """Give the scorer OpenVINO if that pays; return why not."""
+        import torch
+
+        from meddl.inference.engines import EngineSelector
+        from meddl.inference.memory import Settings
+
+        rounds, at_once = -(-self._runs // self._at_once), self._at_once
+        if rounds * seconds < _SOON:
+            return f"All of {self._runs} runs take less than preparing anything."
+        # The selector's engines take the first part of an answer; what the score needs of another one they do not give.
+        if not isinstance(self._scorer.answer(self._some[:1]), torch.Tensor):
+            return "The network answers several things at once."
+        self._work.check()
+        seen = self._seen(self._probes[:at_once])
+        # One image alone gets all cores.
+        streams = min(torch.get_num_threads(), at_once)
+        selector = EngineSelector(self._scorer.network, digest=self._scorer.digest, streams=streams)
+        engine, _ = selector.select(Settings("cpu"), torch.device("cpu"), lambda: seen, tuple(seen.shape[1:]), rounds)
+        if engine.name != "openvino":
+            none = f"Converting the network does not pay for {self._runs} runs, or cannot be done."
+            return " ".join(selector.notes) or none
+        self._scorer.engine = engine
+        return self._disagreement()
+
+    def _disagreement(self) -> str:
+        """Return how the engine's scores differ from PyTorch's, in a sentence; "" where they agree."""
+        engine, self._scorer.engine = self._scorer.engine, None
+        if self._expected is None:
+            self._expected = self._scores(self._probes)
+        self._scorer.engine = engine
+        given, expected = self._scores(self._probes), self._expected
+        change, other = expected[0] - expected[1:], given[0] - given[1:]
+        error, size = float((change - other).abs().max()), float(change.abs().max())
+        if not error <= _ERROR * size or size <= _ROUNDING * float(expected.abs().max()):
+            return f"{engine.name}'s scores differ by {error:.3g} where they change by {size:.3g}."
+        logger.info("Scores of %s differ by %.3g where they change by %.3g.", engine.name, error, size)
+        return ""
+
+    def _seen(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images as the network sees them."""
+        axis = self._scorer.slice_axis
+        return images if axis is None else images.squeeze(2 + axis)
+
+    def _seconds(self) -> float:
+        """Return how long some images take; the first run of all may take several times as long."""
+        took = []
+        for _ in range(2):
+            started = time.perf_counter()
+            self._scores(self._some)
+            took.append(time.perf_counter() - started)
+        return min(took)
+
+    def _scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the scores ``(B,)`` of some images, so many at once."""
+        import torch
+
+        found = []
+        for part in images.split(self._at_once):
+            self._work.check()
+            found.append(self._scorer.score(part).double())
+        return torch.cat(found)

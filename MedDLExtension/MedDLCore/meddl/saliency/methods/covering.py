@@ -39,7 +39,7 @@ _SPENT = 0.2, 0.35
 _MANY = 64
 """Runs from which on another engine may pay."""
 
-_VOXELS_AT_ONCE = 1 << 20
+_VOXELS_AT_ONCE, _MOST_AT_ONCE = 1 << 20, 64
 """On a processor larger batches gain nothing."""
 
 _ROUNDS = (
@@ -139,7 +139,6 @@ class Trial:
             "checked_error": checked_error,
             "runs": self.runs,
             "at_once": self._at_once,
-            "engine": "openvino" if self._is_quicker else "torch",
         }
 
     def _hurry(self, numbers: np.ndarray, seed: int) -> None:
@@ -274,7 +273,7 @@ def images_at_once(scorer: Scorer, image: torch.Tensor, options: ExplainOptions)
             raise
         return 1, 0
     if torch.device(scorer.device).type == "cpu":
-        gain = max(1, min(16, _VOXELS_AT_ONCE // max(image[0, 0].numel(), 1)))
+        gain = max(1, min(_MOST_AT_ONCE, _VOXELS_AT_ONCE // max(image[0, 0].numel(), 1)))
     else:
         gain = MOST_AT_ONCE
     # What the way back would keep is more than what the way there holds at any time.

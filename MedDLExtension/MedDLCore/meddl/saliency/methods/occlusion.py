@@ -21,8 +21,8 @@ class Occlusion(Method):
     Gives the map of captum's ``Occlusion`` with blocks side by side, in a fraction of its runs:
 
     - Blocks that look the same when covered, above all air, change nothing and are left out.
-    - Several covered images go through the network at once; where many are left to measure, through OpenVINO if it is
-      there, its conversion pays and its scores agree.
+    - Several covered images go through the network at once; where many are left to measure, in the quicker of two ways
+      that pays and whose scores agree: only what a block reaches is computed, or OpenVINO runs the network.
     - Where there are many blocks, a random sample is covered one by one, and the effect of all is estimated: from the
       gradient on the way to covering them, or, where there are no gradients, by covering big blocks first and looking
       into those that matter. If the estimates are in the order of the sample, only those that promise most are covered
@@ -56,7 +56,8 @@ class Occlusion(Method):
             facts = trial.all_effects(work.options.seed)
         asked.engine = scorer.engine  # for what comes after the map
         values = blocks.painted(trial.effects)
-        facts = {"baseline": work.options.baseline, "block_voxels": list(blocks.edges), **facts}
+        facts |= {"baseline": work.options.baseline, "block_voxels": list(blocks.edges)}
+        facts["engine"] = getattr(scorer.engine, "name", "torch")
         notes = []
         if facts["measured"] < facts["blocks"]:
             notes.append(
