@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from meddl.saliency.methods.blocks import Blocks, block_edges
@@ -40,7 +42,7 @@ class Occlusion(Method):
         from meddl.saliency.forward import quicker
         from meddl.saliency.methods.covering import Trial, images_at_once
 
-        image, asked, scorer = plain(image, scorer), scorer, _quick(scorer)
+        image = plain(image, scorer)
         blocks = Blocks(image, baseline_of(image, work), *block_edges(image, work))
         at_once = images_at_once(scorer, image, work.options)
         trial: Trial | None = None
@@ -51,10 +53,10 @@ class Occlusion(Method):
         def share() -> float:
             return trial.runs / trial.runs_in_all if trial is not None else 0.0
 
-        with running(scorer, work, share, f"{self.title}: {len(blocks.live)} blocks") as module:
+        text = f"{self.title}: {len(blocks.live)} blocks"
+        with _channels_last(scorer), running(scorer, work, share, text) as module:
             trial = Trial(module, blocks, *at_once, hurry)
             facts = trial.all_effects(work.options.seed)
-        asked.engine = scorer.engine  # for what comes after the map
         values = blocks.painted(trial.effects)
         facts |= {"baseline": work.options.baseline, "block_voxels": list(blocks.edges)}
         facts["engine"] = getattr(scorer.engine, "name", "torch")
@@ -69,19 +71,21 @@ class Occlusion(Method):
         return RawAttribution(finished(values, self.title), facts, tuple(notes))
 
 
-def _quick(scorer: Scorer) -> Scorer:
-    """Return the same question; networks for slices run faster on a processor with channels as the last axis."""
+@contextmanager
+def _channels_last(scorer: Scorer) -> Iterator[None]:
+    """Let a network for slices keep channels as the last axis for a while: that is faster on a processor."""
     import torch
 
     network = scorer.network
     suits = isinstance(network, torch.nn.Module) and not isinstance(network, torch.jit.ScriptModule)
-    on_cpu = torch.device(scorer.device).type == "cpu"
-    if scorer.slice_axis is None or scorer.engine is not None or not suits or not on_cpu:
-        return scorer
-    digest, scorer = scorer.digest, scorer.with_network(network)  # a copy
-    scorer.digest = digest
-    scorer.network.to(memory_format=torch.channels_last)
-    return scorer
+    if scorer.slice_axis is None or not suits or torch.device(scorer.device).type != "cpu":
+        yield
+        return
+    network.to(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        network.to(memory_format=torch.contiguous_format)
 
 
 __all__ = ["Occlusion", "block_edges"]
