@@ -246,9 +246,9 @@ def test_every_measure_can_be_cancelled_or_ends_at_once_and_is_the_same_again(
     case = examined(planted, scene[0], make_method("saliency"), scene[1], samples=2)
     first, second = MEASURES[name](case), MEASURES[name](case)
     assert first == second
-    assert (
-        first.name == name and first.sentence.endswith(".") and first.value is not None and math.isfinite(first.value)
-    )
+    assert first.name == name and first.sentence.endswith(".")
+    # The gradient promises no sum.
+    assert first.value is None if name == "completeness" else math.isfinite(first.value or 0.0)
     assert first.verdict in ("good", "doubtful", "bad", "")
     assert ABOUT[name].source and ABOUT[name].title
     if not ABOUT[name].needs_reference:

@@ -23,7 +23,7 @@ def print_explanation(explanation: Explanation) -> None:
         print(f"{method_title(method)} gave no map: {why}")
     if explanation.agreement:
         print("Agreement of the methods")
-        _print_measures(explanation.agreement)
+        _print_agreement(explanation.agreement)
     if explanation.counterfactuals:
         print("What would be without it?")
         _print_measures(explanation.counterfactuals)
@@ -38,7 +38,7 @@ def _print_map(attribution: Attribution) -> None:
     values = attribution.map.array[0]
     index = peak_of(values)
     peak = attribution.map.affine[:3, :3] @ index + attribution.map.affine[:3, 3]
-    print(f"{method_title(attribution.method)}: {attribution.target}, score {attribution.score:.4g}")
+    print(f"{method_title(attribution.method)}: {attribution.target}, raw score {attribution.score:.4g}")
     print(f"  Peak: {values[index]:.4g} at {place_in_words(peak)}")
     if shares := channel_shares(attribution):
         print("  By channel: " + ", ".join(f"{share:.0%}" for share in shares))
@@ -49,6 +49,20 @@ def _print_map(attribution: Attribution) -> None:
     _print_measures(attribution.measures)
     for note in attribution.notes:
         print(f"  Note: {note}")
+
+
+def _print_agreement(agreement: Sequence[Measure]) -> None:
+    from meddl.saliency.report.agreement import MOST_PAIRS, agreement_table
+
+    if len(agreement) <= MOST_PAIRS:
+        _print_measures(agreement)
+        return
+    sentence, rows = agreement_table(agreement)
+    print(f"  {sentence}")
+    width = max(len(row[1]) for row in rows)
+    print(" " * (6 + width) + "".join(str(n + 1).rjust(5) for n in range(len(rows) - 1)))
+    for number, title, *cells in rows:
+        print(f"  {number.rjust(2)}  {title.ljust(width)}{''.join(each.rjust(5) for each in cells)}".rstrip())
 
 
 def _print_measures(measures: Sequence[Measure]) -> None:

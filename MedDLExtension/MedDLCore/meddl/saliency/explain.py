@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from meddl.saliency.question import Question
 
 _ONLY_STRUCTURES = (
-    "Only the structures were taken away, so that all of this map lies in them: shares compare them with one another, "
-    "not with the rest of the image."
+    "Only the structures were taken away, so that this map lies in them, as far as the network's grid shows them: "
+    "shares compare them with one another, not with the rest of the image."
 )
 _ALL_ALIKE = "This method shows all places that look to the network like the one that is explained, not that one alone."
 _BLIND_TO_PLACE = ("gradcam", "gradcam_pp")

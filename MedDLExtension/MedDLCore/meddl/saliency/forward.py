@@ -34,6 +34,9 @@ _ENOUGH, _WORTH = 2.0, 1.2
 _SOON = 1.0
 """Seconds for all runs to come below which there is nothing to be gained by another engine."""
 
+_SHORT = 0.05
+"""Seconds that are measured twice: what happens beside the run counts in them."""
+
 
 def quicker(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once: int = 1) -> str:
     """Give a scorer an engine for its runs without gradients, if one pays and agrees with PyTorch in float32.
@@ -88,78 +91,77 @@ class _Search:
 
     def __init__(self, scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once: int) -> None:
         self._scorer, self._probes, self._runs, self._work, self._at_once = scorer, probes, runs, work, at_once
-        self._some = probes[1 : 1 + at_once] if len(probes) > 1 else probes
-        self._expected: torch.Tensor | None = None
 
     def reason(self) -> str:
         """Return why there is none; "" if the scorer has one now."""
         scorer = self._scorer
-        seconds = self._seconds()
-        speedup = self._incremental(seconds)
+        expected, seconds = self._timed()
+        speedup = self._incremental(expected, seconds)
         engine, scorer.engine = scorer.engine, None
         if speedup < _ENOUGH:
-            reason = self._openvino(seconds)
+            reason = self._openvino(expected, seconds)
             if not reason or speedup < _WORTH:
                 return reason
         scorer.engine = engine
         logger.info("Only what a change reaches is computed, %.1f times as fast.", speedup)
         return ""
 
-    def _incremental(self, seconds: float) -> float:
+    def _incremental(self, expected: torch.Tensor, seconds: float) -> float:
         """Give the scorer an engine that computes what a change reaches; return how many times as fast it is."""
         from meddl.saliency.incremental.network import IncrementalNetwork
 
         engine = self._scorer.engine = IncrementalNetwork(self._scorer.network, self._seen(self._probes[:1]))
+        most = seconds * len(self._probes) / _WORTH
         try:
-            self._scores(self._some)
+            started = time.perf_counter()
+            given = self._scores()
+            # The image itself was run beside them.
+            if time.perf_counter() - started - seconds > max(most, _SHORT):
+                return 0.0
             kept = engine.kept
-            speedup = seconds / max(self._seconds(), 1e-9)
-            # Weights that are made anew for each run would fill the memory with what became of each.
-            fit = 0 < kept == engine.kept and speedup >= _WORTH and not self._disagreement()
+            given, took = self._timed()
         except JobCancelled:
             raise
         except Exception as error:
             logger.info("What a change reaches cannot be computed alone: %s", error)
             return 0.0
-        return speedup if fit else 0.0
+        # Weights that are made anew for each run would fill the memory with what became of each.
+        same = 0 < kept == engine.kept and not self._disagreement(expected, given)
+        return seconds / max(took, 1e-9) if same else 0.0
 
-    def _openvino(self, seconds: float) -> str:
+    def _openvino(self, expected: torch.Tensor, seconds: float) -> str:
         """Give the scorer OpenVINO if that pays; return why not."""
         import torch
 
         from meddl.inference.engines import EngineSelector
         from meddl.inference.memory import Settings
 
-        rounds, at_once = -(-self._runs // self._at_once), self._at_once
-        if rounds * seconds < _SOON:
+        if self._runs * seconds < _SOON:
             return f"All of {self._runs} runs take less than preparing anything."
         # The selector's engines take the first part of an answer; what the score needs of another one they do not give.
-        if not isinstance(self._scorer.answer(self._some[:1]), torch.Tensor):
+        if not isinstance(self._scorer.answer(self._probes[:1]), torch.Tensor):
             return "The network answers several things at once."
         self._work.check()
-        seen = self._seen(self._probes[:at_once])
+        seen = self._seen(self._probes[: self._at_once])
         # One image alone gets all cores.
-        streams = min(torch.get_num_threads(), at_once)
+        streams = min(torch.get_num_threads(), self._at_once)
         selector = EngineSelector(self._scorer.network, digest=self._scorer.digest, streams=streams)
+        rounds = -(-self._runs // self._at_once)
         engine, _ = selector.select(Settings("cpu"), torch.device("cpu"), lambda: seen, tuple(seen.shape[1:]), rounds)
         if engine.name != "openvino":
             none = f"Converting the network does not pay for {self._runs} runs, or cannot be done."
             return " ".join(selector.notes) or none
         self._scorer.engine = engine
-        return self._disagreement()
+        return self._disagreement(expected, self._scores())
 
-    def _disagreement(self) -> str:
+    def _disagreement(self, expected: torch.Tensor, given: torch.Tensor) -> str:
         """Return how the engine's scores differ from PyTorch's, in a sentence; "" where they agree."""
-        engine, self._scorer.engine = self._scorer.engine, None
-        if self._expected is None:
-            self._expected = self._scores(self._probes)
-        self._scorer.engine = engine
-        given, expected = self._scores(self._probes), self._expected
+        name = self._scorer.engine.name
         change, other = expected[0] - expected[1:], given[0] - given[1:]
         error, size = float((change - other).abs().max()), float(change.abs().max())
         if not error <= _ERROR * size or size <= _ROUNDING * float(expected.abs().max()):
-            return f"{engine.name}'s scores differ by {error:.3g} where they change by {size:.3g}."
-        logger.info("Scores of %s differ by %.3g where they change by %.3g.", engine.name, error, size)
+            return f"{name}'s scores differ by {error:.3g} where they change by {size:.3g}."
+        logger.info("Scores of %s differ by %.3g where they change by %.3g.", name, error, size)
         return ""
 
     def _seen(self, images: torch.Tensor) -> torch.Tensor:
@@ -167,21 +169,21 @@ class _Search:
         axis = self._scorer.slice_axis
         return images if axis is None else images.squeeze(2 + axis)
 
-    def _seconds(self) -> float:
-        """Return how long some images take; the first run of all may take several times as long."""
-        took = []
-        for _ in range(2):
+    def _timed(self) -> tuple[torch.Tensor, float]:
+        """Return the scores ``(B,)`` of the images, and how many seconds one takes."""
+        took: list[float] = []
+        while not took or (took[0] < _SHORT and len(took) < 2):
             started = time.perf_counter()
-            self._scores(self._some)
+            scores = self._scores()
             took.append(time.perf_counter() - started)
-        return min(took)
+        return scores, min(took) / len(self._probes)
 
-    def _scores(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the scores ``(B,)`` of some images, so many at once."""
+    def _scores(self) -> torch.Tensor:
+        """Return the scores ``(B,)`` of the images, so many at once."""
         import torch
 
         found = []
-        for part in images.split(self._at_once):
+        for part in self._probes.split(self._at_once):
             self._work.check()
             found.append(self._scorer.score(part).double())
         return torch.cat(found)

@@ -113,7 +113,9 @@ class View:
         """Return a map with what is to be known of it beside what the method knows."""
         share = sum(window.share for window in self.windows)
         structures = self._structures.names if self._structures is not None else ()
+        edges = np.linalg.norm(self.prepared.affine[:3, :3], axis=0)
         known = {**named(facts, structures), "windows": len(self.windows), "share": round(share, 4)}
+        known["voxel_mm"] = [round(float(edge), 3) for edge in edges]
         more = []
         if self._regions is not None and not bool((self._regions > 0).any()):
             more.append("No structure of the segmentation lies where the network looks.")

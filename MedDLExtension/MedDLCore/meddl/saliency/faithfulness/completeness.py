@@ -24,6 +24,9 @@ def completeness(examined: Examined) -> Measure:
     one 0.1 to 0.4 %). Verdict: up to 5 % is good, above 20 % is bad. Of methods that promise no such sum, none.
     """
     work, told = examined.work, examined.raw.facts.get("completeness_gap")
+    if examined.method.id not in COMPLETE:
+        sentence = "This method does not promise that its map adds up to the score's change."
+        return Measure("completeness", None, None, "", sentence)
     if work.baseline is None:
         return Measure("completeness", None, None, "", "There is no baseline, so the map has nothing to add up to.")
     work.step(0.0, "Completeness")
@@ -34,9 +37,6 @@ def completeness(examined: Examined) -> Measure:
         return Measure("completeness", None, None, "", sentence)
     # What the method found itself is of one window; where several overlap, the map is the sum of theirs.
     gap = abs(total - change) / abs(change) if told is None else float(told)
-    if examined.method.id not in COMPLETE:
-        sentence = "This method does not promise that its map adds up to the score, so the gap says little."
-        return Measure("completeness", gap, None, "", sentence)
     verdict = "good" if gap <= _GOOD else "bad" if gap > _BAD else "doubtful"
     advice = "" if verdict == "good" else " Take more steps, or another baseline."
     return Measure("completeness", gap, None, verdict, f"{gap:.1%} of the score's change is left unexplained.{advice}")

@@ -26,6 +26,8 @@ GOOD, BAD = 0.7, 0.1
 
 _ROOM = 0.1
 
+_NOTHING = " (0% is that of the wholly blurred image)"
+
 
 def deletion(examined: Examined) -> Measure:
     """Return the area under the score while the hottest voxels are blurred away, the hottest ones first.
@@ -104,9 +106,9 @@ def _judged(name: str, areas: list[float], curve: list[float]) -> Measure:
     ahead, room = (random - value, random) if name == "deletion" else (value - random, 1 - random)
     tenth = curve[SHARES.index(0.1)]
     if name == "deletion":
-        told = f"Once the hottest tenth is blurred away, {tenth:.0%} of the score is left"
+        told = f"Once the hottest tenth is blurred away, {tenth:.0%} of the score is left{_NOTHING}"
     else:
-        told = f"The hottest tenth alone brings {tenth:.0%} of the score"
+        told = f"The hottest tenth alone brings {tenth:.0%} of the score{_NOTHING}"
     better = "lower" if name == "deletion" else "higher"
     sentence = (
         f"{told}; the area under the curve is {value:.2f}, that of random maps {random:.2f} ({better} is better)."

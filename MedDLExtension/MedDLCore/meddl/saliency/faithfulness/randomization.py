@@ -26,6 +26,9 @@ NETWORKS = 2
 
 GOOD, BAD = 0.5, 0.75
 
+FEWEST = 4
+"""Structures from which on the order of their effects tells something."""
+
 _LOOKS = 4
 _SEEN = 0.02
 _FOLLOWS = 0.7
@@ -59,6 +62,8 @@ def randomization(examined: Examined) -> Measure:
     edges, the image, fixed noise     1.00             1.00
     ================================  ===============  ==============
 
+    Of maps of given structures only those are compared, and fewer than :data:`FEWEST` not at all.
+
     Verdict: up to :data:`GOOD` is good; from :data:`BAD` on the map does not explain the model. Both lie in the gap
     between the methods that look at the network and those that look at the image.
     """
@@ -69,10 +74,14 @@ def randomization(examined: Examined) -> Measure:
     if not can_forget(examined.scorer):
         sentence = "This model's weights cannot be changed here, so the check against a random network is not possible."
         return Measure("randomization", None, None, "", sentence)
+    within, parts = _reached(examined)
+    if parts < FEWEST:
+        sentence = f"A map of fewer than {FEWEST} structures has too few values to compare their order with another's."
+        return Measure("randomization", None, None, "", sentence)
     distance = (image if work.baseline is None else image - work.baseline.to(image)).abs().sum(dim=1)[0].cpu().numpy()
     outline = edges(image)
     looked = _share_of_looks(examined)
-    within, field = body(image), _where_it_looks(examined, looked)
+    field = _where_it_looks(examined, looked)
     known = [distance]
     if field is not None:
         seen = within & (field > _SEEN * field.max())
@@ -110,6 +119,18 @@ def randomization(examined: Examined) -> Measure:
         sentence += f" It follows the edges of the image (rank correlation {follows:.2f})."
     curve = [(0.0, 1.0), *((share, partial) for share, _, partial in likeness if share < 1), (1.0, value)]
     return Measure("randomization", value, None, verdict, sentence, tuple(curve))
+
+
+def _reached(examined: Examined) -> tuple[np.ndarray, float]:
+    """Return where the map can say anything, ``(i, j, k)`` bool, and in how many parts that each have one value.
+
+    A map of given structures is zero elsewhere, with any network: that it is so again proves nothing.
+    """
+    within, regions = body(examined.image), examined.work.regions
+    if regions is None or examined.raw.facts.get("regions") != "structures":
+        return within, np.inf
+    found = regions.cpu().numpy()
+    return found > 0, len(np.unique(found[found > 0]))
 
 
 def _share_of_looks(examined: Examined) -> float:

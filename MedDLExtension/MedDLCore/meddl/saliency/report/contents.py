@@ -11,6 +11,7 @@ from meddl.saliency.anatomy import anatomy_sentence
 from meddl.saliency.attribution import AnatomyShare, Attribution, Measure
 from meddl.saliency.colors import DEFAULT_THRESHOLD, scale_of
 from meddl.saliency.explain import Explanation
+from meddl.saliency.report.agreement import MOST_PAIRS, agreement_table
 from meddl.saliency.report.blocks import Block, Heading, Items, Picture, Table, Text
 from meddl.saliency.report.outlines import Outline
 from meddl.saliency.report.pictures import curves_picture, gray_window, planes_picture
@@ -31,6 +32,9 @@ from meddl.saliency.report.words import (
     verdict_in_words,
 )
 from meddl.volume import Volume
+
+_BY_ITSELF = ("block_mm", "finest_mm", "memory_mb")
+"""Options that are found for each image where they are 0."""
 
 _MOST_LINES = 12
 _MOST_STRUCTURES = 40
@@ -70,7 +74,7 @@ def contents(
         said = " ".join(f"{method_title(id)}: {why}" for id, why in explanation.left_out.items())
         blocks.append(Text(f"No map of other methods: {said}", "small"))
     if explanation.agreement:
-        blocks += [Heading("Do the methods agree?"), _measures(explanation.agreement, with_question=False)]
+        blocks += [Heading("Do the methods agree?"), *_agreement(explanation.agreement)]
     if explanation.counterfactuals:
         blocks += [
             Heading("What would be without it?"),
@@ -127,7 +131,8 @@ def _one_map(
         if any(each.curve for each in attribution.measures):
             words = "Curves of " + ", ".join(measure_title(e.name).lower() for e in attribution.measures if e.curve)
             blocks.append(Picture(curves_picture(attribution.measures), f"{words}.", 0.85))
-    facts = (("Score that was explained", figure(attribution.score)), *_without_score(attribution.facts))
+    score = ("Score that was explained, as the network gives it", figure(attribution.score))
+    facts = (score, *_without_score(attribution.facts))
     blocks += [Heading("How the map was made", 3), Table((), (*facts, *((("Source", source),) if source else ())))]
     return blocks
 
@@ -178,6 +183,14 @@ def _anatomy(shares: Sequence[AnatomyShare], signed: bool) -> list[Block]:
     return blocks
 
 
+def _agreement(agreement: Sequence[Measure]) -> list[Block]:
+    if len(agreement) <= MOST_PAIRS:
+        return [_measures(agreement, with_question=False)]
+    sentence, rows = agreement_table(agreement)
+    columns = ("", "Method", *(str(n + 1) for n in range(len(rows) - 1)))
+    return [Text(sentence), Table(columns, rows, tuple(range(2, len(columns))))]
+
+
 def _measures(measures: Sequence[Measure], with_question: bool = True) -> Table:
     rows = []
     for each in measures:
@@ -220,5 +233,6 @@ def _options(explanation: Explanation) -> Mapping[str, Any] | None:
     for each in explanation.attributions:
         how = each.provenance.get("explanation")
         if isinstance(how, Mapping):
-            return {key: value for key, value in how.items() if key not in ("method", "device") and value != ""}
+            chosen = {key: value for key, value in how.items() if key not in ("method", "device") and value != ""}
+            return {key: value for key, value in chosen.items() if value or key not in _BY_ITSELF}
     return None

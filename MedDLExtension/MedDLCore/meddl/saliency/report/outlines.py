@@ -33,6 +33,19 @@ class Outline:
     contains: Callable[[np.ndarray], np.ndarray]
 
 
+def outlines_of(prediction: Prediction, given: tuple[Volume, Sequence[Segment]] | None = None) -> tuple[Outline, ...]:
+    """Return the outlines that belong to an explanation.
+
+    Args:
+        prediction: what was explained: without its boxes and points nobody sees what a map is about.
+        given: structures of the user, which take the place of those that the model found.
+    """
+    if given is None:
+        return outlines_of_answer(prediction)
+    found = () if isinstance(prediction, SegmentationPrediction) else outlines_of_answer(prediction)
+    return (*found, *outlines_of_labels(*given))[:MOST]
+
+
 def outlines_of_labels(labels: Volume, segments: Sequence[Segment]) -> tuple[Outline, ...]:
     """Return the outlines of structures that have voxels, the first of them."""
     present = [each for each in segments if bool((labels.array[each.layer] == each.label).any())]

@@ -80,7 +80,7 @@ def planes_picture(
                     _outline(axes, plane, outline, points)
                 if row == 0:
                     axes.set_title(f"{plane.name}, {plane.place}", fontsize=7.5, pad=3)
-        _length_bar(cells[0][0], planes[0])
+                    _length_bar(axes, plane)  # all are of one height, but not of one scale
         _scale(bar, greatest, attribution.signed, threshold)
         if outlines:
             _names(figure, outlines)

@@ -24,7 +24,8 @@ _FACTS = {
     "layer": "Layer", "grid": "The layer's grid", "layer_grid": "The layer's grid", "steps": "Steps",
     "samples": "Noisy copies", "noise": "Noise (standard deviation)", "baseline": "Baseline", "score": "Score",
     "baseline_score": "Score of the baseline", "completeness_gap": "Left unexplained (completeness gap)",
-    "at_once": "Images at once", "windows": "Windows", "share": "Share of the target that they hold", "seed": "Seed",
+    "at_once": "Images at once", "windows": "Windows", "share": "Share of the target that they hold",
+    "voxel_mm": "Voxels that the network saw (mm)", "seed": "Seed",
     "seconds": "Time (s)", "runs": "Runs of the network", "block_mm": "First blocks (mm)",
     "finest_mm": "Finest blocks (mm)", "regions": "Regions", "falls": "Fall of the score without each region",
     "block_voxels": "Block (voxels)", "blocks": "Blocks", "skipped": "Blocks left out, as covering changes nothing",
@@ -63,6 +64,8 @@ def verdict_in_words(measures: Sequence[Measure]) -> str:
         if names:
             listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
             parts.append(f"{listed} {'is' if len(names) == 1 else 'are'} {verdict}")
+    if len(judged) == 1:
+        return f"The check does not speak for the map: {parts[0]}.{more}"
     speak = "speaks" if good == 1 else "speak"
     return f"Of {len(judged)} checks with a verdict {good or 'none'} {speak} for the map; {', '.join(parts)}.{more}"
 
@@ -110,12 +113,15 @@ def measure_source(name: str) -> str:
 
 def facts_in_words(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return names and values of facts of any kind, for those that have one and that people can do something with."""
-    supervoxels = facts.get("regions") not in (None, "structures")
+    untold = {key for key, value in facts.items() if value is None or value == ""}
+    if facts.get("regions") not in (None, "structures"):
+        untold.add("falls")  # numbers of supervoxels tell nobody where they are; the map does
+    if facts.get("checked") is None:
+        untold.add("checked_blocks")
     return tuple(
         (_FACTS.get(key, key.replace("_", " ").capitalize()), _value(key, value))
         for key, value in facts.items()
-        # Numbers of supervoxels tell nobody where they are; the map does.
-        if value not in (None, "") and not (key == "falls" and supervoxels)
+        if key not in untold
     )
 
 
@@ -156,6 +162,8 @@ def figure(value: float | None) -> str:
 def _value(key: str, value: Any) -> str:
     if key in _SHARES and isinstance(value, float | int):
         return f"{value:.1%}"
+    if key.endswith("_mm") and isinstance(value, list):
+        return " x ".join(plain(each) for each in value)
     if key == "engine" and isinstance(value, str):
         return ", ".join(_ENGINES.get(each, each) for each in value.split(", "))
     return plain(value)

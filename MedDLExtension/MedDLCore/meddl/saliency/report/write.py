@@ -30,7 +30,8 @@ def write_report(
     Args:
         image: ``(C, I, J, K)`` that was explained, on the grid of the maps.
         paths: one or several.
-        segmentation: labels on any grid with their segments, outlined in the pictures; by default what the model found.
+        segmentation: labels on any grid with their segments, outlined in the pictures; boxes and points that the model
+            found are outlined beside them, its own structures only where none are given.
         channels: names of the image's channels.
         threshold: share of the scale that is transparent.
 
@@ -43,7 +44,7 @@ def write_report(
     """
     from meddl.saliency.report.contents import contents, title_of
     from meddl.saliency.report.html import html_of
-    from meddl.saliency.report.outlines import outlines_of_answer, outlines_of_labels
+    from meddl.saliency.report.outlines import outlines_of
     from meddl.saliency.report.pdf import pdf_of
 
     files = (Path(paths),) if isinstance(paths, str | Path) else tuple(Path(each) for each in paths)
@@ -51,7 +52,7 @@ def write_report(
         check_writable(path, SUFFIXES)
     if not explanation.attributions:
         raise UsageError("There is no map to report of.")
-    outlines = outlines_of_labels(*segmentation) if segmentation else outlines_of_answer(explanation.prediction)
+    outlines = outlines_of(explanation.prediction, segmentation)
     blocks = contents(explanation, image, outlines, channels=channels, threshold=threshold)
     title = title_of(explanation)
     for path in files:
