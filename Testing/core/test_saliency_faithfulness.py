@@ -15,6 +15,7 @@ from meddl.errors import JobCancelled, UsageError
 from meddl.saliency.attribution import Attribution, Measure
 from meddl.saliency.faithfulness.agreement import agreement
 from meddl.saliency.faithfulness.controls import body, random_maps, without_details
+from meddl.saliency.faithfulness.examined import Examined
 from meddl.saliency.faithfulness.known import ABOUT, MEASURES
 from meddl.saliency.faithfulness.random_networks import forgotten
 from meddl.saliency.faithfulness.ranks import partial_rank_correlation, rank_correlation
@@ -228,6 +229,24 @@ def test_the_peak_of_blocks_is_in_their_middle(scene: tuple[torch.Tensor, torch.
     truth[6:9, 6:9, 6:9] = True
     case = replace(examined(planted, image, make_method("occlusion"), truth), raw=raw)
     assert MEASURES["pointing_game"](case).value == 1.0
+
+
+def test_that_structures_are_where_they_were_proves_nothing(
+    scene: tuple[torch.Tensor, torch.Tensor], trained: Scorer
+) -> None:
+    """A map of structures is zero elsewhere and even in each of them, whatever the network."""
+    image, lesion = scene
+    cuts = torch.arange(image.shape[2])
+    quarters = (1 + (cuts // 10)[:, None, None] + 2 * (cuts // 10)[None, :, None]).expand(image.shape[2:]).clone()
+    found = {}
+    for count in (1, 4):
+        regions = quarters * (quarters <= count) * (cuts < 7)  # a third of the image at most
+        work = replace(examined(trained, image, make_method("saliency")).work, regions=regions)
+        method = make_method("ablation")
+        case = Examined(trained, image, method.attribute(trained, image, work), method, work, lesion)
+        found[count] = MEASURES["randomization"](case)
+    assert found[1].value is None and not found[1].verdict and "fewer than 4 structures" in found[1].sentence
+    assert found[4].value is not None and found[4].value < 0.9, found[4]
 
 
 @pytest.mark.parametrize("name", ["deletion", "insertion", "infidelity", "completeness", "randomization"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from meddl.inference import ClassificationPrediction, SegmentationPrediction
 from meddl.inference.prediction import Box, DetectionPrediction
 from meddl.saliency import Attribution
 from meddl.saliency.colors import diverging_colors, growing_colors, map_colors, scale_of
-from meddl.saliency.report.outlines import outlines_of_answer, outlines_of_labels
+from meddl.saliency.report.outlines import outlines_of, outlines_of_answer, outlines_of_labels
 from meddl.saliency.report.pictures import curves_picture, gray_window, planes_picture, shown_planes
 from meddl.saliency.report.planes import is_oblique, peak_of, planes_through
 from meddl.volume import Segment, Volume
@@ -160,6 +161,22 @@ def test_evidence_is_drawn_where_it_lies() -> None:
     assert above[:, 12:-12].sum() < axial.sum() / 5  # the image alone (but for the yellow marks)
 
 
+def test_each_slice_has_its_own_length_bar() -> None:
+    """All slices are of one height, but those of 60 mm are drawn larger than those of 120 mm."""
+    dark = Volume(np.zeros((1, 30, 30, 15), np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))
+    values = dark.with_array(np.zeros(dark.array.shape, np.float32))
+    values.array[0, 14:17, 14:17, 7] = 1.0
+    values.array[0, 15, 15, 6] = 0.5
+    drawn = pixels(planes_picture(dark, Attribution("saliency", values, "x", 1.0)))
+    above = drawn[: drawn.shape[0] // 2, : int(0.87 * drawn.shape[1])].min(axis=2)
+    found = []
+    for row in above[(above < 30).mean(axis=1) > 0.7] > 250:
+        ends = np.flatnonzero(np.diff(row.astype(int)))
+        found.append([b - a for a, b in pairwise(ends) if not row[a] and b - a > 20])  # white between black
+    axial, coronal, sagittal = max(found, key=len)
+    assert coronal == sagittal == pytest.approx(2 * axial, abs=2)
+
+
 def test_a_map_on_another_grid_is_refused() -> None:
     image = explanations.image(STRAIGHT)
     other = explanations.attribution(explanations.image(PLACES["oblique"]))
@@ -208,6 +225,12 @@ def test_answers_with_a_place_are_outlined() -> None:
     brain = Segment(1, "brain", (1, 0, 0))
     assert len(outlines_of_answer(SegmentationPrediction(labels, (brain,), {}, {}, {}))) == 1
     assert outlines_of_answer(ClassificationPrediction((), {})) == ()
+    # What was asked about is seen beside the user's structures; the model's own structures make room for those.
+    given = (labels, (replace(brain, name="lesion"),))
+    assert [each.name for each in outlines_of(DetectionPrediction((box,), {}), given)] == ["lung 0.90", "lesion"]
+    found = SegmentationPrediction(labels, (brain,), {}, {}, {})
+    assert [each.name for each in outlines_of(found, given)] == ["lesion"]
+    assert [each.name for each in outlines_of(found)] == ["brain"]
 
 
 def test_curves_have_their_picture() -> None:

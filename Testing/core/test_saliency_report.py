@@ -7,22 +7,25 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from core import explanations
 from core.phantoms import PLACES
+from meddl.cli.explain_report import print_explanation
 from meddl.errors import UsageError, VolumeError
 from meddl.inference import ClassificationPrediction, ClassProbability
 from meddl.jobs import InlineRunner
 from meddl.saliency import AnatomyShare, Measure
 from meddl.saliency.report import write_report
+from meddl.saliency.report.agreement import agreement_table
 from meddl.saliency.report.contents import contents
 from meddl.saliency.report.html import html_of
 from meddl.saliency.report.pdf import pdf_of
 from meddl.saliency.report.task import WRITE_REPORT
-from meddl.saliency.report.words import verdict_in_words
+from meddl.saliency.report.words import facts_in_words, verdict_in_words
 from meddl.volume import Segment, Volume
 
 STRAIGHT = PLACES["straight"]
@@ -71,6 +74,37 @@ def test_the_page_says_all_there_is_to_know(tmp_path: Path) -> None:
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) == 3  # two maps, one set of curves
     assert all((each["alt"] or "").strip() for each in pictures)
+
+
+def test_many_pairs_of_methods_are_one_table(tmp_path: Path) -> None:
+    names = ("saliency", "occlusion", "gradcam", "smoothgrad")
+    pairs = list(combinations(names, 2))
+    agreement = tuple(
+        Measure(f"agreement of {one} and {other}", 0.1 * number, 0.05, "bad" if number < 2 else "good")
+        for number, (one, other) in enumerate(pairs)
+    )
+    sentence, rows = agreement_table(agreement)
+    assert "Of 6 pairs 4 agree well (half or more), 2 hardly" in sentence and "by chance 5%" in sentence
+    assert [row[1] for row in rows] == ["Gradient", "Occlusion", "Grad-CAM", "SmoothGrad"]
+    for number, (one, other) in enumerate(pairs):
+        assert rows[names.index(other)][2 + names.index(one)] == f"{10 * number}%"
+    assert {len(row) for row in rows} == {5} and rows[0][2:] == ("", "", "")
+    image = explanations.image(STRAIGHT)
+    made = explanations.explanation([explanations.attribution(image)], agreement=agreement)
+    write_report(made, image, [tmp_path / "r.html", tmp_path / "r.pdf"])
+    page = Page((tmp_path / "r.html").read_bytes()).text
+    assert sentence in page and "Agreement of Gradient" not in page
+    print_explanation(made)
+
+
+def test_facts_that_say_nothing_are_left_out() -> None:
+    told = dict(facts_in_words({"regions": "supervoxels", "falls": {"1": 0.5}, "estimated_by": "", "checked": None,
+                                "checked_blocks": 0, "runs": 3, "voxel_mm": [1.5, 1.5, 3.0]}))  # fmt: skip
+    assert told == {
+        "Regions": "supervoxels", "Runs of the network": "3", "Voxels that the network saw (mm)": "1.5 x 1.5 x 3",
+    }  # fmt: skip
+    told = dict(facts_in_words({"regions": "structures", "falls": {"Liver": 0.5}}))
+    assert told["Fall of the score without each region"] == "Liver: 0.5"
 
 
 def test_the_share_of_each_channel_is_told(tmp_path: Path) -> None:
@@ -231,3 +265,5 @@ def test_the_verdicts_come_to_a_sentence() -> None:
         assert said.startswith("The check speaks for the map. Whether the map depends on the network at all is not")
     assert "none speak" in verdict_in_words([Measure("a", 0, None, "bad"), Measure("b", 0, None, "bad")])
     assert verdict_in_words([]) == ""
+    said = verdict_in_words([Measure("deletion", 0, None, "doubtful")])
+    assert said == "The check does not speak for the map: deletion is doubtful."

@@ -54,10 +54,10 @@ def _print_map(attribution: Attribution) -> None:
 def _print_agreement(agreement: Sequence[Measure]) -> None:
     from meddl.saliency.report.agreement import MOST_PAIRS, agreement_table
 
-    if len(agreement) <= MOST_PAIRS:
+    sentence, rows = agreement_table(agreement)
+    if len(agreement) <= MOST_PAIRS or not rows:
         _print_measures(agreement)
         return
-    sentence, rows = agreement_table(agreement)
     print(f"  {sentence}")
     width = max(len(row[1]) for row in rows)
     print(" " * (6 + width) + "".join(str(n + 1).rjust(5) for n in range(len(rows) - 1)))

@@ -24,12 +24,12 @@ def completeness(examined: Examined) -> Measure:
     one 0.1 to 0.4 %). Verdict: up to 5 % is good, above 20 % is bad. Of methods that promise no such sum, none.
     """
     work, told = examined.work, examined.raw.facts.get("completeness_gap")
+    work.step(0.0, "Completeness")
     if examined.method.id not in COMPLETE:
         sentence = "This method does not promise that its map adds up to the score's change."
         return Measure("completeness", None, None, "", sentence)
     if work.baseline is None:
         return Measure("completeness", None, None, "", "There is no baseline, so the map has nothing to add up to.")
-    work.step(0.0, "Completeness")
     change = examined.score(examined.image) - examined.score(work.baseline)
     total = float(examined.raw.values.double().sum())
     if abs(change) < 1e-12:

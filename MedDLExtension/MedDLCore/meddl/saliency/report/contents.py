@@ -184,9 +184,9 @@ def _anatomy(shares: Sequence[AnatomyShare], signed: bool) -> list[Block]:
 
 
 def _agreement(agreement: Sequence[Measure]) -> list[Block]:
-    if len(agreement) <= MOST_PAIRS:
-        return [_measures(agreement, with_question=False)]
     sentence, rows = agreement_table(agreement)
+    if len(agreement) <= MOST_PAIRS or not rows:
+        return [_measures(agreement, with_question=False)]
     columns = ("", "Method", *(str(n + 1) for n in range(len(rows) - 1)))
     return [Text(sentence), Table(columns, rows, tuple(range(2, len(columns))))]
 

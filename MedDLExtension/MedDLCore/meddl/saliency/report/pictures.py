@@ -247,16 +247,20 @@ def _scale(axes: Axes, greatest: float, signed: bool, threshold: float) -> None:
         side.set_visible(True)
         side.set_linewidth(0.6)
     times = f"\n\N{MULTIPLICATION SIGN} 10{str(power).translate(_RAISED)}" if power else ""
-    axes.text(0.0, 1.02, f"for the\nanswer{times}" if signed else f"evidence{times}", **_beside(axes, "bottom"))
+    _beside(axes, f"for the\nanswer{times}" if signed else f"evidence{times}", above=True)
     if signed:
-        axes.text(0.0, -0.02, "against it", **_beside(axes, "top"))
+        _beside(axes, "against it", above=False)
     edges = {threshold, -threshold} if signed else {threshold}
     for edge in sorted(edges):
         axes.axhline(edge, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
 
 
-def _beside(axes: Axes, align: str) -> dict[str, Any]:
-    return {"transform": axes.transAxes, "fontsize": 7, "ha": "left", "va": align}
+def _beside(axes: Axes, text: str, *, above: bool) -> None:
+    """Write beyond an end of the scale, clear of the number at it."""
+    axes.annotate(
+        text, (0.0, 1.0 if above else 0.0), (0, 5 if above else -5), xycoords="axes fraction",
+        textcoords="offset points", fontsize=7, ha="left", va="bottom" if above else "top", annotation_clip=False,
+    )  # fmt: skip
 
 
 def _names(figure: Figure, outlines: Sequence[Outline]) -> None:

@@ -64,7 +64,7 @@ def verdict_in_words(measures: Sequence[Measure]) -> str:
         if names:
             listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
             parts.append(f"{listed} {'is' if len(names) == 1 else 'are'} {verdict}")
-    if len(judged) == 1:
+    if len(judged) == 1 and parts:
         return f"The check does not speak for the map: {parts[0]}.{more}"
     speak = "speaks" if good == 1 else "speak"
     return f"Of {len(judged)} checks with a verdict {good or 'none'} {speak} for the map; {', '.join(parts)}.{more}"
