@@ -99,6 +99,7 @@ def test_other_weights_of_one_structure_are_another_compiled_model() -> None:
     keys = {openvino_engine.model_key(each, "digest", (1, *SHAPE)) for each in (first, second, network())}
     assert len(keys) == 2 and "" not in keys
     assert openvino_engine.model_key(first, "digest", (1, 1, 9, 9, 9)) not in keys
+    assert openvino_engine.model_key(first, "digest", (1, *SHAPE), "bfloat16") not in keys
     assert openvino_engine.model_key(first, "", (1, *SHAPE)) == ""
 
 
@@ -209,7 +210,7 @@ def _selector(monkeypatch: pytest.MonkeyPatch, seconds: float, engine: Any = Wro
 
     monkeypatch.setattr(openvino_engine, "OpenVinoEngine", Right)
     monkeypatch.setattr(openvino_engine, "is_installed", lambda: True)
-    monkeypatch.setattr(openvino_engine, "model_key", lambda net, digest, shape: digest)
+    monkeypatch.setattr(openvino_engine, "model_key", lambda net, digest, shape, precision: digest)
     monkeypatch.setattr(selector, "_timed", lambda engine, batch: (engine(batch), seconds))
     return EngineSelector(network(), "auto", "digest")
 

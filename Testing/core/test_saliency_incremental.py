@@ -151,6 +151,24 @@ def test_networks_that_it_would_get_wrong_run_as_usual(network, monkeypatch):
     assert scorer.engine is None
 
 
+def test_what_fails_in_the_middle_runs_as_usual_from_then_on(caplog):
+    class Late(nn.Conv2d):
+        def forward(self, image):
+            if len(image) == 2:
+                image = image.clone().fill_(2.0)
+            return super().forward(image)
+
+    image, images = covered(BOXES_2D)
+    network = Late(1, 2, 3)
+    incremental = IncrementalNetwork(network, image)
+    with pytest.raises(NotImplementedError, match="overwrites"):
+        incremental(images[:2])
+    incremental.falls_back = True
+    for batch in (images, images[:2], images):
+        torch.testing.assert_close(incremental(batch), network(batch).detach())
+    assert incremental.kept == 0 and "as usual" in caplog.text
+
+
 @pytest.fixture
 def always(monkeypatch):
     """It is taken however little it gains."""

@@ -98,6 +98,7 @@ class _Search:
         expected, seconds = self._timed()
         speedup = self._incremental(expected, seconds)
         engine, scorer.engine = scorer.engine, None
+        engine.falls_back = True
         if speedup < _ENOUGH:
             reason = self._openvino(expected, seconds)
             if not reason or speedup < _WORTH:

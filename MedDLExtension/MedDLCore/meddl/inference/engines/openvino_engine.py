@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meddl.inference.engines import openvino_graph
 from meddl.inference.engines.engine import first_output
 from meddl.models.places import cache_dir
 
@@ -59,12 +60,12 @@ class OpenVinoEngine:
         if key:
             folder = compiled_folder(key)
             if not is_converted(key):
-                _keep(convert(network, shape), folder)
+                _keep(convert(network, shape, precision), folder)
             config["CACHE_DIR"] = str(folder)
             os.utime(folder)
             compiled = core.compile_model(folder / "model.xml", "CPU", config)
         else:
-            compiled = core.compile_model(convert(network, shape), "CPU", config)
+            compiled = core.compile_model(convert(network, shape, precision), "CPU", config)
         self._requests = [compiled.create_infer_request() for _ in range(streams)]
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
@@ -93,14 +94,15 @@ def is_converted(key: str) -> bool:
     return bool(key) and (compiled_folder(key) / "model.xml").is_file()
 
 
-def model_key(network: Any, digest: str, shape: tuple[int, ...]) -> str:
-    """Return a name for a network and window in the cache; empty for a network without weights to tell it by."""
+def model_key(network: Any, digest: str, shape: tuple[int, ...], precision: str = "float32") -> str:
+    """Return a name for a converted network in the cache; empty for a network without weights to tell it by."""
     import openvino
     import torch
 
     if not digest or not isinstance(network, torch.nn.Module):
         return ""
-    known = hashlib.sha256(f"{digest} {shape} {openvino.__version__} {torch.__version__}".encode())
+    made = f"{openvino.__version__} {torch.__version__} {openvino_graph.VERSION}"
+    known = hashlib.sha256(f"{digest} {shape} {precision} {made}".encode())
     # One bundle can hold several networks of one structure: a sample of every weight tells them apart.
     for name, value in network.state_dict().items():
         if isinstance(value, torch.Tensor):
@@ -110,12 +112,19 @@ def model_key(network: Any, digest: str, shape: tuple[int, ...]) -> str:
     return known.hexdigest()[:32]
 
 
-def convert(network: Any, shape: tuple[int, ...]) -> Any:
-    """Return the network as an OpenVINO model for windows of ``shape``.
+def convert(network: Any, shape: tuple[int, ...], precision: str) -> Any:
+    """Return the network as an OpenVINO model for windows of ``shape``, to be computed in ``precision``.
 
     Raises:
         Exception: whatever OpenVINO or torch finds that it cannot do.
     """
+    model = _converted(network, shape)
+    if precision == "float32":  # in half precision, means that lie between two steps would be rounded
+        openvino_graph.take_means_exactly(model)
+    return model
+
+
+def _converted(network: Any, shape: tuple[int, ...]) -> Any:
     import openvino
     import torch
 

@@ -234,7 +234,7 @@ class EngineSelector:
             )  # fmt: skip
 
     def _openvino(self, precision: str, shape: tuple[int, ...]) -> Candidate:
-        model = openvino_engine.model_key(self._network, self._digest, shape)
+        model = openvino_engine.model_key(self._network, self._digest, shape, precision)
         # What many windows take side by side says nothing of one alone.
         key = f"{model}-{precision}{f'-{self._streams}' if self._streams > 1 else ''}" if model else ""
         known = self._history.entry(key) if key else {}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_map_only
 
+from meddl.errors import is_out_of_memory
 from meddl.saliency.incremental.changed import Changed, Unchanged, from_images
+
+logger = logging.getLogger(__name__)
 
 
 class IncrementalNetwork:
@@ -22,6 +26,9 @@ class IncrementalNetwork:
     Args:
         network: ``(B, C, *S)`` to any answer; in evaluation mode, in PyTorch.
         image: ``(1, C, *S)`` that all others differ from. What the network makes of it is kept.
+
+    Attributes:
+        falls_back: what it cannot do is done as usual from then on, and no error.
     """
 
     name = "incremental"
@@ -30,18 +37,27 @@ class IncrementalNetwork:
     def __init__(self, network: Any, image: torch.Tensor) -> None:
         self._network = network
         self._image = image
-        self._unchanged = Unchanged()
+        self._unchanged: Unchanged | None = Unchanged()
+        self.falls_back = False
 
     @property
     def kept(self) -> int:
         """How many steps of the unchanged image are kept."""
-        return len(self._unchanged)
+        return len(self._unchanged or ())
 
     def __call__(self, images: torch.Tensor) -> Any:
         """Return the network's answer to ``(B, C, *S)``, without gradients; images of another size run as usual."""
         with torch.no_grad():
-            if images.shape[1:] != self._image.shape[1:]:
+            if self._unchanged is None or images.shape[1:] != self._image.shape[1:]:
                 return self._network(images)
             changed = from_images(images, self._image, self._unchanged)
-            answer = self._network(images if changed.most_changed else changed)
-            return tree_map_only(Changed, Changed.whole, answer)
+            if changed.most_changed:
+                return self._network(images)
+            try:
+                return tree_map_only(Changed, Changed.whole, self._network(changed))
+            except Exception as error:
+                if not self.falls_back or is_out_of_memory(error):
+                    raise
+                logger.warning("The network runs as usual from now on: %s", error)
+                self._unchanged = None
+                return self._network(images)
