@@ -73,6 +73,7 @@ NETWORKS = {
     ),
     "resnet": (lambda: resnet10(spatial_dims=3, n_input_channels=1, num_classes=2, widen_factor=0.125), 1, BOXES_3D),
     "mirrored": (lambda: nn.Sequential(nn.ReflectionPad3d(1), nn.Conv3d(1, 2, 3), nn.GELU()), 1, BOXES_3D),
+    "average of a part": (lambda: nn.Sequential(nn.ReLU6(), nn.AvgPool3d(2, divisor_override=3)), 1, BOXES_3D),
     "circular": (lambda: nn.Conv3d(1, 2, 3, padding=1, padding_mode="circular"), 1, BOXES_3D),
 }  # fmt: skip
 
@@ -107,6 +108,14 @@ def test_only_what_changed_is_computed():
     seen = [event.input_shapes[0] for event in noted.events() if event.name == "aten::_convolution"]
     assert seen == [[3, 1, 7, 8, 9], [3, 1, 9, 10, 11], [3, 1, 11, 12, 13]]  # of 20 x 18 x 16
     assert incremental.kept == kept
+
+
+def test_no_more_is_kept_than_allowed():
+    image, images = covered(BOXES_3D)
+    network = nn.Sequential(*(nn.Conv3d(1, 1, 3, padding=1) for _ in range(3)))
+    assert IncrementalNetwork(network, image, 1 << 20)(images).shape == images.shape
+    with pytest.raises(NotImplementedError, match="too much memory"):
+        IncrementalNetwork(network, image, 2 * image.nbytes)(images)
 
 
 def test_images_of_another_size_run_as_usual():

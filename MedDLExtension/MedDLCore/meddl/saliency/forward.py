@@ -110,8 +110,11 @@ class _Search:
     def _incremental(self, expected: torch.Tensor, seconds: float) -> float:
         """Give the scorer an engine that computes what a change reaches; return how many times as fast it is."""
         from meddl.saliency.incremental.network import IncrementalNetwork
+        from meddl.saliency.memory import budget
 
-        engine = self._scorer.engine = IncrementalNetwork(self._scorer.network, self._seen(self._probes[:1]))
+        most_bytes = budget(self._work.options, self._scorer.device) // 2
+        image = self._seen(self._probes[:1])
+        engine = self._scorer.engine = IncrementalNetwork(self._scorer.network, image, most_bytes)
         most = seconds * len(self._probes) / _WORTH
         try:
             started = time.perf_counter()

@@ -17,10 +17,14 @@ class Unchanged:
 
     A step is known by its function and what it was given, not by its place: which steps run on boxes may differ from
     batch to batch.
+
+    Args:
+        most_bytes: that may be kept; 0: as many as it takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = 0) -> None:
         self._made: dict[tuple[Any, ...], tuple[torch.Tensor, Any]] = {}
+        self._most_bytes, self._bytes = most_bytes, 0
 
     def __len__(self) -> int:
         return len(self._made)
@@ -30,8 +34,12 @@ class Unchanged:
         key = (compute, *_known(given), *sorted(how.items()))
         if key not in self._made:
             answer = compute(*given, **how)
+            answer = answer[0] if isinstance(answer, tuple) else answer
+            self._bytes += answer.nbytes
+            if 0 < self._most_bytes < self._bytes:
+                raise NotImplementedError("What the layers make of the unchanged image takes too much memory to keep.")
             # What was given is kept as well: as long as it lives, nothing else lies at its address.
-            self._made[key] = answer[0] if isinstance(answer, tuple) else answer, given
+            self._made[key] = answer, given
         return self._made[key][0]
 
 

@@ -26,6 +26,7 @@ class IncrementalNetwork:
     Args:
         network: ``(B, C, *S)`` to any answer; in evaluation mode, in PyTorch.
         image: ``(1, C, *S)`` that all others differ from. What the network makes of it is kept.
+        most_bytes: that this may take, beyond which it cannot be done; 0: as many as it takes.
 
     Attributes:
         falls_back: what it cannot do is done as usual from then on, and no error.
@@ -34,10 +35,10 @@ class IncrementalNetwork:
     name = "incremental"
     precision = "float32"
 
-    def __init__(self, network: Any, image: torch.Tensor) -> None:
+    def __init__(self, network: Any, image: torch.Tensor, most_bytes: int = 0) -> None:
         self._network = network
         self._image = image
-        self._unchanged: Unchanged | None = Unchanged()
+        self._unchanged: Unchanged | None = Unchanged(most_bytes)
         self.falls_back = False
 
     @property

@@ -79,17 +79,18 @@ def _max_pool(
 
 
 def _average_pool(
-    given: Any, kernel: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False, *_: Any, **__: Any
-) -> Any:
+    given: Any, kernel: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Any:  # fmt: skip
     axes = given.ndim - 2
     pool = {2: _aten.avg_pool2d, 3: _aten.avg_pool3d}.get(axes)
     window = _Window(kernel, stride or kernel, padding, 1, axes)
     if pool is None or ceil_mode or window.padding.any():
         return NotImplemented
-    stride = window.stride.tolist()
-    base = given.unchanged.of(pool, given.base, kernel, stride)
+    like = window.stride.tolist(), [0] * axes, False, count_include_pad, divisor_override
+    base = given.unchanged.of(pool, given.base, kernel, *like)
     starts, size = window.changed(given, base.shape[2:])
-    return _result(base, pool(window.seen(given, starts, size), kernel, stride), starts, given)
+    return _result(base, pool(window.seen(given, starts, size), kernel, *like), starts, given)
 
 
 def _batch_norm(
