@@ -261,6 +261,7 @@ def test_measures_judge_the_map_of_the_window_they_run_in(tmp_path):
     image, _ = block((14, 12, 9))
     made = explain(bundle, image, ["saliency"], options=CPU, faithfulness=("stability",)).attributions[0]
     assert made.facts["windows"] > 1
+    assert any("looked only at the window" in note for note in made.notes)
     assert made.measures[0].value > 0.9  # the gradient of a line is the same under noise; shifts cost the rim
 
 

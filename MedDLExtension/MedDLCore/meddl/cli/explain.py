@@ -9,13 +9,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meddl.cli.explain_options import (
+    chosen_checks,
+    chosen_methods,
+    chosen_target,
+    explain_options,
+    kinds_of_report,
+    output_folder,
+    read_mask,
+)
 from meddl.cli.progress import ProgressBar
 from meddl.errors import UsageError
 
 if TYPE_CHECKING:
     from meddl.models import ModelBundle
     from meddl.saliency import ExplainOptions
-    from meddl.volume import Volume
 
 _EPILOG = """\
 Into --output come METHOD.nrrd (the map on the image's grid: positive speaks for the answer, negative against it), the
@@ -25,7 +33,6 @@ example: what in the image makes it a head, where does that lie, and is the map 
   meddl explain --model demo_body_region --input head.nii.gz --target head --method integrated_gradients,occlusion \\
     --segments structures.seg.nrrd --faithfulness --report --output why
 """
-_REPORTS = ("html", "pdf")
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -94,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     from meddl.models import resolve_model
 
     bundle = resolve_model(options.model)
-    how = _explain_options(options)
+    how = explain_options(options)
     with ProgressBar(shown=not options.json) as bar, InlineRunner() as runner:
         if options.list_methods:
             return _list_methods(options, how, runner, bar)
@@ -128,9 +135,7 @@ def _explain(
     from meddl.batch.inputs import in_channel_order
     from meddl.cli.explain_report import print_explanation
     from meddl.cli.infer import channel_paths, named_inputs
-    from meddl.inference import prediction_from_dict
-    from meddl.saliency.attribution import Attribution, Measure
-    from meddl.saliency.explain import Explanation
+    from meddl.saliency.explanation import Explanation
     from meddl.saliency.files import check_suffix, facts_of, write_explanation
     from meddl.saliency.report import write_report
     from meddl.saliency.task import RUN_EXPLANATION
@@ -138,15 +143,15 @@ def _explain(
 
     # What can be known to fail fails before the work, not after it.
     check_suffix(options.format)
-    reports = _reports(options)
-    checks = _checks(options)
-    methods = _chosen(options.method)
-    folder = _folder(options)
+    reports = kinds_of_report(options)
+    checks = chosen_checks(options)
+    methods = chosen_methods(options.method)
+    folder = output_folder(options)
     if not options.input:
         raise UsageError("Which image? Name it with --input.")
     if options.counterfactual and not options.segments:
         raise UsageError("What would be without which structures? Name a segmentation that has them with --segments.")
-    target = _target(options, bundle)
+    target = chosen_target(options, bundle)
     paths = channel_paths(bundle, named_inputs(options.input), in_channel_order)
     bar(0.0, "Reading the image")
     several = len(bundle.channels) > 1
@@ -166,14 +171,9 @@ def _explain(
     if options.reference:
         params["reference"] = read_volume(options.reference, multichannel=several)
     if options.truth:
-        params["truth"] = _mask(options.truth)
+        params["truth"] = read_mask(options.truth)
     result = runner.submit(RUN_EXPLANATION, params, on_progress=bar).wait()
-    attributions = tuple(Attribution.from_dict(each) for each in result["attributions"])
-    agreement, without = (
-        tuple(Measure.from_dict(each) for each in result[name]) for name in ("agreement", "counterfactuals")
-    )
-    prediction = prediction_from_dict(result["prediction"])
-    explanation = Explanation(prediction, attributions, agreement, without, unfit | result["left_out"])
+    explanation = Explanation.from_dict({**result, "left_out": unfit | result["left_out"]})
     bar(1.0, "Writing")
     files = list(write_explanation(explanation, folder, suffix=options.format))
     if reports:
@@ -189,107 +189,3 @@ def _explain(
     for file in files:
         print(f"Written: {file}")
     return 0
-
-
-def _explain_options(options: argparse.Namespace) -> ExplainOptions:
-    from meddl.saliency.options import ExplainOptions
-
-    baseline = options.baseline or ("reference" if options.reference else "blur")
-    if options.reference and baseline != "reference":
-        raise UsageError(
-            f"The reference image would not be used with the baseline {baseline!r}. Leave one of them out."
-        )
-    if baseline == "reference" and not options.reference and not options.list_methods:
-        raise UsageError("The baseline is a reference image. Name it with --reference.")
-    names = ("device", "steps", "samples", "noise", "layer", "block_mm", "finest_mm", "memory_mb", "seed")
-    return ExplainOptions.from_dict({"baseline": baseline, **{name: getattr(options, name) for name in names}})
-
-
-def _words(text: str) -> list[str]:
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def _chosen(text: str) -> list[str]:
-    from meddl.saliency.methods.known import make_method
-
-    methods = _words(text)
-    if not methods:
-        raise UsageError("Which method? Name one or several with --method; --list-methods tells which there are.")
-    if methods != ["all"]:
-        for method in methods:
-            make_method(method)
-    return methods
-
-
-def _checks(options: argparse.Namespace) -> list[str]:
-    """Return the ids of the checks; those that need a mask only where there is one."""
-    from meddl.saliency.faithfulness.known import ABOUT, MEASURES
-
-    asked = _words(options.faithfulness)
-    if asked == ["all"]:
-        return [name for name in MEASURES if options.truth or not ABOUT[name].needs_reference]
-    if unknown := [name for name in asked if name not in MEASURES]:
-        raise UsageError(f"There is no check {unknown[0]!r}. Choose of: {', '.join(MEASURES)}.")
-    if not options.truth and (needing := [name for name in asked if ABOUT[name].needs_reference]):
-        raise UsageError(f"The check {needing[0]!r} compares with a mask. Name it with --truth.")
-    return asked or ([name for name in MEASURES if ABOUT[name].needs_reference] if options.truth else [])
-
-
-def _reports(options: argparse.Namespace) -> list[str]:
-    kinds = [kind.lstrip(".").lower() for kind in _words(options.report)]
-    if unknown := [kind for kind in kinds if kind not in _REPORTS]:
-        raise UsageError(f"A report cannot be written as {unknown[0]!r}. Choose html, pdf or both.")
-    return kinds
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    from meddl.saliency.files import check_folder
-
-    if not options.output:
-        raise UsageError("Where to? Name a folder with --output.")
-    folder = Path(options.output)
-    check_folder(folder)
-    return folder
-
-
-def _target(options: argparse.Namespace, bundle: ModelBundle) -> dict[str, Any]:
-    from meddl.errors import ModelError
-    from meddl.saliency.explain import unexplainable
-    from meddl.saliency.target import KINDS, Target
-
-    if reason := unexplainable(bundle):
-        raise ModelError(reason)
-    region = _mask(options.region) if options.region else None
-    return Target(KINDS[bundle.task], _name(options.target, bundle), _point(options.point), region).to_dict()
-
-
-def _name(typed: str, bundle: ModelBundle) -> str:
-    """Return a class, structure or landmark as the model writes it, whatever letters were typed large."""
-    from meddl.models import class_names
-
-    known = [*class_names(bundle), *(segment.name for segment in bundle.segments)]
-    same = {name for name in known if name.casefold() == typed.casefold()}
-    return same.pop() if typed not in known and len(same) == 1 else typed
-
-
-def _point(text: str | None) -> tuple[float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        r, a, s = (float(each) for each in text.split(","))
-    except ValueError as error:
-        raise UsageError(
-            f"{text!r} is no point. Give three numbers (RAS mm), for instance --point 12.5,-30,4."
-        ) from error
-    return r, a, s
-
-
-def _mask(path: Path) -> Volume:
-    """Return where a segmentation or image is not zero."""
-    import numpy as np
-
-    from meddl.volume import read_segmentation, read_volume
-
-    volume = read_segmentation(path)[0] if path.name.lower().endswith(".seg.nrrd") else read_volume(path)
-    there = np.nan_to_num(volume.array, nan=0) != 0
-    return volume.with_array(there.any(axis=0, keepdims=True).astype(np.uint8))

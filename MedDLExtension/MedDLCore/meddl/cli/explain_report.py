@@ -9,7 +9,7 @@ from meddl.cli.infer_report import print_prediction
 
 if TYPE_CHECKING:
     from meddl.saliency.attribution import Attribution, Measure
-    from meddl.saliency.explain import Explanation
+    from meddl.saliency.explanation import Explanation
 
 
 def print_explanation(explanation: Explanation) -> None:

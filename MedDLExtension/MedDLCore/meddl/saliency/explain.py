@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from meddl.inference.prediction import Prediction
 from meddl.jobs.progress import part_of
 from meddl.saliency.attribution import Attribution, Measure
 from meddl.saliency.estimate import about, estimate, remember, share_of_method
+from meddl.saliency.explanation import Explanation
 from meddl.saliency.methods.method import Method, Work
 from meddl.saliency.options import ExplainOptions
-from meddl.saliency.target import KINDS, Target, slice_of, unexplainable
+from meddl.saliency.target import Target, slice_of, unexplainable
 from meddl.saliency.view import View
 from meddl.saliency.windows import with_slices
 from meddl.volume import Segment, Volume
@@ -27,36 +28,17 @@ if TYPE_CHECKING:
     from meddl.inference import Predictor
     from meddl.inference.stage import Prepared
     from meddl.models import ModelBundle, TrustStore
-    from meddl.saliency.question import Question
 
 _ONLY_STRUCTURES = (
     "Only the structures were taken away, so that this map lies in them, as far as the network's grid shows them: "
     "shares compare them with one another, not with the rest of the image."
 )
 _ALL_ALIKE = "This method shows all places that look to the network like the one that is explained, not that one alone."
+_ONE_CHECKED = "The checks looked only at the window with most of what was explained: {share:.0%} of it."
 _BLIND_TO_PLACE = ("gradcam", "gradcam_pp")
 
 Progress = Callable[[float, str], None]
 Segmentation = tuple[Volume, tuple[Segment, ...]]
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """A model's answer and why it gave it.
-
-    Attributes:
-        prediction: the answer.
-        attributions: one per method, in the order they were asked for.
-        agreement: how far the methods agree, where there are several.
-        counterfactuals: what becomes of the answer without each structure, where that was asked for.
-        left_out: why methods gave no map, in sentences, by their ids.
-    """
-
-    prediction: Prediction
-    attributions: tuple[Attribution, ...]
-    agreement: tuple[Measure, ...] = ()
-    counterfactuals: tuple[Measure, ...] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class Explainer:
@@ -122,6 +104,7 @@ class Explainer:
         """
         import torch
 
+        from meddl.saliency.asking import question_of
         from meddl.saliency.methods.known import make_method
         from meddl.saliency.placing import Structures, grid_of, mask_on, reference_on
 
@@ -138,7 +121,11 @@ class Explainer:
         prediction = self.predictor.predict(images, progress=part_of(progress, 0.0, 0.07), cancelled=cancelled)
         slice_index = slice_of(target, prediction)
         image, prepared = self.predictor.prepared(images, cancelled, slice_index=slice_index)
-        question = self._question(target, prediction, prepared, cancelled, part_of(progress, 0.07, 0.1))
+        stage = self.predictor.stages[-1]
+        question = question_of(
+            target, prediction, self.bundle, prepared, self.predictor, self.slice_axis, cancelled,
+            part_of(progress, 0.07, 0.1),
+        )  # fmt: skip
         work = Work(options, _spacing(prepared), progress=progress, cancelled=cancelled)
         grid = grid_of(prepared)
         structures = Structures(*segmentation, grid) if segmentation is not None else None
@@ -146,14 +133,13 @@ class Explainer:
         baseline: torch.Tensor | None = None
         if options.baseline == "reference" and reference is not None:
             baseline = reference_on(reference, image, prepared, self.predictor, slice_index)
-        stage = self.predictor.stages[-1]
         view = View(
             stage.network, with_slices(stage.executor.rule), self.slice_axis, self.predictor.device, prepared,
             question, baseline, structures, mask, self.bundle.digest,
         )  # fmt: skip
+        torch.manual_seed(options.seed)
         attributions: list[Attribution] = []
         left_out: dict[str, str] = {}
-        torch.manual_seed(options.seed)
         for number, method in enumerate(chosen):
             low, high = 0.1 + 0.85 * number / len(chosen), 0.1 + 0.85 * (number + 1) / len(chosen)
             part = replace(work, progress=part_of(progress, low, high))
@@ -192,45 +178,6 @@ class Explainer:
         rule = stage.executor.rule
         return 2 if stage.flat else rule.slice_axis if rule is not None else None
 
-    def _question(
-        self,
-        target: Target | None,
-        prediction: Prediction,
-        prepared: Prepared,
-        cancelled: Callable[[], bool],
-        progress: Progress,
-    ) -> Question:
-        from meddl.saliency.question import ask
-
-        stage = self.predictor.stages[-1]
-
-        def scores() -> torch.Tensor:
-            def tell(done: int, count: int) -> None:
-                progress(done / max(count, 1), "Looking for what is to be explained")
-
-            return stage.scores(prepared, tell, cancelled).array
-
-        return ask(
-            target or Target(KINDS[prediction.task]), prediction, self.bundle, prepared, scores,
-            lambda: self._channels(prepared), self.predictor.origin_of,
-        )  # fmt: skip
-
-    def _channels(self, prepared: Prepared) -> int:
-        """Return how many channels the network answers, by asking it about the window in the image's middle."""
-        from meddl.saliency.placing import grid_of
-        from meddl.saliency.question import first_of
-        from meddl.saliency.scorer import Scorer
-        from meddl.saliency.windows import windows_of
-
-        stage, shape = self.predictor.stages[-1], grid_of(prepared).shape
-        rule = with_slices(stage.executor.rule)
-        middle = np.zeros(shape, dtype=bool)
-        middle[tuple(size // 2 for size in shape)] = True
-        window = windows_of(rule, shape, middle)[0]
-        scorer = Scorer(stage.network, first_of, slice_axis=self.slice_axis, device=self.predictor.device)
-        padding = (rule.padding_mode, rule.cval) if rule is not None else ()
-        return int(first_of(scorer.answer(window.cut(prepared.image, *padding))).shape[1])
-
     def _attribution(
         self,
         method: Method,
@@ -257,9 +204,13 @@ class Explainer:
             facts,
             prediction.provenance["times_s"]["total"],
         )
-        notes = raw.notes
+        notes = list(raw.notes)
         if method.id in _BLIND_TO_PLACE and view.question.of_one_place:
-            notes = (*notes, _ALL_ALIKE)
+            notes.append(_ALL_ALIKE)
+        if faithfulness and len(view.windows) > 1:
+            notes.append(_ONE_CHECKED.format(share=view.windows[0].share))
+        if segmentation is not None and raw.facts.get("regions") == "structures":
+            notes.append(_ONLY_STRUCTURES)
         made = Attribution(
             method.id,
             Volume(total, image.affine),
@@ -268,7 +219,7 @@ class Explainer:
             method.signed,
             Volume(values, image.affine) if values.shape[0] > 1 else None,
             facts,
-            notes,
+            tuple(notes),
             view.measures(method, first, replace(work, progress=part_of(work.progress, middle, 1.0)), faithfulness),
             provenance={**prediction.provenance, "explanation": {"method": method.id, **work.options.to_dict()}},
         )
@@ -276,8 +227,6 @@ class Explainer:
             from meddl.saliency.anatomy import anatomy_shares
 
             made = replace(made, anatomy=anatomy_shares(made.map, *segmentation))
-            if raw.facts.get("regions") == "structures":
-                made = replace(made, notes=(*made.notes, _ONLY_STRUCTURES))
         return made
 
 

@@ -22,7 +22,7 @@ from meddl.inference.prediction import Prediction
 from meddl.saliency.anatomy import anatomy_sentence
 from meddl.saliency.attribution import Attribution
 from meddl.saliency.colors import scale_of
-from meddl.saliency.explain import Explanation
+from meddl.saliency.explanation import Explanation
 from meddl.spreadsheet import safe_cell
 from meddl.volume import whole_file, write_volume
 

@@ -20,6 +20,7 @@ from meddl.inference.prediction import (
 )
 from meddl.inference.words import place_in_words
 from meddl.models import class_names
+from meddl.saliency.chosen import chosen_part, nearest_index, place_of
 from meddl.saliency.placing import grid_of, mask_on
 from meddl.saliency.target import KINDS, Target
 from meddl.saliency.windows import Window, windows_of
@@ -167,8 +168,8 @@ def ask(
     if isinstance(prediction, LandmarkPrediction):
         return _landmark(target, prediction, grid, scores())
     assert isinstance(prediction, ReconstructionPrediction)
-    mask = _part(target, grid)
-    words = f"the image made{_place(target)}"
+    mask = chosen_part(target, grid)
+    words = f"the image made{place_of(target)}"
     return Question(words, 0, mask=np.ones(grid.shape, dtype=bool) if mask is None else mask)
 
 
@@ -202,9 +203,9 @@ def _structure(
     channel = 0 if channels == 1 else segment.layer if overlapping else segment.label
     if channel >= channels:
         raise ModelError(f"The network of '{bundle.name}' has no map of its own for {name}, so it cannot be explained.")
-    mask = _part(target, grid)
+    mask = chosen_part(target, grid)
     if mask is not None:
-        return Question(f"{name}{_place(target)}", channel, mask=mask)
+        return Question(f"{name}{place_of(target)}", channel, mask=mask)
     layer = prediction.labels.array[segment.layer] == segment.label
     mask = mask_on(prediction.labels.with_array(layer[None].astype(np.uint8)), grid)
     if not mask.any():
@@ -232,7 +233,7 @@ def _peak(box: Box, bundle: ModelBundle, grid: Grid, scores: torch.Tensor) -> tu
     names = list(class_names(bundle))
     channel = names.index(box.label) if box.label in names else 0
     heat = scores[channel].numpy()
-    center = np.clip(_nearest(tuple(float(x) for x in box.center), grid), 0, np.array(grid.shape) - 1)
+    center = np.clip(nearest_index(tuple(float(x) for x in box.center), grid), 0, np.array(grid.shape) - 1)
     region = tuple(slice(max(int(at) - _NEAR, 0), int(at) + _NEAR + 1) for at in center)
     peak = np.unravel_index(int(heat[region].argmax()), heat[region].shape)
     mask = np.zeros(grid.shape, dtype=bool)
@@ -250,44 +251,3 @@ def _landmark(target: Target, prediction: LandmarkPrediction, grid: Grid, scores
     mask = np.zeros(grid.shape, dtype=bool)
     mask[np.unravel_index(int(heat.argmax()), heat.shape)] = True
     return Question(f"landmark {name}", channel, mask=mask)
-
-
-def _part(target: Target, grid: Grid) -> np.ndarray | None:
-    """Return the place that the user chose, on the network's grid; None where nothing was chosen."""
-    if target.position is not None:
-        mask = np.zeros(grid.shape, dtype=bool)
-        mask[_index(target.position, grid)] = True
-        return mask
-    if target.region is None:
-        return None
-    if not (target.region.array > 0).any():
-        raise UsageError("The chosen region is empty. Choose another one.")
-    mask = mask_on(target.region, grid)
-    if not mask.any():
-        raise UsageError("The chosen region lies outside of what the network sees. Choose another one.")
-    return mask
-
-
-def _place(target: Target) -> str:
-    """Return where the target is, in words that tell it from other places; "" for all of it."""
-    if target.position is not None:
-        return f" at {place_in_words(np.asarray(target.position))}"
-    if target.region is None:
-        return ""
-    region = target.region
-    index = np.argwhere(region.array[0] > 0)
-    middle = region.affine[:3, :3] @ index.mean(axis=0) + region.affine[:3, 3]
-    return f" in {len(index) * region.voxel_volume_ml:.3g} ml round {place_in_words(middle)}"
-
-
-def _index(position: tuple[float, ...], grid: Grid) -> tuple[int, int, int]:
-    index = _nearest(position, grid)
-    if (index < 0).any() or (index >= grid.shape).any():
-        raise UsageError("The chosen point lies outside of what the network sees. Choose another one.")
-    return int(index[0]), int(index[1]), int(index[2])
-
-
-def _nearest(position: tuple[float, ...], grid: Grid) -> np.ndarray:
-    """Return the index ``(3,)`` of the voxel whose middle is nearest, which may lie beyond the grid's ends."""
-    index: np.ndarray = np.rint(np.linalg.inv(grid.affine) @ [*position, 1.0])[:3].astype(int)
-    return index

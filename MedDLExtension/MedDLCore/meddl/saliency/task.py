@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ def run_explanation(params: dict[str, Any], context: JobContext) -> dict[str, An
         context: progress, cancel, and the cache that keeps the loaded model for the next explanation.
 
     Returns:
-        ``prediction``, ``attributions``, ``agreement``, ``counterfactuals`` and ``left_out`` as plain data and volumes.
+        The :class:`meddl.saliency.explanation.Explanation` as plain data and volumes.
     """
     from meddl.saliency.options import ExplainOptions
     from meddl.saliency.target import Target
@@ -53,13 +52,7 @@ def run_explanation(params: dict[str, Any], context: JobContext) -> dict[str, An
         progress=context.progress,
         cancelled=context.cancelled,
     )
-    return {
-        "prediction": why.prediction.to_dict(),
-        "attributions": [each.to_dict() for each in why.attributions],
-        "agreement": [asdict(each) for each in why.agreement],
-        "counterfactuals": [asdict(each) for each in why.counterfactuals],
-        "left_out": dict(why.left_out),
-    }
+    return why.to_dict()
 
 
 def list_methods(params: dict[str, Any], context: JobContext) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from meddl.inference.words import in_words, place_in_words
 from meddl.saliency.anatomy import anatomy_sentence
 from meddl.saliency.attribution import AnatomyShare, Attribution, Measure
 from meddl.saliency.colors import DEFAULT_THRESHOLD, scale_of
-from meddl.saliency.explain import Explanation
+from meddl.saliency.explanation import Explanation
 from meddl.saliency.report.agreement import MOST_PAIRS, agreement_table
 from meddl.saliency.report.blocks import Block, Heading, Items, Picture, Table, Text
 from meddl.saliency.report.outlines import Outline

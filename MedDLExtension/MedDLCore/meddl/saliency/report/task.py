@@ -26,7 +26,7 @@ def write_report_file(params: dict[str, Any], context: JobContext) -> dict[str, 
     from meddl.inference.prediction import ClassificationPrediction, prediction_from_dict
     from meddl.saliency.attribution import Attribution, Measure
     from meddl.saliency.colors import DEFAULT_THRESHOLD
-    from meddl.saliency.explain import Explanation
+    from meddl.saliency.explanation import Explanation
     from meddl.saliency.report import write_report
     from meddl.volume import Segment
 

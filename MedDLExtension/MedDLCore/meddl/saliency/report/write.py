@@ -7,7 +7,7 @@ from pathlib import Path
 
 from meddl.errors import UsageError
 from meddl.saliency.colors import DEFAULT_THRESHOLD
-from meddl.saliency.explain import Explanation
+from meddl.saliency.explanation import Explanation
 from meddl.volume import Segment, Volume, check_writable, whole_file
 
 SUFFIXES = (".html", ".pdf")
