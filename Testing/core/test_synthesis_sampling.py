@@ -208,5 +208,5 @@ def test_where_memory_is_short_fewer_are_made_at_once():
                 raise torch.OutOfMemoryError
             return noise[:, None]
 
-    made = in_batches(Greedy(), lambda n: np.array([n]), None, 5, lambda: None, lambda n: None)
+    made = in_batches(Greedy(None, None, None), lambda n: np.array([n]), None, 5, lambda: None, lambda n: None)
     assert made.ravel().tolist() == [0, 1, 2, 3, 4] and Greedy.sizes == [5, 4, 2, 2, 1]

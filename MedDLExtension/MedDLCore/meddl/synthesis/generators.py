@@ -33,6 +33,11 @@ Cancel = Callable[[], None]
 class Generator(ABC):
     """A network that makes examples: slices ``(1, I, J)`` or patches ``(1, I, J, K)`` of one size.
 
+    Args:
+        bundle: with the network, which is loaded on first use.
+        trust: the user's consents.
+        device: finds the device to run on.
+
     Attributes:
         facts: what it makes.
         notes: what the user should know about it, in sentences.
@@ -46,6 +51,13 @@ class Generator(ABC):
     axes: str = "RAS"
     batch: int = 8
     ticks: int = 0
+
+    def __init__(self, bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any]) -> None:
+        self._bundle, self._trust, self._find_device = bundle, trust, device
+
+    @cached_property
+    def _device(self) -> Any:
+        return self._find_device()
 
     @property
     @abstractmethod
@@ -101,7 +113,7 @@ class Generator(ABC):
 
 
 class TrainedGenerator(Generator):
-    """The generator in a bundle that MedDL has trained; the network is loaded on first use.
+    """The generator in a bundle that MedDL has trained.
 
     Args:
         bundle: with the generator.
@@ -117,10 +129,10 @@ class TrainedGenerator(Generator):
     def __init__(
         self, bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any], sampling: Sampling = AS_TOLD
     ) -> None:
+        super().__init__(bundle, trust, device)
         self.facts = SynthesisFacts.from_metadata(own_part(bundle.metadata, "synthesis"))
         sampling.only(bundle.name, *(() if self.facts.kind == "gan" else ("steps",)))
         self._steps = sampling.steps
-        self._bundle, self._trust, self._find_device = bundle, trust, device
         if self.facts.conditioned and len(self.facts.labels) < 2:
             raise ModelError(f"The generator '{bundle.name}' does not tell its labels. Train it anew.")
 
@@ -159,10 +171,6 @@ class TrainedGenerator(Generator):
         with running(self._bundle.name):
             images = network.generate(maps, len(noise), noise=given)
         return checked(images.float().cpu().numpy(), (len(noise), 1, *self.facts.size), self._bundle.name)
-
-    @cached_property
-    def _device(self) -> Any:
-        return self._find_device()
 
     @cached_property
     def _network(self) -> Any:

@@ -30,8 +30,8 @@ class NoiseToImage(Generator):
     def __init__(
         self, bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any], sampling: Sampling = AS_TOLD
     ) -> None:
+        super().__init__(bundle, trust, device)
         sampling.only(bundle.name)
-        self._bundle, self._trust, self._find_device = bundle, trust, device
         config = bundle.restricted_config()
         latent, start, strides = (
             config.get(f"network_def::{name}", None) for name in ("latent_shape", "start_shape", "strides")
@@ -72,10 +72,6 @@ class NoiseToImage(Generator):
             images = self._network(torch.from_numpy(np.ascontiguousarray(noise, np.float32)).to(self._device))
             images = torch.sigmoid(images) if self._sigmoid else images
         return checked(images.float().cpu().numpy(), (len(noise), 1, *self.facts.size), self._bundle.name)
-
-    @cached_property
-    def _device(self) -> Any:
-        return self._find_device()
 
     @cached_property
     def _network(self) -> Any:

@@ -55,8 +55,8 @@ class LatentDiffusion(Generator):
     def __init__(
         self, bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any], sampling: Sampling = AS_TOLD
     ) -> None:
+        super().__init__(bundle, trust, device)
         sampling.only(bundle.name, "steps")
-        self._bundle, self._trust, self._find_device = bundle, trust, device
         config = bundle.restricted_config()
         self._denoiser_id = _denoiser_id(bundle.config())
         shape = config.get("latent_shape", None)
@@ -95,10 +95,6 @@ class LatentDiffusion(Generator):
             cancel()
             images = decoder.decode_stage_2_outputs(features.to(device))
         return checked(images.float().cpu().numpy(), (len(noise), 1, *self.facts.size), self._bundle.name)
-
-    @cached_property
-    def _device(self) -> Any:
-        return self._find_device()
 
     @cached_property
     def _networks(self) -> tuple[Any, Any]:

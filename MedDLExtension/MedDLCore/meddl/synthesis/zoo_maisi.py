@@ -64,7 +64,8 @@ class LabelsToCT(Generator):
     def __init__(
         self, bundle: ModelBundle, trust: TrustStore, device: Callable[[], Any], sampling: Sampling = AS_TOLD
     ) -> None:
-        self._bundle, self._trust, self._find_device, self._size = bundle, trust, device, sampling.size
+        super().__init__(bundle, trust, device)
+        self._size = sampling.size
         self._config = maisi_config(bundle)
         self._schedule = Schedule(bundle, sampling.steps)
         self._labels = maisi_labels(bundle, self._config.bits)
@@ -242,10 +243,6 @@ class LabelsToCT(Generator):
         notes.append(f"The image was made with {told(near.shape)} voxels of {sides} mm, in "
                      f"{self._schedule.steps} step{'s' * (self._schedule.steps > 1)}.")  # fmt: skip
         return notes
-
-    @cached_property
-    def _device(self) -> Any:
-        return self._find_device()
 
     @cached_property
     def _networks(self) -> MaisiNetworks:
