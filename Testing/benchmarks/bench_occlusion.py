@@ -90,7 +90,7 @@ def measure(repeats: int) -> list[harness.Table]:
         table.rows.append(_row(case, scorer, image, work, repeats))
         print(*table.rows[-1], sep=", ", flush=True)  # the others may take long
     table.notes += [
-        "runs: of the network with one image; a gradient counts as two",
+        "runs: of the network with one image; a gradient counts as three",
         f"captum CPU s with a ~: extrapolated from its first {TIMED} runs, and so are the ratios of wall and CPU",
         "checked: rank correlation of our estimates in our own sample, before what promises most was measured",
         "rank correlation: with the measured effects of so many blocks, all or a random sample, each counted once",

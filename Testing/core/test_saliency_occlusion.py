@@ -50,12 +50,12 @@ def test_a_small_number_of_blocks_is_captums_map_exactly():
     assert torch.allclose(raw.values, captums(scorer, image, (6, 6, 6), blurred(image)).float(), atol=1e-6)
 
 
-def test_many_blocks_are_ranked_as_captum_ranks_them_in_a_third_of_its_runs():
+def test_many_blocks_are_ranked_as_captum_ranks_them_in_less_than_half_of_its_runs():
     image, _ = marked(head(24), (6, 14, 12))
     scorer, work = class_score(MarkerDetector()), replace(WORK, options=replace(OPTIONS, finest_mm=2, block_mm=8))
     raw = METHOD.attribute(scorer, image, work)
     direct = captums(scorer, image, (2, 2, 2), blurred(image))
-    assert raw.facts["estimated_by"] == "gradient" and 12**3 / raw.facts["runs"] >= 3
+    assert raw.facts["estimated_by"] == "gradient" and raw.facts["runs"] < 12**3 / 2
     assert spearmanr(raw.values.flatten(), direct.flatten()).statistic >= 0.99
     assert float((raw.values - direct).abs().max()) <= 0.05 * float(direct.abs().max())
     assert "estimates" in raw.notes[0]

@@ -51,3 +51,13 @@ class Guarded:
             self._tell(f"{self._engine.name} failed in the middle of the run: PyTorch went on.")
         self._engine = self._fallback
         return self._fallback(batch)
+
+    def near(self, base: torch.Tensor) -> Guarded | None:
+        """Return such an engine for images that are like ``base`` ``(1, C, ...)``, where that is faster; else None."""
+        make = getattr(self._engine, "near", None)
+        try:
+            engine = make(base) if make else None
+        except Exception as error:
+            logger.info("%s cannot make use of what images share: %s", self._engine.name, error)
+            return None
+        return Guarded(engine, self._fallback, self._tell) if engine else None

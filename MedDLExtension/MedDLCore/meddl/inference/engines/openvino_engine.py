@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from meddl.inference.engines import openvino_graph
 from meddl.inference.engines.engine import first_output
+from meddl.inference.engines.openvino_near import NearEngine
+from meddl.inference.engines.side_by_side import Requests
 from meddl.models.places import cache_dir
 
 if TYPE_CHECKING:
@@ -41,47 +43,51 @@ class OpenVinoEngine:
         shape: of a window ``(1, C, ...)``.
         precision: ``float32`` or ``bfloat16``. Always said to OpenVINO, which otherwise takes bfloat16 by itself.
         key: names the compiled model in the cache; empty: it is not kept.
-        streams: windows that run side by side, each on its share of the threads. One thread per window takes the least
-            processor time, but a single window longer.
+        streams: windows that run side by side at the most, each on its share of the threads. One thread per window
+            takes the least processor time, but a single window longer.
     """
 
     def __init__(self, network: Any, shape: tuple[int, ...], precision: str, key: str = "", streams: int = 1) -> None:
+        self.name = "openvino"
+        self.precision = precision
+        self._streams = streams
+        self._folder = compiled_folder(key) if key else None
+        if self._folder and not is_converted(key):
+            _keep(convert(network, shape, precision), self._folder)
+        self._model = self._folder / "model.xml" if self._folder else convert(network, shape, precision)
+        self._requests = Requests(self._compiled(self._model, streams), streams)
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        return self._requests.answers(batch.detach().float().cpu().contiguous().numpy())
+
+    def near(self, base: torch.Tensor) -> NearEngine | None:
+        """Return a faster engine for images that are like ``base`` ``(1, C, ...)`` outside of a box.
+
+        Returns:
+            None if the network is not one in whose first convolution much of the work lies.
+        """
+        import openvino
+
+        if self.precision != "float32":
+            return None
+        whole = openvino.Core().read_model(self._model) if self._folder else self._model.clone()
+        parts = openvino_graph.cut_first_convolutions(whole)
+        return NearEngine(base, *parts, self._compiled, self._streams) if parts else None
+
+    def _compiled(self, model: Any, streams: int) -> Any:
+        """Return a model, or that of a file, ready to run."""
         import openvino
         import torch
 
-        self.name = "openvino"
-        self.precision = precision
-        core = openvino.Core()
         config: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads() if streams == self._streams else 1,
             **({"NUM_STREAMS": streams} if streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}),
         }
-        if key:
-            folder = compiled_folder(key)
-            if not is_converted(key):
-                _keep(convert(network, shape, precision), folder)
-            config["CACHE_DIR"] = str(folder)
-            os.utime(folder)
-            compiled = core.compile_model(folder / "model.xml", "CPU", config)
-        else:
-            compiled = core.compile_model(convert(network, shape, precision), "CPU", config)
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
-
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        answers = []
-        windows = [window.contiguous().numpy() for window in batch.detach().float().cpu().split(1)]
-        for start in range(0, len(windows), len(self._requests)):
-            busy = list(zip(self._requests, windows[start:], strict=False))
-            for request, window in busy:
-                request.start_async({0: window}, share_inputs=True)
-            for request, _ in busy:
-                request.wait()
-            # OpenVINO writes its next answer to the same memory.
-            answers += [torch.from_numpy(request.get_output_tensor(0).data.copy()) for request, _ in busy]
-        return torch.cat(answers) if len(answers) > 1 else answers[0]
+        if self._folder and model is self._model:
+            config["CACHE_DIR"] = str(self._folder)
+            os.utime(self._folder)
+        return openvino.Core().compile_model(model, "CPU", config)
 
 
 def compiled_folder(key: str) -> Path:

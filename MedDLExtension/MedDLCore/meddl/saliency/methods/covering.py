@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meddl.errors import OutOfMemory, is_out_of_memory
+from meddl.saliency.estimate import GRADIENT
 from meddl.saliency.methods.running import no_gradients
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 APART = 3
 """Every how many blocks along an axis one is partly covered, where many are looked at together."""
 
-GRADIENT = 2
-"""Runs that a gradient takes as long as: that of the weights is not asked for."""
-
 CHECKED, CHECKED_SHARE = 64, 1 / 32
 """Blocks that are covered one by one in any case, drawn by chance: at least so many, or this share; at most twice."""
 
@@ -33,7 +31,7 @@ the two rounds of estimates disagree most."""
 GOOD, HOPELESS = 0.99, 0.95
 """Rank correlation with what was measured from which estimates will do, and below which refining them is no use."""
 
-_SPENT = 0.2, 0.35
+_SPENT = 0.3, 0.5
 """Share of the runs of measuring all that the first and both rounds of estimates may take."""
 
 _MANY = 64
@@ -68,7 +66,8 @@ class Trial:
 
     Attributes:
         effects: of all blocks.
-        runs: of the network up to now, in images; a gradient counts as :data:`GRADIENT`.
+        runs: of the network up to now, in images; a gradient counts as
+            :data:`meddl.saliency.estimate.GRADIENT`.
         runs_in_all: about as many will it be.
     """
 
