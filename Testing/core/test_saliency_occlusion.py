@@ -84,7 +84,7 @@ def test_estimates_that_are_wrong_are_found_out_and_all_is_measured_at_once():
     work = replace(WORK, options=options, progress=lambda fraction, text: told.append(fraction))
     raw = METHOD.attribute(class_score(Staircase()), image, work)
     assert raw.facts["checked"] < 0.9 and raw.facts["measured"] == raw.facts["blocks"] == 1000 and not raw.notes
-    assert raw.facts["runs"] <= 1.2 * 1000
+    assert raw.facts["runs"] <= 1.3 * 1000
     assert told == sorted(told) and np.mean(np.diff(told) > 0) > 0.9, "the bar stood still"
     direct = captums(class_score(Staircase()), image, (3, 3, 3), blurred(image))
     assert torch.allclose(raw.values, direct.float(), atol=1e-6)

@@ -28,11 +28,12 @@ PROMISING = 0.03
 """Share of the blocks that are covered one by one, after a good estimate: those that matter most, and as many of which
 the two rounds of estimates disagree most."""
 
-GOOD, HOPELESS = 0.99, 0.95
-"""Rank correlation with what was measured from which estimates will do, and below which refining them is no use."""
+GOOD, HOPELESS, HOPELESS_SOON = 0.99, 0.95, 0.8
+"""Rank correlation with what was measured from which estimates will do, and below which refining them is no use; the
+last after the first round."""
 
 _SPENT = 0.3, 0.5
-"""Share of the runs of measuring all that the first and both rounds of estimates may take."""
+"""Share of the runs of measuring all that the first two and all rounds of estimates may take."""
 
 _MANY = 64
 """Runs from which on another engine may pay."""
@@ -41,6 +42,7 @@ _VOXELS_AT_ONCE, _MOST_AT_ONCE = 1 << 20, 64
 """On a processor larger batches gain nothing."""
 
 _ROUNDS = (
+    ((0.5,), (1.0,)),
     ((0.5, 0.1127016653792583, 0.8872983346207417), (4 / 9, 5 / 18, 5 / 18)),
     (
         (0.5, 0.1127016653792583, 0.8872983346207417,
@@ -49,7 +51,8 @@ _ROUNDS = (
          0.0523281053232120, 0.0523281053232120, 0.2006987073881230, 0.2006987073881230),
     ),
 )  # fmt: skip
-"""Places on the way from the image to the covered one, and their weights: three of Gauss, and four more of Kronrod."""
+"""Places on the way from the image to the covered one, and their weights: the middle, two more of Gauss, and four more
+of Kronrod."""
 
 
 class Trial:
@@ -97,7 +100,7 @@ class Trial:
         groups = self.blocks.apart(APART)
         affordable = [
             GRADIENT * len(groups) * len(places) <= share * len(live)
-            for (places, _), share in zip(_ROUNDS, _SPENT, strict=True)
+            for (places, _), share in zip(_ROUNDS[1:], _SPENT, strict=True)
         ]
         by_gradient = self._gradients_at_once > 0 and affordable[0]
         by_big_blocks = not self._gradients_at_once and self.blocks.in_big > 1 and len(live) > 4 * CHECKED
@@ -165,7 +168,7 @@ class Trial:
         found: dict[float, np.ndarray] = {}
         estimates, checked, live = np.zeros_like(self.effects), None, self.blocks.live
         before = estimates
-        for number, (places, weights) in enumerate(_ROUNDS[: 2 if more else 1]):
+        for number, (places, weights) in enumerate(_ROUNDS[: 3 if more else 2]):
             new = [place for place in places if place not in found]
             # As long as nobody knows whether estimates will do, all are to come: better to be done sooner.
             self.runs_in_all = self.runs + GRADIENT * len(new) * len(groups) + int((~self._measured[live]).sum())
@@ -176,22 +179,25 @@ class Trial:
                     raise
                 return estimates, None
             estimates = np.sum([weight * found[place] for place, weight in zip(places, weights, strict=True)], axis=0)
-            checked = self._checked(estimates)
-            if checked < HOPELESS:
+            checked = self._checked(estimates) if number else self._agreement(estimates)
+            if checked < (HOPELESS if number else HOPELESS_SOON):
                 break
-            if number:
+            if number > 1:
                 self._doubt = np.abs(estimates - before)
             before = estimates
         return estimates, checked
 
     def _checked(self, estimates: np.ndarray) -> float:
         """Return how well estimates rank the blocks drawn by chance: a few odd ones may call for more of them."""
-        drawn = self._drawn()
-        checked = _rank_correlation(estimates[drawn], self.effects[drawn])
-        if HOPELESS <= checked < GOOD and len(drawn) < len(self._by_chance):
+        checked = self._agreement(estimates)
+        if HOPELESS <= checked < GOOD and len(self._drawn()) < len(self._by_chance):
             self._measure(self._by_chance)
-            return self._checked(estimates)
+            return self._agreement(estimates)
         return checked
+
+    def _agreement(self, estimates: np.ndarray) -> float:
+        drawn = self._drawn()
+        return _rank_correlation(estimates[drawn], self.effects[drawn])
 
     def _drawn(self) -> np.ndarray:
         """Return the blocks that were drawn by chance and measured before the others."""
