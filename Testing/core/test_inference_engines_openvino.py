@@ -1,4 +1,4 @@
-"""OpenVINO's answers: as exact as torch's in float32."""
+"""OpenVINO's answers: as exact as torch's in float32, also where they are computed in another way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from meddl.inference.engines import openvino_graph
 from meddl.inference.engines.openvino_engine import OpenVinoEngine, convert, model_key
+from meddl.inference.engines.side_by_side import Width
 
 pytest.importorskip("openvino")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -40,8 +41,7 @@ class Norms(torch.nn.Module):
         return self.second(self.first(image)) + image.mean(self.axes, keepdim=True)[:, :1]
 
 
-CASES = [((141, 73), frozen, True), ((37, 29, 41), frozen, True), ((37, 29, 41), None, True)]
-CASES += [((15, 15, 15), frozen, False)]
+CASES = [((141, 73), None, True), ((37, 29, 41), frozen, True), ((15, 15, 15), frozen, False)]
 
 
 @pytest.mark.parametrize(("size", "made", "many"), CASES)
@@ -72,3 +72,45 @@ def test_models_converted_otherwise_are_not_taken_from_the_cache(monkeypatch: py
     assert key == model_key(network, "digest", (1, 2, 8, 8, 8), "float32")
     monkeypatch.setattr(openvino_graph, "VERSION", openvino_graph.VERSION + 1)
     assert key != model_key(network, "digest", (1, 2, 8, 8, 8))
+
+
+@pytest.mark.parametrize(("dimensions", "kernel", "bias"), [(3, 2, True), (2, 3, False)])
+def test_two_classes_out_of_a_transposed_convolution(dimensions: int, kernel: int, bias: bool) -> None:
+    torch.manual_seed(1)
+    up = (torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)[dimensions - 2](5, 2, kernel, kernel, bias=bias)
+    network = torch.nn.Sequential(up, torch.nn.Softmax(1)).eval()
+    image = 10 * torch.rand(1, 5, *(7, 4, 6)[:dimensions])
+    model = convert(frozen(network), tuple(image.shape), "float32")
+    assert "DepthToSpace" in [node.get_type_name() for node in model.get_ops()]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            OpenVinoEngine(frozen(network), tuple(image.shape), "float32")(image), network(image)
+        )
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        torch.nn.ConvTranspose3d(5, 3, 2, 2),
+        torch.nn.ConvTranspose3d(5, 2, 2, 2, padding=1),
+        torch.nn.ConvTranspose3d(5, 2, (1, 2, 2), (1, 2, 2)),
+    ],
+)
+def test_other_heads_are_left_as_they_are(head: torch.nn.Module) -> None:
+    model = convert(frozen(torch.nn.Sequential(head, torch.nn.Softmax(1)).eval()), (1, 5, 4, 4, 4), "float32")
+    kinds = [node.get_type_name() for node in model.get_ops()]
+    assert "Softmax" in kinds and "DepthToSpace" not in kinds
+
+
+def test_as_many_run_side_by_side_as_gain() -> None:
+    def settled(most: int, seconds: dict[int, float]) -> int:
+        width = Width(most)
+        while not width.settled:
+            width.took(width.next(), seconds[width.next()])
+            width.took(1, 1e-9) if most > 2 else None  # what is left of a batch tells nothing of others
+        return width.most
+
+    assert settled(8, {8: 1.0, 4: 0.52, 2: 0.5}) == 4  # eight threads of four cores
+    assert settled(4, {4: 1.0, 2: 1.0}) == 4
+    assert settled(2, {2: 1.0, 1: 0.55}) == 1
+    assert settled(1, {}) == 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from meddl.inference.engines import openvino_graph
 from meddl.inference.engines.engine import first_output
+from meddl.inference.engines.openvino_cut import cut_first_convolutions
 from meddl.inference.engines.openvino_near import NearEngine
 from meddl.inference.engines.side_by_side import Requests
 from meddl.models.places import cache_dir
@@ -54,7 +55,7 @@ class OpenVinoEngine:
         self._folder = compiled_folder(key) if key else None
         if self._folder and not is_converted(key):
             _keep(convert(network, shape, precision), self._folder)
-        self._model = self._folder / "model.xml" if self._folder else convert(network, shape, precision)
+        self._model: Any = self._folder / "model.xml" if self._folder else convert(network, shape, precision)
         self._requests = Requests(self._compiled(self._model, streams), streams)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
@@ -71,7 +72,7 @@ class OpenVinoEngine:
         if self.precision != "float32":
             return None
         whole = openvino.Core().read_model(self._model) if self._folder else self._model.clone()
-        parts = openvino_graph.cut_first_convolutions(whole)
+        parts = cut_first_convolutions(whole)
         return NearEngine(base, *parts, self._compiled, self._streams) if parts else None
 
     def _compiled(self, model: Any, streams: int) -> Any:
@@ -127,6 +128,7 @@ def convert(network: Any, shape: tuple[int, ...], precision: str) -> Any:
     model = _converted(network, shape)
     if precision == "float32":  # in half precision, means that lie between two steps would be rounded
         openvino_graph.take_means_exactly(model)
+        openvino_graph.compute_two_classes_as_one(model)
     return model
 
 

@@ -1,0 +1,88 @@
+"""Requests of OpenVINO that run side by side: as many as that gains by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+GAIN = 1.2
+"""What twice as many must be quicker by, together, to be worth the processor time. Two threads of one core are not."""
+
+ROUNDS = 4
+"""Of each number of windows, after which the quickest rounds are compared: on a busy machine, others are slower."""
+
+
+class Width:
+    """How many windows run at once. It starts with ``most`` and is halved as long as that costs little.
+
+    Whether two processors are two cores or two threads of one, a virtual machine does not tell; the work itself does,
+    on the way: its first rounds are of ``most`` windows and of half as many in turn.
+
+    Attributes:
+        most: windows at once; it may fall.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._seconds: dict[int, list[float]] = {}
+
+    @property
+    def settled(self) -> bool:
+        return self.most == 1 or all(len(self._of(each)) >= ROUNDS for each in (self.most, self.most // 2))
+
+    def next(self) -> int:
+        """Return how many windows to run in the next round."""
+        half = self.most // 2
+        return self.most if self.settled or len(self._of(self.most)) <= len(self._of(half)) else half
+
+    def took(self, windows: int, seconds: float) -> None:
+        """Note how long a round of so many took."""
+        if self.settled:
+            return
+        self._of(windows).append(seconds / windows)  # the last ones of a batch may be of another number
+        half = self.most // 2
+        if self.settled and min(self._of(half)) <= GAIN * min(self._of(self.most)):
+            self.most = half
+
+    def _of(self, windows: int) -> list[float]:
+        return self._seconds.setdefault(windows, [])
+
+
+class Requests:
+    """Runs a compiled model on window after window.
+
+    Args:
+        compiled: by OpenVINO, of one window.
+        streams: that it was compiled for.
+        feed: from a request's number and a window ``(1, C, ...)`` to the model's inputs, in their order. It is not
+            called again for this number before the answer is there. None: the window is the only input.
+    """
+
+    def __init__(
+        self, compiled: Any, streams: int, feed: Callable[[int, np.ndarray], list[np.ndarray]] | None = None
+    ) -> None:
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._feed = feed or (lambda number, window: [window])
+        self.width = Width(streams)
+
+    def answers(self, windows: np.ndarray) -> torch.Tensor:
+        """Return the answers ``(B, C, ...)`` to windows ``(B, C, ...)`` that lie in memory as their axes do."""
+        import torch
+
+        found: list[torch.Tensor] = []
+        while len(found) < len(windows):
+            begun, busy = time.perf_counter(), self._requests[: self.width.next()][: len(windows) - len(found)]
+            for number, request in enumerate(busy):
+                window = windows[len(found) + number :][:1]
+                request.start_async(dict(enumerate(self._feed(number, window))), share_inputs=True)
+            for request in busy:
+                request.wait()
+            # OpenVINO writes its next answer to the same memory.
+            found += [torch.from_numpy(request.get_output_tensor(0).data.copy()) for request in busy]
+            self.width.took(len(busy), time.perf_counter() - begun)
+        return torch.cat(found) if len(found) > 1 else found[0]
