@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from meddl.errors import JobCancelled
 from meddl.inference.engines import compare, openvino_engine, selector, torch_engine
 from meddl.inference.engines.guarded import Guarded
 from meddl.inference.engines.selector import EngineSelector
@@ -224,6 +225,18 @@ def test_a_short_run_is_not_worth_a_conversion_but_a_long_one_is(monkeypatch: py
     assert _selected(_selector(monkeypatch, seconds=0.1), windows=400) == "openvino"
     # One slow window does not pay either: a conversion takes several forward passes.
     assert _selected(_selector(monkeypatch, seconds=60.0), windows=2) == "torch"
+
+
+def test_that_an_engine_is_made_is_told_and_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    chooser = _selector(monkeypatch, seconds=0.1)
+
+    def cancel(sentence: str) -> None:
+        raise JobCancelled(sentence)
+
+    chooser._prepares = cancel
+    assert _selected(chooser, windows=4) == "torch"
+    with pytest.raises(JobCancelled, match="Preparing the network for OpenVINO"):
+        _selected(chooser, windows=400)
 
 
 def test_many_short_runs_add_up_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,19 +67,30 @@ class EngineSelector:
         engine: ``auto``, ``torch`` or ``openvino``.
         digest: identifies the network in the cache of compiled models; empty: nothing is kept on disk.
         cases: how many images are to come; ``torch.compile`` pays only for many.
-        streams: windows of a batch that OpenVINO runs side by side.
+        streams: windows of a batch that OpenVINO runs side by side at the most.
+        prepares: called with a sentence for the user before an engine is made. That may take as long as many forward
+            passes and cannot be cut short; what this raises, to cancel, goes through.
 
     Attributes:
         notes: sentences for the report: what was tried and did not do.
     """
 
-    def __init__(self, network: Any, engine: str = "auto", digest: str = "", cases: int = 1, streams: int = 1) -> None:
+    def __init__(
+        self,
+        network: Any,
+        engine: str = "auto",
+        digest: str = "",
+        cases: int = 1,
+        streams: int = 1,
+        prepares: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         self.notes: list[str] = []
         self._network = network
         self._wanted = engine
         self._digest = digest
         self._cases = cases
         self._streams = streams
+        self._prepares = prepares
         self._chosen: dict[tuple[Any, ...], Engine] = {}
         self._spent: dict[tuple[Any, ...], float] = {}
         self._history = History("engines.json")
@@ -179,6 +190,7 @@ class EngineSelector:
         self, candidate: Candidate, plain: TorchEngine, example: torch.Tensor, reference: torch.Tensor, seconds: float
     ) -> Engine | None:
         """Return the candidate's engine if it can be made and agrees with torch."""
+        self._prepares(f"Preparing the network for {candidate.title}")
         started = time.perf_counter()
         try:
             engine = candidate.build()
