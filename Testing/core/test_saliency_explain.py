@@ -122,6 +122,9 @@ def test_each_voxel_of_a_target_belongs_to_one_window():
         window.add(torch.from_numpy(window.mask[None].astype(np.float32)), owned)
     assert np.array_equal(owned[0].numpy(), target.astype(np.float32))
     assert sum(window.share for window in windows) == pytest.approx(1.0)
+    assert [each.share for each in windows] == sorted((each.share for each in windows), reverse=True)
+    few = windows_of(rule, target.shape, target, 2)
+    assert [(each.start, each.share) for each in few] == [(each.start, each.share) for each in windows[:2]]
 
 
 def test_a_class_is_explained_by_the_voxels_its_score_depends_on(tmp_path):

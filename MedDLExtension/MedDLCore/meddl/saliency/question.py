@@ -23,7 +23,7 @@ from meddl.models import class_names
 from meddl.saliency.chosen import chosen_part, nearest_index, place_of
 from meddl.saliency.placing import grid_of, mask_on
 from meddl.saliency.target import KINDS, Target
-from meddl.saliency.windows import Window, windows_of
+from meddl.saliency.windows import MOST_WINDOWS, Window, windows_of
 from meddl.volume import Grid
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Question:
         return self.mask is not None and int(self.mask.sum()) == 1
 
     def windows(self, rule: WindowRule | None, shape: tuple[int, int, int]) -> tuple[Window, ...]:
-        """Return the windows that answer it, those with most of it first.
+        """Return the windows that answer it, those with most of it first; at most :data:`MOST_WINDOWS`.
 
         Args:
             rule: how the model cuts images; None: not at all.
@@ -69,7 +69,7 @@ class Question:
         """
         if self.mask is None:
             return windows_of(None, shape, np.ones(shape, dtype=bool))
-        return windows_of(rule, shape, self.mask)
+        return windows_of(rule, shape, self.mask, MOST_WINDOWS)
 
     def pick(self, window: Window) -> Callable[[Any], torch.Tensor]:
         """Return what takes ``(B,)`` numbers out of a network's answer to a window; those of all windows add up."""

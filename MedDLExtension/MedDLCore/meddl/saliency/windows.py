@@ -61,7 +61,9 @@ class Window:
         return tuple(inside), padding
 
 
-def windows_of(rule: WindowRule | None, shape: tuple[int, int, int], target: np.ndarray) -> tuple[Window, ...]:
+def windows_of(
+    rule: WindowRule | None, shape: tuple[int, int, int], target: np.ndarray, most: int | None = None
+) -> tuple[Window, ...]:
     """Return the windows that see ``target`` ``(i, j, k)`` bool, those with the most of it first.
 
     Each voxel of the target belongs to the window in whose middle it is nearest to lie: there the network sees most
@@ -69,6 +71,7 @@ def windows_of(rule: WindowRule | None, shape: tuple[int, int, int], target: np.
 
     Args:
         rule: how the model cuts images; None: not at all.
+        most: so many windows at most, as there may be thousands; None: all.
     """
     if rule is None:
         return (Window((0, 0, 0), shape, target, 1.0),)
@@ -76,21 +79,23 @@ def windows_of(rule: WindowRule | None, shape: tuple[int, int, int], target: np.
     before = [low for low, _ in plan.padding]
     starts = [[at - low for at in along] for along, low in zip(plan.starts, before, strict=True)]
     owners = [_owner(along, size, whole) for along, size, whole in zip(starts, plan.window, shape, strict=True)]
-    voxels = np.argwhere(target)
-    if not len(voxels):
-        return ()
-    numbers = np.stack([owner[voxels[:, axis]] for axis, owner in enumerate(owners)], axis=1)
+    # What a window answers for is a box, as voxels belong to the nearest middle along each axis by itself.
+    own = [
+        [_stretch(owner == number) for number in range(len(along))] for owner, along in zip(owners, starts, strict=True)
+    ]
+    found = []
+    for i, j, k in product(*(range(len(along)) for along in starts)):
+        box = own[0][i], own[1][j], own[2][k]
+        if count := int(np.count_nonzero(target[box])):
+            found.append((-count, (starts[0][i], starts[1][j], starts[2][k]), box))
+    whole = -sum(count for count, _, _ in found)
     windows = []
-    for number in product(*(range(len(along)) for along in starts)):
-        mine = voxels[(numbers == number).all(axis=1)]
-        if not len(mine):
-            continue
-        start = (starts[0][number[0]], starts[1][number[1]], starts[2][number[2]])
+    for count, start, box in sorted(found, key=lambda each: each[:2])[:most]:
         mask = np.zeros(plan.window, dtype=bool)
-        mask[tuple((mine - start).T)] = True
-        size = (plan.window[0], plan.window[1], plan.window[2])
-        windows.append(Window(start, size, mask, len(mine) / len(voxels)))
-    return tuple(sorted(windows, key=lambda each: (-each.share, each.start)))
+        within = tuple(slice(part.start - at, part.stop - at) for part, at in zip(box, start, strict=True))
+        mask[within] = target[box]
+        windows.append(Window(start, (plan.window[0], plan.window[1], plan.window[2]), mask, -count / whole))
+    return tuple(windows)
 
 
 def with_slices(rule: WindowRule | None) -> WindowRule | None:
@@ -98,6 +103,12 @@ def with_slices(rule: WindowRule | None) -> WindowRule | None:
     if rule is None or len(rule.roi) == 3:
         return rule
     return replace(rule, roi=(*rule.roi, 1), overlap=(*rule.overlap, 0.0), sigma_scale=(*rule.sigma_scale, 0.0))
+
+
+def _stretch(mine: np.ndarray) -> slice:
+    """Return from where to where a flag is set along an axis; it is set in one stretch, or nowhere."""
+    places = np.flatnonzero(mine)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
 def _owner(starts: Sequence[int], size: int, whole: int) -> np.ndarray:
