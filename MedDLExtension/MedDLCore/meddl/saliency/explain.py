@@ -34,7 +34,7 @@ _ONLY_STRUCTURES = (
     "shares compare them with one another, not with the rest of the image."
 )
 _ALL_ALIKE = "This method shows all places that look to the network like the one that is explained, not that one alone."
-_ONE_CHECKED = "The checks looked only at the window with most of what was explained: {share:.0%} of it."
+_ONE_CHECKED = "The checks looked only at the window with most of what was explained: {percent:.3g}% of it."
 _BLIND_TO_PLACE = ("gradcam", "gradcam_pp")
 
 Progress = Callable[[float, str], None]
@@ -208,7 +208,7 @@ class Explainer:
         if method.id in _BLIND_TO_PLACE and view.question.of_one_place:
             notes.append(_ALL_ALIKE)
         if faithfulness and len(view.windows) > 1:
-            notes.append(_ONE_CHECKED.format(share=view.windows[0].share))
+            notes.append(_ONE_CHECKED.format(percent=100 * view.windows[0].share))
         if segmentation is not None and raw.facts.get("regions") == "structures":
             notes.append(_ONLY_STRUCTURES)
         made = Attribution(
