@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 MOST_CHANGED = 0.5
 """Share of a tensor from which on computing all of it is as quick as computing the box."""
@@ -20,14 +21,21 @@ class Unchanged:
 
     Args:
         most_bytes: that may be kept; 0: as many as it takes.
+
+    Attributes:
+        shown: tensors of this run, parts of which somebody has got a copy of where PyTorch gives a view.
     """
 
     def __init__(self, most_bytes: int = 0) -> None:
+        self.shown: list[Changed] = []
         self._made: dict[tuple[Any, ...], tuple[torch.Tensor, Any]] = {}
         self._most_bytes, self._bytes = most_bytes, 0
 
     def __len__(self) -> int:
         return len(self._made)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unchanged, (self._most_bytes,)  # what is known by its address is unknown in a copy
 
     def of(self, compute: Callable[..., Any], *given: Any, **how: Any) -> torch.Tensor:
         """Return ``compute(*given, **how)``, as it was the first time; of several answers the first."""
@@ -38,8 +46,9 @@ class Unchanged:
             self._bytes += answer.nbytes
             if 0 < self._most_bytes < self._bytes:
                 raise NotImplementedError("What the layers make of the unchanged image takes too much memory to keep.")
-            # What was given is kept as well: as long as it lives, nothing else lies at its address.
-            self._made[key] = answer, given
+            # What was given is kept as well: as long as it lives, nothing else lies at its address. Not as it came: a
+            # layer's weights go to another address where the layer is told to lay them out otherwise.
+            self._made[key] = answer, tree_map_only(torch.Tensor, torch.Tensor.detach, given)
         return self._made[key][0]
 
 
@@ -63,6 +72,7 @@ class Changed(torch.Tensor):
         shape = (len(boxes), *base.shape[1:])
         made: Changed = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=base.dtype, device=base.device)
         made.base, made.boxes, made.starts, made.unchanged = base, boxes, starts, unchanged
+        made._written, made._shown = 0, False
         return made
 
     def __init__(self, *_: Any) -> None:
@@ -70,19 +80,31 @@ class Changed(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        from torch.utils._pytree import tree_map_only
-
         from meddl.saliency.incremental.rules import RULES
 
         kwargs = kwargs or {}
-        rule = RULES.get(function.overloadpacket)
+        for each in _changed(args, kwargs):
+            each.check()
+        rule = RULES.get(function.overloadpacket) if "out" not in kwargs else None
         answer = rule(*args, **kwargs) if rule is not None else NotImplemented
         if answer is not NotImplemented:
             return answer
-        if function._schema.is_mutable and isinstance(args[0], Changed):
-            raise NotImplementedError(f"{function} overwrites what it is given.")
+        for argument, given in _shared(function._schema, args, kwargs):
+            if argument.alias_info.is_write or function.overloadpacket is torch.ops.aten.detach:
+                raise NotImplementedError(f"{function} overwrites what it is given, or lets others do so.")
+            given._shown = True
+            given.unchanged.shown.append(given)
         args, kwargs = tree_map_only(Changed, Changed.whole, (args, kwargs))
         return function(*args, **kwargs)
+
+    def check(self) -> None:
+        """See to it that nobody has written into a part of it: the part was a copy.
+
+        Raises:
+            NotImplementedError: somebody has.
+        """
+        if self._version != self._written:
+            raise NotImplementedError("A part of what a layer answered is overwritten.")
 
     @property
     def size_of_boxes(self) -> np.ndarray:
@@ -96,6 +118,7 @@ class Changed(torch.Tensor):
 
     def whole(self) -> torch.Tensor:
         """Return it as a plain tensor."""
+        self.check()
         whole = self.base.expand(len(self.boxes), *self.base.shape[1:]).clone(memory_format=torch.preserve_format)
         for image, start, box in zip(whole, self.starts, self.boxes, strict=True):
             image[_place(start, self.size_of_boxes)] = box
@@ -125,8 +148,15 @@ class Changed(torch.Tensor):
         return cut
 
     def into(self, base: torch.Tensor, boxes: torch.Tensor, starts: np.ndarray) -> None:
-        """Hold other values from now on, as an operation in place asks for."""
+        """Hold other values from now on, as an operation in place asks for.
+
+        Raises:
+            NotImplementedError: they are of another kind, or parts were given away, which would have to change, too.
+        """
+        if self._shown or base.shape != self.base.shape or base.dtype != self.base.dtype:
+            raise NotImplementedError("What a layer answered is overwritten after it was taken apart, or by more.")
         self.base, self.boxes, self.starts = base, boxes, starts
+        self._written += 1
 
 
 def from_images(images: torch.Tensor, base: torch.Tensor, unchanged: Unchanged) -> Changed:
@@ -155,6 +185,19 @@ def around(changed: Sequence[Changed]) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(first, np.array(changed[0].base.shape[2:]) - size), size
 
 
+def _changed(*given: Any) -> list[Changed]:
+    return [each for each in tree_leaves(given) if isinstance(each, Changed)]
+
+
+def _shared(schema: Any, args: Any, kwargs: Any) -> Iterator[tuple[Any, Changed]]:
+    """Give what a function writes into or answers a part of, with what its schema says of it."""
+    for number, argument in enumerate(schema.arguments):
+        if argument.alias_info is not None:
+            value = args[number] if number < len(args) else kwargs.get(argument.name)
+            for each in _changed(value):
+                yield argument, each
+
+
 def _place(start: np.ndarray, size: np.ndarray) -> tuple[slice, ...]:
     """Return where a box lies in ``(C, *S)``."""
     return slice(None), *(slice(int(at), int(at + length)) for at, length in zip(start, size, strict=True))
@@ -170,7 +213,8 @@ def _known(given: Any) -> tuple[Any, ...]:
     known: list[Any] = []
     for each in given:
         if isinstance(each, torch.Tensor):
-            known.append((each.data_ptr(), tuple(each.shape), each.stride(), each.dtype))
+            version = 0 if each.is_inference() else each._version
+            known.append((each.data_ptr(), version, tuple(each.shape), each.stride(), each.dtype))
         elif isinstance(each, list | tuple):
             known.append(_known(each))
         else:

@@ -48,17 +48,23 @@ class IncrementalNetwork:
 
     def __call__(self, images: torch.Tensor) -> Any:
         """Return the network's answer to ``(B, C, *S)``, without gradients; images of another size run as usual."""
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             if self._unchanged is None or images.shape[1:] != self._image.shape[1:]:
                 return self._network(images)
             changed = from_images(images, self._image, self._unchanged)
             if changed.most_changed:
                 return self._network(images)
             try:
-                return tree_map_only(Changed, Changed.whole, self._network(changed))
+                answer = tree_map_only(Changed, Changed.whole, self._network(changed))
+                for each in self._unchanged.shown:
+                    each.check()
+                return answer
             except Exception as error:
                 if not self.falls_back or is_out_of_memory(error):
                     raise
                 logger.warning("The network runs as usual from now on: %s", error)
                 self._unchanged = None
                 return self._network(images)
+            finally:
+                if self._unchanged is not None:
+                    self._unchanged.shown.clear()

@@ -144,13 +144,15 @@ def _fits(given: Any, like: Changed) -> bool:
     if not isinstance(given, torch.Tensor):
         return True
     axes = like.ndim - 2
+    if given.ndim > like.ndim:
+        return False
     batch = given.shape[: max(given.ndim - axes - 1, 0)]
     return all(length == 1 for length in (*batch, *given.shape[-axes:]))
 
 
 _VOXELWISE = (
     "add", "sub", "mul", "div", "relu", "leaky_relu", "_prelu_kernel", "elu", "gelu", "silu", "mish", "sigmoid", "tanh",
-    "hardswish", "hardsigmoid", "hardtanh", "softplus", "clamp", "clone", "detach", "neg",
+    "hardswish", "hardsigmoid", "hardtanh", "softplus", "clamp", "clone", "neg",
 )  # fmt: skip
 
 RULES: dict[Any, Callable[..., Any]] = {
