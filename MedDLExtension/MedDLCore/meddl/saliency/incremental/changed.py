@@ -66,6 +66,8 @@ class Changed(torch.Tensor):
     boxes: torch.Tensor
     starts: np.ndarray
     unchanged: Unchanged
+    _written: int  # how often in place, by rules: PyTorch counts others as well
+    _shown: bool  # whether somebody has got a copy of a part for a view of it
 
     @staticmethod
     def __new__(cls, base: torch.Tensor, boxes: torch.Tensor, starts: np.ndarray, unchanged: Unchanged) -> Changed:
