@@ -199,3 +199,39 @@ def test_gradients_and_slices_beside_it(always):
     given = probes.clone().requires_grad_()
     scorer.module()(given).sum().backward()
     assert given.grad is not None and bool(given.grad.any()) and np.isfinite(given.grad.numpy()).all()
+
+
+def small_network_of_slices() -> tuple[Scorer, torch.Tensor]:
+    """Return a network and an image of it, with others that differ from it."""
+    network = trained(DenseNet(2, 1, 3, init_features=4, growth_rate=4, block_config=(2, 2)), 1, (28, 32))
+    image, images = covered(BOXES_2D)
+    return Scorer(network, lambda answer: answer[:, 0], slice_axis=2), torch.cat([image, images])[..., None]
+
+
+def test_another_image_gets_an_engine_of_its_own(always):
+    """As where a method is asked again about the image with noise on it: nothing of the first one would hold."""
+    scorer, probes = small_network_of_slices()
+    assert forward.quicker(scorer, probes, 100, WORK, 5) == ""
+    first = scorer.engine
+    assert forward.quicker(scorer, probes, 100, WORK, 5) == "" and scorer.engine is first
+    noisy = probes + 0.01 * torch.randn(probes.shape[1:], generator=torch.Generator().manual_seed(3))
+    assert forward.quicker(scorer, noisy, 100, WORK, 5) == ""
+    assert scorer.engine is not first and scorer.engine.name == "incremental" and scorer.engine.kept
+    assert torch.allclose(scorer.score(noisy), scorer(noisy), atol=1e-5)
+    second = scorer.engine
+    unchanged = probes[:1].repeat(3, 1, 1, 1, 1)
+    assert forward.quicker(scorer, unchanged, 100, WORK, 3) and scorer.engine is second  # nothing better was found
+
+
+@pytest.mark.parametrize(("took", "name"), [(None, "incremental"), (1e9, "incremental"), (0.0, "other")])
+def test_the_faster_of_two_engines_is_taken(took, name, always, monkeypatch):
+    def other(search, expected, seconds):
+        if took is None:
+            raise RuntimeError("it cannot be made")
+        search._scorer.engine = type("Other", (), {"name": "other"})()
+        return "", took
+
+    monkeypatch.setattr(forward, "_ENOUGH", 1e9)
+    monkeypatch.setattr(forward._Search, "_openvino", other)
+    scorer, probes = small_network_of_slices()
+    assert forward.quicker(scorer, probes, 100, WORK, 5) == "" and scorer.engine.name == name

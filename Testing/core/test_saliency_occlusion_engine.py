@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from core.marked_networks import OPTIONS, WORK, head
+from core.test_saliency_occlusion import captums
 from meddl.errors import JobCancelled
-from meddl.inference.engines import openvino_engine, selector
+from meddl.inference.engines import openvino_engine, selector, side_by_side
 from meddl.saliency import forward, memory
+from meddl.saliency.methods.integrated import baseline_of
 from meddl.saliency.methods.known import METHODS
 from meddl.saliency.scorer import Scorer
 from monai.networks.nets import UNet
@@ -76,14 +78,14 @@ def test_slices_and_gradients_beside_the_engine(pays):
 
 def test_an_engine_whose_scores_change_otherwise_is_not_used(pays, monkeypatch, caplog):
     """Its answers are near enough as answers go; the changes that a map is made of are smaller still."""
-    real = openvino_engine.OpenVinoEngine.__call__
+    real = side_by_side.Requests.answers
 
-    def off(self, batch):
-        answer = real(self, batch)
+    def off(self, windows):
+        answer = real(self, windows)
         answer[0] *= 1 + 5e-4
         return answer
 
-    monkeypatch.setattr(openvino_engine.OpenVinoEngine, "__call__", off)
+    monkeypatch.setattr(side_by_side.Requests, "answers", off)
     network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.AvgPool3d(2))
     scorer = Scorer(network, lambda answer: answer[:, 1].flatten(1).sum(dim=1))
     probes = torch.cat([head(24)] * 3)
@@ -133,6 +135,20 @@ def test_who_cancels_need_not_wait_for_an_engine(pays):
     scorer = Scorer(nn.Conv3d(1, 2, 3), lambda answer: answer.flatten(1).sum(dim=1))
     with pytest.raises(JobCancelled):
         forward.quicker(scorer, torch.rand(2, 1, 8, 8, 8), 1000, replace(WORK, cancelled=lambda: True))
+
+
+def test_the_first_convolution_is_computed_where_a_block_reaches(pays):
+    torch.manual_seed(4)
+    network = nn.Sequential(nn.Conv3d(1, 4, 5, 2, 2), nn.InstanceNorm3d(4), nn.ReLU(), nn.Conv3d(4, 1, 1))
+    scorer, image = Scorer(network, lambda answer: answer.clamp(0.2).flatten(1).sum(dim=1)), head(24)[IMAGE].clone()
+    quick = METHODS["occlusion"].attribute(scorer, image, FINE)
+    assert type(scorer.engine._engine).__name__ == "NearEngine"
+    far = torch.randn_like(image)  # as measures have them, which come after the map
+    scores = scorer.score(image), scorer.score(far)
+    scorer.engine = None
+    assert torch.allclose(torch.cat(scores), scorer.score(torch.cat([image, far])), rtol=1e-4)
+    direct = captums(scorer, image, (5, 5, 5), baseline_of(image, FINE))
+    assert float((quick.values - direct).abs().max()) <= 1e-3 * float(direct.abs().max())
 
 
 @pytest.mark.parametrize(("soon", "reason"), [(0.0, "does not pay"), (1.0, "less than preparing")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meddl.errors import JobCancelled
 from meddl.saliency.methods.running import no_gradients
@@ -27,12 +27,14 @@ _ERROR = 0.005
 _ROUNDING = 1e-5
 """Share of the score below which its changes are lost in float32, whoever computes them."""
 
-
 _ENOUGH, _WORTH = 2.0, 1.2
 """How many times as quick computing only what a change reaches must be: not to look further, and at all."""
 
 _SOON = 1.0
 """Seconds for all runs to come below which there is nothing to be gained by another engine."""
+
+_OF_ALL = ("InstanceNorm", "GroupNorm", "LayerNorm")
+"""Layers whose answer changes everywhere with any part of the image, as their names have it."""
 
 _SHORT = 0.05
 """Seconds that are measured twice: what happens beside the run counts in them."""
@@ -44,7 +46,8 @@ def quicker(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once
     PyTorch itself, computing only what a change of the image reaches, comes first, since nothing has to be converted;
     then what the selector of :mod:`meddl.inference.engines` finds to pay and to answer alike. What the selector cannot
     know is compared here: how far the score changes from image to image, which is what maps are made of, and where
-    rounding weighs most. An engine that fails later is replaced by PyTorch.
+    rounding weighs most. An engine that fails later is replaced by PyTorch. One that the scorer has
+    already is kept, unless it is for images like another one and one is found for those like this.
 
     Args:
         probes: ``(B, C, i, j, k)`` the image, and some of those that are to come.
@@ -57,11 +60,13 @@ def quicker(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once
     Raises:
         JobCancelled: on request.
     """
-    if scorer.engine is not None:
+    before = scorer.engine
+    search = _Search(scorer, probes.detach(), runs, work, at_once)
+    if before is not None and search.is_served_by(before):
         return ""  # it was compared when it was made
     reason = _unfit(scorer, work.options)
     if not reason:
-        search = _Search(scorer, probes.detach(), runs, work, at_once)
+        scorer.engine = None
         try:
             reason = search.reason()
         except JobCancelled:
@@ -69,7 +74,7 @@ def quicker(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once
         except Exception as error:
             reason = f"No engine could be made: {error}"
     if reason:
-        scorer.engine = None
+        scorer.engine = before
         logger.info("PyTorch runs the explanation: %s", reason)
     return reason
 
@@ -92,23 +97,34 @@ class _Search:
     def __init__(self, scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once: int) -> None:
         self._scorer, self._probes, self._runs, self._work, self._at_once = scorer, probes, runs, work, at_once
 
+    def is_served_by(self, engine: Any) -> bool:
+        """Say whether an engine is for any images, or for such as are like this one."""
+        is_for = getattr(engine, "is_for", None)
+        return is_for is None or is_for(self._seen(self._probes[:1]))
+
     def reason(self) -> str:
         """Return why there is none; "" if the scorer has one now."""
         scorer = self._scorer
         expected, seconds = self._timed()
         speedup = self._incremental(expected, seconds)
-        engine, scorer.engine = scorer.engine, None
-        engine.falls_back = True
-        if speedup < _ENOUGH:
-            reason = self._openvino(expected, seconds)
-            if not reason or speedup < _WORTH:
+        engine, scorer.engine = scorer.engine if speedup >= _WORTH else None, None
+        if engine is None or speedup < _ENOUGH:
+            try:
+                reason, took = self._openvino(expected, seconds)
+            except JobCancelled:
+                raise
+            except Exception as error:
+                reason, took = f"No engine could be made: {error}", seconds
+            if engine is None or (not reason and took * speedup < seconds):
                 return reason
-        scorer.engine = engine
+        scorer.engine, engine.falls_back = engine, True
         logger.info("Only what a change reaches is computed, %.1f times as fast.", speedup)
         return ""
 
     def _incremental(self, expected: torch.Tensor, seconds: float) -> float:
         """Give the scorer an engine that computes what a change reaches; return how many times as fast it is."""
+        if _looks_at_all(self._scorer.network):
+            return 0.0
         from meddl.saliency.incremental.network import IncrementalNetwork
         from meddl.saliency.memory import budget
 
@@ -133,30 +149,35 @@ class _Search:
         same = 0 < kept == engine.kept and not self._disagreement(expected, given)
         return seconds / max(took, 1e-9) if same else 0.0
 
-    def _openvino(self, expected: torch.Tensor, seconds: float) -> str:
-        """Give the scorer OpenVINO if that pays; return why not."""
+    def _openvino(self, expected: torch.Tensor, seconds: float) -> tuple[str, float]:
+        """Give the scorer OpenVINO if that pays; return why not, and how many seconds an image takes."""
         import torch
 
-        from meddl.inference.engines import EngineSelector
+        from meddl.inference.engines import EngineSelector, for_images_near
         from meddl.inference.memory import Settings
 
         if self._runs * seconds < _SOON:
-            return f"All of {self._runs} runs take less than preparing anything."
+            return f"All of {self._runs} runs take less than preparing anything.", seconds
         # The selector's engines take the first part of an answer; what the score needs of another one they do not give.
         if not isinstance(self._scorer.answer(self._probes[:1]), torch.Tensor):
-            return "The network answers several things at once."
+            return "The network answers several things at once.", seconds
         self._work.check()
-        seen = self._seen(self._probes[: self._at_once])
         # One image alone gets all cores.
         streams = min(torch.get_num_threads(), self._at_once)
-        selector = EngineSelector(self._scorer.network, digest=self._scorer.digest, streams=streams)
-        rounds = -(-self._runs // self._at_once)
+        seen = self._seen(self._probes[:streams])
+        # A conversion cannot be cut short: who has cancelled before it need not wait for it.
+        selector = EngineSelector(
+            self._scorer.network, digest=self._scorer.digest, streams=streams, prepares=lambda _: self._work.check()
+        )
+        rounds = -(-self._runs // streams)
         engine, _ = selector.select(Settings("cpu"), torch.device("cpu"), lambda: seen, tuple(seen.shape[1:]), rounds)
         if engine.name != "openvino":
             none = f"Converting the network does not pay for {self._runs} runs, or cannot be done."
-            return " ".join(selector.notes) or none
-        self._scorer.engine = engine
-        return self._disagreement(expected, self._scores())
+            return " ".join(selector.notes) or none, seconds
+        self._work.check()
+        self._scorer.engine = for_images_near(seen[:1], engine)
+        given, took = self._timed()
+        return self._disagreement(expected, given), took
 
     def _disagreement(self, expected: torch.Tensor, given: torch.Tensor) -> str:
         """Return how the engine's scores differ from PyTorch's, in a sentence; "" where they agree."""
@@ -191,3 +212,9 @@ class _Search:
             self._work.check()
             found.append(self._scorer.score(part).double())
         return torch.cat(found)
+
+
+def _looks_at_all(network: Any) -> bool:
+    """Say whether a network has layers, mostly right behind its first convolution, that look at all of the image."""
+    names = (getattr(each, "original_name", type(each).__name__) for each in network.modules())
+    return any(each in name for name in names for each in _OF_ALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 GAIN = 1.2
 """What twice as many must be quicker by, together, to be worth the processor time. Two threads of one core are not."""
 
-ROUNDS = 4
-"""Of each number of windows, after which the quickest rounds are compared: on a busy machine, others are slower."""
+ROUNDS = 5
+"""Of each number of windows, after which their medians are compared: something else may run beside one or the other."""
 
 
 class Width:
@@ -46,7 +47,7 @@ class Width:
             return
         self._of(windows).append(seconds / windows)  # the last ones of a batch may be of another number
         half = self.most // 2
-        if self.settled and min(self._of(half)) <= GAIN * min(self._of(self.most)):
+        if self.settled and median(self._of(half)) <= GAIN * median(self._of(self.most)):
             self.most = half
 
     def _of(self, windows: int) -> list[float]:
@@ -72,17 +73,22 @@ class Requests:
 
     def answers(self, windows: np.ndarray) -> torch.Tensor:
         """Return the answers ``(B, C, ...)`` to windows ``(B, C, ...)`` that lie in memory as their axes do."""
+        import numpy as np
         import torch
 
-        found: list[torch.Tensor] = []
-        while len(found) < len(windows):
-            begun, busy = time.perf_counter(), self._requests[: self.width.next()][: len(windows) - len(found)]
+        answers, done = np.empty((0,), np.float32), 0
+        while done < len(windows):
+            begun, busy = time.perf_counter(), self._requests[: self.width.next()][: len(windows) - done]
             for number, request in enumerate(busy):
-                window = windows[len(found) + number :][:1]
+                window = windows[done + number :][:1]
                 request.start_async(dict(enumerate(self._feed(number, window))), share_inputs=True)
             for request in busy:
                 request.wait()
-            # OpenVINO writes its next answer to the same memory.
-            found += [torch.from_numpy(request.get_output_tensor(0).data.copy()) for request in busy]
+                # OpenVINO writes its next answer to the same memory.
+                answer = request.get_output_tensor(0).data
+                if not done:
+                    answers = np.empty((len(windows), *answer.shape[1:]), answer.dtype)
+                answers[done] = answer[0]
+                done += 1
             self.width.took(len(busy), time.perf_counter() - begun)
-        return torch.cat(found) if len(found) > 1 else found[0]
+        return torch.from_numpy(answers)

@@ -46,6 +46,10 @@ class IncrementalNetwork:
         """How many steps of the unchanged image are kept."""
         return len(self._unchanged or ())
 
+    def is_for(self, image: torch.Tensor) -> bool:
+        """Say whether ``(1, C, *S)`` is the image that others differ from."""
+        return torch.equal(image, self._image)
+
     def __call__(self, images: torch.Tensor) -> Any:
         """Return the network's answer to ``(B, C, *S)``, without gradients; images of another size run as usual."""
         with torch.inference_mode(False), torch.no_grad():
