@@ -33,6 +33,9 @@ _ENOUGH, _WORTH = 2.0, 1.2
 _SOON = 1.0
 """Seconds for all runs to come below which there is nothing to be gained by another engine."""
 
+_OF_ALL = ("InstanceNorm", "GroupNorm", "LayerNorm")
+"""Layers whose answer changes everywhere with any part of the image, as their names have it."""
+
 _SHORT = 0.05
 """Seconds that are measured twice: what happens beside the run counts in them."""
 
@@ -120,6 +123,8 @@ class _Search:
 
     def _incremental(self, expected: torch.Tensor, seconds: float) -> float:
         """Give the scorer an engine that computes what a change reaches; return how many times as fast it is."""
+        if _looks_at_all(self._scorer.network):
+            return 0.0
         from meddl.saliency.incremental.network import IncrementalNetwork
         from meddl.saliency.memory import budget
 
@@ -148,7 +153,7 @@ class _Search:
         """Give the scorer OpenVINO if that pays; return why not, and how many seconds an image takes."""
         import torch
 
-        from meddl.inference.engines import EngineSelector
+        from meddl.inference.engines import EngineSelector, for_images_near
         from meddl.inference.memory import Settings
 
         if self._runs * seconds < _SOON:
@@ -157,16 +162,20 @@ class _Search:
         if not isinstance(self._scorer.answer(self._probes[:1]), torch.Tensor):
             return "The network answers several things at once.", seconds
         self._work.check()
-        seen = self._seen(self._probes[: self._at_once])
         # One image alone gets all cores.
         streams = min(torch.get_num_threads(), self._at_once)
-        selector = EngineSelector(self._scorer.network, digest=self._scorer.digest, streams=streams)
-        rounds = -(-self._runs // self._at_once)
+        seen = self._seen(self._probes[:streams])
+        # A conversion cannot be cut short: who has cancelled before it need not wait for it.
+        selector = EngineSelector(
+            self._scorer.network, digest=self._scorer.digest, streams=streams, prepares=lambda _: self._work.check()
+        )
+        rounds = -(-self._runs // streams)
         engine, _ = selector.select(Settings("cpu"), torch.device("cpu"), lambda: seen, tuple(seen.shape[1:]), rounds)
         if engine.name != "openvino":
             none = f"Converting the network does not pay for {self._runs} runs, or cannot be done."
             return " ".join(selector.notes) or none, seconds
-        self._scorer.engine = engine
+        self._work.check()
+        self._scorer.engine = for_images_near(seen[:1], engine)
         given, took = self._timed()
         return self._disagreement(expected, given), took
 
@@ -203,3 +212,9 @@ class _Search:
             self._work.check()
             found.append(self._scorer.score(part).double())
         return torch.cat(found)
+
+
+def _looks_at_all(network: Any) -> bool:
+    """Say whether a network has layers, mostly right behind its first convolution, that look at all of the image."""
+    names = (getattr(each, "original_name", type(each).__name__) for each in network.modules())
+    return any(each in name for name in names for each in _OF_ALL)
