@@ -137,15 +137,24 @@ class Zeroes(nn.Module):
         return nn.functional.max_unpool2d(*nn.functional.max_pool2d(image, 2, return_indices=True), 2)
 
 
-@pytest.mark.parametrize("network", [OverwritesAPart(), NewWeights(), Zeroes()])
-def test_networks_that_it_would_get_wrong_run_as_usual(network, monkeypatch):
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (OverwritesAPart(), "is overwritten"),
+        (NewWeights(), "made anew for each run"),
+        (Zeroes(), "shape of indices"),
+        (nn.Sequential(nn.ZeroPad2d(2), nn.Conv2d(1, 2, 3)), "looks at all"),
+    ],
+)
+def test_networks_that_it_would_get_wrong_or_gain_nothing_run_as_usual(network, why, monkeypatch, caplog):
     monkeypatch.setattr(forward, "_WORTH", 1e-9)
     monkeypatch.setattr(forward, "_ENOUGH", 1e-9)
     scorer = Scorer(network, lambda answer: answer.flatten(1).sum(dim=1), slice_axis=2)
     image, images = covered(BOXES_2D)
     probes = torch.cat([image, images])[..., None]
-    assert forward.quicker(scorer, probes, 100, WORK, 2)
-    assert scorer.engine is None
+    with caplog.at_level(logging.INFO):
+        assert forward.quicker(scorer, probes, 100, WORK, 2)
+    assert scorer.engine is None and why in caplog.text
 
 
 def test_what_fails_in_the_middle_runs_as_usual_from_then_on(caplog):

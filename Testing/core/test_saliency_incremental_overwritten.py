@@ -135,3 +135,18 @@ def test_it_works_wherever_it_is_asked(where):
         given = incremental(images)
     assert incremental.kept and not given.requires_grad
     torch.testing.assert_close(given, network(images).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_places_of_what_was_pooled_are_not_taken_for_places_in_the_image():
+    """The pooled image is so small that what changed is all of it: its places have the shape of all, too."""
+
+    def then(x):
+        pooled, places = nn.functional.max_pool2d(x, 9, 8, padding=4, return_indices=True)
+        return pooled + places
+
+    image, images = covered(([(5, 5), (6, 6)], (4, 4), (16, 16)))
+    network = Then(then)
+    incremental = IncrementalNetwork(network, image)
+    incremental.falls_back = True
+    with torch.no_grad():
+        torch.testing.assert_close(incremental(images), network(images), rtol=1e-4, atol=1e-5)

@@ -143,11 +143,17 @@ class _Search:
         except JobCancelled:
             raise
         except Exception as error:
-            logger.info("What a change reaches cannot be computed alone: %s", error)
+            logger.info("What a change reaches is not computed alone: %s", error)
             return 0.0
-        # Weights that are made anew for each run would fill the memory with what became of each.
-        same = 0 < kept == engine.kept and not self._disagreement(expected, given)
-        return seconds / max(took, 1e-9) if same else 0.0
+        if not kept:
+            reason = "The first layer looks at all of the image."
+        elif kept < engine.kept:
+            reason = "Something is made anew for each run, and what became of each would fill the memory."
+        else:
+            reason = self._disagreement(expected, given)
+        if reason:
+            logger.info("What a change reaches is not computed alone: %s", reason)
+        return 0.0 if reason else seconds / max(took, 1e-9)
 
     def _openvino(self, expected: torch.Tensor, seconds: float) -> tuple[str, float]:
         """Give the scorer OpenVINO if that pays; return why not, and how many seconds an image takes."""

@@ -75,7 +75,8 @@ def _max_pool(
     base = given.unchanged.of(pool, given.base, kernel, *like)
     starts, size = window.changed(given, base.shape[2:])
     boxes, places = pool(window.seen(given, starts, size, -torch.inf), kernel, like[0], [0] * axes, like[2])
-    return _result(base, boxes, starts, given), places
+    # Places in the boxes are none in the image: who asks for them shall not take them for such.
+    return _result(base, boxes, starts, given), places.new_empty(0)
 
 
 def _average_pool(
