@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -244,3 +246,19 @@ def test_the_faster_of_two_engines_is_taken(took, name, always, monkeypatch):
     monkeypatch.setattr(forward._Search, "_openvino", other)
     scorer, probes = small_network_of_slices()
     assert forward.quicker(scorer, probes, 100, WORK, 5) == "" and scorer.engine.name == name
+
+
+def test_nothing_of_it_stays_in_memory(always):
+    network = trained(resnet10(spatial_dims=3, n_input_channels=1, num_classes=2, widen_factor=0.125), 1, (24, 24, 20))
+    scorer = Scorer(network, lambda answer: answer[:, 1])
+    work = replace(WORK, options=replace(OPTIONS, finest_mm=5, block_mm=20))
+    gc.collect()
+    gc.disable()
+    try:
+        METHODS["occlusion"].attribute(scorer, head(24)[..., :20].clone(), work)
+        engine = weakref.ref(scorer.engine)
+        assert engine() is not None
+        del scorer
+        assert engine() is None, "something still holds it"
+    finally:
+        gc.enable()

@@ -143,6 +143,7 @@ def test_the_first_convolution_is_computed_where_a_block_reaches(pays):
     scorer, image = Scorer(network, lambda answer: answer.clamp(0.2).flatten(1).sum(dim=1)), head(24)[IMAGE].clone()
     quick = METHODS["occlusion"].attribute(scorer, image, FINE)
     assert type(scorer.engine._engine).__name__ == "NearEngine"
+    assert scorer.engine.is_for(image) and not scorer.engine.is_for(image + 1)
     far = torch.randn_like(image)  # as measures have them, which come after the map
     scores = scorer.score(image), scorer.score(far)
     scorer.engine = None
@@ -151,7 +152,7 @@ def test_the_first_convolution_is_computed_where_a_block_reaches(pays):
     assert float((quick.values - direct).abs().max()) <= 1e-3 * float(direct.abs().max())
 
 
-@pytest.mark.parametrize(("soon", "reason"), [(0.0, "does not pay"), (1.0, "less than preparing")])
+@pytest.mark.parametrize(("soon", "reason"), [(0.0, "does not pay"), (3.0, "less than preparing")])
 def test_few_runs_are_not_worth_a_conversion(soon, reason, monkeypatch):
     monkeypatch.setattr(forward, "_SOON", soon)
     scorer = Scorer(nn.Conv3d(1, 2, 3), lambda answer: answer.flatten(1).sum(dim=1))

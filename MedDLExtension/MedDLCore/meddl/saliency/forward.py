@@ -30,7 +30,7 @@ _ROUNDING = 1e-5
 _ENOUGH, _WORTH = 2.0, 1.2
 """How many times as quick computing only what a change reaches must be: not to look further, and at all."""
 
-_SOON = 1.0
+_SOON = 3.0
 """Seconds for all runs to come below which there is nothing to be gained by another engine."""
 
 _OF_ALL = ("InstanceNorm", "GroupNorm", "LayerNorm")

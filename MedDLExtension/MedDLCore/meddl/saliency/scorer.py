@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +67,8 @@ class Scorer:
 
     def module(self) -> torch.nn.Module:
         """Return it as a torch module ``(B, C, i, j, k)`` to ``(B,)``, as captum wants it; its layers are the same."""
-        import torch
-
-        scorer = self
-
-        class ScoreOfNetwork(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.network = scorer.network
-
-            def forward(self, images: torch.Tensor) -> torch.Tensor:
-                return scorer.pick(scorer._asked(images, None if torch.is_grad_enabled() else scorer.engine))
-
-        return ScoreOfNetwork()
+        module: torch.nn.Module = _score_of_network()(self)
+        return module
 
     def _asked(self, images: torch.Tensor, engine: Any = None) -> Any:
         network = engine or self.network
@@ -91,6 +81,23 @@ class Scorer:
     def with_network(self, network: Any) -> Scorer:
         """Return the same question asked of another network, for instance one with random weights."""
         return Scorer(network, self.pick, slice_axis=self.slice_axis, device=self.device)
+
+
+@functools.cache
+def _score_of_network() -> Any:
+    """Return the class of scorers as modules, which PyTorch is needed for."""
+    import torch
+
+    class ScoreOfNetwork(torch.nn.Module):
+        def __init__(self, scorer: Scorer) -> None:
+            super().__init__()
+            self.network = scorer.network
+            self.scorer = scorer
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.scorer.pick(self.scorer._asked(images, None if torch.is_grad_enabled() else self.scorer.engine))
+
+    return ScoreOfNetwork
 
 
 def _without_in_place(network: Any) -> Any:

@@ -61,3 +61,8 @@ class Guarded:
             logger.info("%s cannot make use of what images share: %s", self._engine.name, error)
             return None
         return Guarded(engine, self._fallback, self._tell) if engine else None
+
+    def is_for(self, image: torch.Tensor) -> bool:
+        """Say whether the engine is for any images, or for such as are like this one ``(1, C, ...)``."""
+        is_for = getattr(self._engine, "is_for", None)
+        return is_for is None or bool(is_for(image))

@@ -48,6 +48,12 @@ class NearEngine:
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         return self._requests.answers(batch.detach().float().cpu().contiguous().numpy())
 
+    def is_for(self, image: torch.Tensor) -> bool:
+        """Say whether ``(1, C, ...)`` is the image that others are like."""
+        import numpy as np
+
+        return np.array_equal(self._base, image.detach().float().cpu().numpy())
+
     def _feed(self, number: int, image: np.ndarray) -> list[np.ndarray]:
         box = changed_box(self._base, image)
         given = [array for each in self._answers for array in each.to(image, box, number)]

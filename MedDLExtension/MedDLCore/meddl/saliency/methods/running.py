@@ -59,7 +59,7 @@ def running(scorer: Scorer, work: Work, runs: int | Callable[[], float], text: s
         work.step(told, text + _time_left(min(share, 1.0), time.monotonic() - begin))
         done += len(inputs[0])
 
-    module.register_forward_pre_hook(before)
+    hook = module.register_forward_pre_hook(before)
     state = np.random.get_state()
     # cuDNN's recurrent layers know no way back outside of training; PyTorch's own do.
     recurrent = isinstance(scorer.network, torch.nn.Module) and any(
@@ -94,6 +94,7 @@ def running(scorer: Scorer, work: Work, runs: int | Callable[[], float], text: s
             ) from error
         raise
     finally:
+        hook.remove()  # it holds what holds the module, and with it all that its network has kept
         np.random.set_state(state)
         as_usual()
 
