@@ -76,6 +76,7 @@ CASES = (
     Case("demo_body_region, slice of a chest CT", lambda: _chest("demo_body_region"), 2, 8.0, captum=True),
     Case("demo_lung_boxes, chest CT", lambda: _chest("demo_lung_boxes")),
     Case("brain_extraction, head at 64^3", _brain, None, 20.0, edge=64, truth=300),
+    Case("brain_extraction, head at 128^3", _brain, None, 20.0, edge=128, truth=100),
 )
 
 

@@ -106,8 +106,9 @@ def test_as_many_run_side_by_side_as_gain() -> None:
     def settled(most: int, seconds: dict[int, float]) -> int:
         width = Width(most)
         while not width.settled:
-            width.took(width.next(), seconds[width.next()])
-            width.took(1, 1e-9) if most > 2 else None  # what is left of a batch tells nothing of others
+            now = width.next()
+            width.took(now, 16, 16 / now * seconds[now])
+            width.took(now, 3, 1e-9)  # a batch of few windows tells nothing
         return width.most
 
     assert settled(8, {8: 1.0, 4: 0.52, 2: 0.5}) == 4  # eight threads of four cores

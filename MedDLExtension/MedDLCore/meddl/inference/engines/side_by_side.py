@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GAIN = 1.2
 """What twice as many must be quicker by, together, to be worth the processor time. Two threads of one core are not."""
 
-ROUNDS = 5
+BATCHES = 4
 """Of each number of windows, after which their medians are compared: something else may run beside one or the other."""
 
 
@@ -22,7 +22,7 @@ class Width:
     """How many windows run at once. It starts with ``most`` and is halved as long as that costs little.
 
     Whether two processors are two cores or two threads of one, a virtual machine does not tell; the work itself does,
-    on the way: its first rounds are of ``most`` windows and of half as many in turn.
+    on the way: its first batches run ``most`` at once, the next ones half as many.
 
     Attributes:
         most: windows at once; it may fall.
@@ -34,24 +34,23 @@ class Width:
 
     @property
     def settled(self) -> bool:
-        return self.most == 1 or all(len(self._of(each)) >= ROUNDS for each in (self.most, self.most // 2))
+        return self.most == 1 or len(self._of(self.most // 2)) >= BATCHES
 
     def next(self) -> int:
-        """Return how many windows to run in the next round."""
-        half = self.most // 2
-        return self.most if self.settled or len(self._of(self.most)) <= len(self._of(half)) else half
+        """Return how many windows of the next batch to run at once."""
+        return self.most if self.settled or len(self._of(self.most)) < BATCHES else self.most // 2
 
-    def took(self, windows: int, seconds: float) -> None:
-        """Note how long a round of so many took."""
-        if self.settled:
+    def took(self, width: int, windows: int, seconds: float) -> None:
+        """Note how long a batch took with so many at once. One of few windows tells nothing."""
+        if self.settled or windows < 2 * self.most:
             return
-        self._of(windows).append(seconds / windows)  # the last ones of a batch may be of another number
+        self._of(width).append(seconds / windows)
         half = self.most // 2
         if self.settled and median(self._of(half)) <= GAIN * median(self._of(self.most)):
             self.most = half
 
-    def _of(self, windows: int) -> list[float]:
-        return self._seconds.setdefault(windows, [])
+    def _of(self, width: int) -> list[float]:
+        return self._seconds.setdefault(width, [])
 
 
 class Requests:
@@ -73,22 +72,29 @@ class Requests:
 
     def answers(self, windows: np.ndarray) -> torch.Tensor:
         """Return the answers ``(B, C, ...)`` to windows ``(B, C, ...)`` that lie in memory as their axes do."""
-        import numpy as np
         import torch
 
-        answers, done = np.empty((0,), np.float32), 0
-        while done < len(windows):
-            begun, busy = time.perf_counter(), self._requests[: self.width.next()][: len(windows) - done]
-            for number, request in enumerate(busy):
-                window = windows[done + number :][:1]
-                request.start_async(dict(enumerate(self._feed(number, window))), share_inputs=True)
-            for request in busy:
+        begun, width, count = time.perf_counter(), self.width.next(), len(windows)
+        answers: np.ndarray | None = None
+        # While some run, the next one is made ready.
+        for index in range(count + width):
+            request, done = self._requests[index % width], index - width
+            if done >= 0:
                 request.wait()
                 # OpenVINO writes its next answer to the same memory.
-                answer = request.get_output_tensor(0).data
-                if not done:
-                    answers = np.empty((len(windows), *answer.shape[1:]), answer.dtype)
-                answers[done] = answer[0]
-                done += 1
-            self.width.took(len(busy), time.perf_counter() - begun)
+                answers = self._with(answers, done, request.get_output_tensor(0).data, count)
+            if index < count:
+                fed = self._feed(index % width, windows[index : index + 1])
+                request.start_async(dict(enumerate(fed)), share_inputs=True)
+        self.width.took(width, count, time.perf_counter() - begun)
         return torch.from_numpy(answers)
+
+    @staticmethod
+    def _with(answers: np.ndarray | None, index: int, answer: np.ndarray, count: int) -> np.ndarray:
+        """Return answers with one more of them; they are made with the first."""
+        import numpy as np
+
+        if answers is None:
+            answers = np.empty((count, *answer.shape[1:]), answer.dtype)
+        answers[index] = answer[0]
+        return answers

@@ -41,6 +41,9 @@ _MANY = 64
 _VOXELS_AT_ONCE, _MOST_AT_ONCE = 1 << 20, 64
 """On a processor larger batches gain nothing."""
 
+_VOXELS_IN_LINE = 1 << 22
+"""Of images that an engine runs one by one or few by few, which stand in line so that it need not wait for them."""
+
 _ROUNDS = (
     ((0.5,), (1.0,)),
     ((0.5, 0.1127016653792583, 0.8872983346207417), (4 / 9, 5 / 18, 5 / 18)),
@@ -64,8 +67,8 @@ class Trial:
         at_once: images that run together.
         gradients_at_once: of which the gradient is taken together; 0: it cannot be taken.
         quicker: asked before many runs without gradients, with the image and some covered ones ``(B, C, i, j, k)``, how
-            many are to come and how many of them together: whether the module will do them in another way from now on,
-            whose scores agree.
+            many are to come and how many of them together: how many together if the module will do them in another way
+            from now on, whose scores agree; 0 if not.
 
     Attributes:
         effects: of all blocks.
@@ -80,7 +83,7 @@ class Trial:
         blocks: Blocks,
         at_once: int,
         gradients_at_once: int,
-        quicker: Callable[[torch.Tensor, int, int], bool] = lambda probes, runs, at_once: False,
+        quicker: Callable[[torch.Tensor, int, int], int] = lambda probes, runs, at_once: 0,
     ) -> None:
         self.blocks = blocks
         self.effects = np.zeros(blocks.total)
@@ -88,7 +91,7 @@ class Trial:
         self.runs_in_all = 1 + len(blocks.live)
         self._module, self._at_once, self._gradients_at_once = module, at_once, gradients_at_once
         self._measured = np.zeros(blocks.total, dtype=bool)
-        self._quicker, self._is_quicker = quicker, False
+        self._quicker = quicker
         self._by_chance = blocks.live[:0]
         self._doubt = np.zeros(blocks.total)
         self._score = self._scores([blocks.image])[0]
@@ -155,9 +158,10 @@ class Trial:
         drawn = np.random.default_rng(seed).permutation(left)[:PROBES]
         probes = torch.cat([self.blocks.image, *(self.blocks.covered(drawn[n : n + 1]) for n in range(PROBES))])
         self.runs += len(probes)
-        if self._quicker(probes, len(left), self._at_once):
+        at_once = self._quicker(probes, len(left), self._at_once)
+        if at_once:
             # A fall is a small difference: both of its scores must come from the same engine.
-            self._is_quicker, self._score = True, self._scores([self.blocks.image])[0]
+            self._at_once, self._score = at_once, self._scores([self.blocks.image])[0]
 
     def _estimates_by_gradient(self, groups: list[np.ndarray], more: bool) -> tuple[np.ndarray, float | None]:
         """Return estimates of all effects and how good they are; None if no gradient comes through.
@@ -293,3 +297,8 @@ def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 1.0 if np.allclose(first, second) else 0.0
     return float(spearmanr(first, second).statistic)
+
+
+def images_in_line(image: torch.Tensor, at_once: int) -> int:
+    """Return how many images to give at once to an engine that runs them one by one, or few by few."""
+    return max(at_once, min(_MOST_AT_ONCE, _VOXELS_IN_LINE // max(image[0, 0].numel(), 1)))

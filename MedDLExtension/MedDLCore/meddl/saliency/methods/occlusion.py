@@ -40,15 +40,17 @@ class Occlusion(Method):
 
     def attribute(self, scorer: Scorer, image: torch.Tensor, work: Work) -> RawAttribution:
         from meddl.saliency.forward import quicker
-        from meddl.saliency.methods.covering import Trial, images_at_once
+        from meddl.saliency.methods.covering import Trial, images_at_once, images_in_line
 
         image = plain(image, scorer)
         blocks = Blocks(image, baseline_of(image, work), *block_edges(image, work))
         at_once = images_at_once(scorer, image, work.options)
         trial: Trial | None = None
 
-        def hurry(probes: torch.Tensor, runs: int, together: int) -> bool:
-            return not quicker(scorer, probes, runs, work, together)
+        def hurry(probes: torch.Tensor, runs: int, together: int) -> int:
+            if quicker(scorer, probes, runs, work, together):
+                return 0
+            return images_in_line(image, together) if scorer.engine.name == "openvino" else together
 
         def share() -> float:
             return trial.runs / trial.runs_in_all if trial is not None else 0.0
