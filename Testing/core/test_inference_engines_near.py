@@ -42,7 +42,31 @@ def norm(**facts: Any) -> torch.nn.Module:
     return torch.nn.Sequential(*layers, torch.nn.Conv3d(4, 2, 1))
 
 
+def pooled(pool: torch.nn.Module, **facts: Any) -> torch.nn.Module:
+    """Return a network that begins as many do: convolution, norm, rectification, pooling."""
+    layers = [torch.nn.Conv3d(2, 4, **facts), torch.nn.InstanceNorm3d(4), torch.nn.ReLU(), pool]
+    return torch.nn.Sequential(*layers, torch.nn.InstanceNorm3d(4), torch.nn.Conv3d(4, 2, 1))
+
+
+class Shared(torch.nn.Module):
+    """What is pooled is needed elsewhere, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 5, padding=2), torch.nn.InstanceNorm2d(3))
+        self.pool = torch.nn.MaxPool2d(2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        first = self.first(image)
+        return self.pool(first.relu()).mean((2, 3)) + first.abs().mean((2, 3))
+
+
 CASES = [
+    (pooled(torch.nn.MaxPool3d(3, 2, 1), kernel_size=7, stride=2, padding=3), (45, 41, 37), [2], 2),
+    (pooled(torch.nn.MaxPool3d(2, 5), kernel_size=3, padding=1), (21, 26, 17), [2], 1),  # not all voxels are seen
+    (pooled(torch.nn.MaxPool3d((3, 1, 2), ceil_mode=True), kernel_size=3), (24, 23, 22), [2], 1),
+    (pooled(torch.nn.MaxPool3d(2), kernel_size=3), (12, 11, 10), [0], 1),  # OpenVINO normalizes
+    (Shared(), (70, 66), [2], 1),
     (norm(kernel_size=7, stride=2, padding=3, bias=False), (37, 41, 29), [2], 2),  # its means are taken in parts
     (norm(kernel_size=(3, 2, 4), stride=(1, 2, 1), dilation=(1, 2, 1)), (11, 12, 10), [0], 1),
     (norm(kernel_size=1, stride=3), (13, 9, 10), [0], 1),  # a voxel may have no part in anything
@@ -65,7 +89,11 @@ def changes(image: torch.Tensor) -> torch.Tensor:
     return torch.cat(images)
 
 
-@pytest.mark.parametrize(("network", "size", "moments", "streams"), CASES, ids=["norm", "odd", "gaps", "twice"])
+@pytest.mark.parametrize(
+    ("network", "size", "moments", "streams"),
+    CASES,
+    ids=["pooled", "wide pooled", "odd pooled", "small", "shared", "norm", "odd", "gaps", "twice"],
+)
 def test_answers_are_the_networks(
     network: torch.nn.Module, size: tuple[int, ...], moments: list[int], streams: int
 ) -> None:
@@ -113,6 +141,16 @@ def test_torch_answers_if_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NearEngine, "__call__", broken)
     torch.testing.assert_close(near(image), network(image))
     assert "PyTorch went on" in notes[0]
+
+
+def test_the_greatest_is_found_first_where_nothing_changes_the_order() -> None:
+    """The pooled answer comes from the convolution alone; where something else needs what was pooled, it does not."""
+    image = 2 + torch.rand(1, 2, 45, 41, 37)
+    network = torch.jit.freeze(torch.jit.script(CASES[0][0].eval()))
+    near = OpenVinoEngine(network, tuple(image.shape), "float32").near(image)
+    assert near is not None and near._answers[0]._first.pooling is not None
+    shared = OpenVinoEngine(torch.jit.script(Shared().eval()), (1, 2, 70, 66), "float32").near(torch.rand(1, 2, 70, 66))
+    assert shared is not None and shared._answers[0]._first.pooling is None
 
 
 def test_the_box_of_what_differs() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from meddl.inference.engines.first_pooling import FirstPooling
+
 Box = tuple[slice, ...]
 """Voxels from start to stop along each axis of an image or of a convolution's answer."""
 
@@ -38,6 +40,7 @@ class FirstConvolution:
         size: of the answer along each axis.
         strides, dilations, padding: along each axis; padding with zeros, of which ``padding`` before the image.
         moments: of the answer that what follows takes, too: 1 the mean of each channel, 2 the variance as well.
+        pooling: that what follows takes instead of the answer itself; None: there is none.
     """
 
     weight: np.ndarray
@@ -47,6 +50,7 @@ class FirstConvolution:
     dilations: tuple[int, ...]
     padding: tuple[int, ...]
     moments: int = 0
+    pooling: FirstPooling | None = None
 
     def reached(self, box: Box) -> Box | None:
         """Return a box of the answer outside of which the image's voxels in ``box`` have no part in it, or None.
@@ -114,11 +118,14 @@ class AnswersNear:
         self._requests: dict[tuple[int, ...], Any] = {}
         self._base = self._within(base, tuple(slice(0, size) for size in first.size))
         self._sums = _sums(self._base)
-        self._answers = [self._base.copy() for _ in range(number)]
+        self._given = self._base
+        if first.pooling:
+            self._given = first.pooling.of(self._base, tuple(slice(0, size) for size in first.pooling.size))
+        self._answers = [self._given.copy() for _ in range(number)]
         self._changed: list[Any] = [()] * number
 
     def to(self, image: np.ndarray, box: Box | None, number: int) -> list[np.ndarray]:
-        """Return the answer, and its moments. What was returned for this number before is overwritten.
+        """Return the answer, pooled if it is to be, and its moments. What this number had before is overwritten.
 
         Args:
             image: ``(1, C, ...)``.
@@ -127,15 +134,33 @@ class AnswersNear:
         """
         answer, old, sums = self._answers[number], self._changed[number], self._sums
         if old:
-            answer[old] = self._base[old]
+            answer[old] = self._given[old]
         reached = self._first.reached(box) if box else None
         new: Any = (..., *reached) if reached else ()
         if reached:
-            answer[new] = made = self._within(image, reached)
+            made = self._within(image, reached)
             sums = sums + _sums(made) - _sums(self._base[new])
+            pooling = self._first.pooling
+            if not pooling:
+                answer[new] = made
+            elif places := pooling.reached(reached):
+                new = (..., *places)
+                answer[new] = self._pooled(pooling, reached, made, places)
+            else:
+                new = ()
         self._changed[number] = new
         mean, square = sums / self._base[0, 0].size
         return [answer, *[each.astype("f4") for each in (mean, square - mean**2)[: self._first.moments]]]
+
+    def _pooled(self, pooling: FirstPooling, reached: Box, made: np.ndarray, places: Box) -> np.ndarray:
+        """Return pooled voxels, after what was made anew of the answer has been put into it."""
+        there: Any = (..., *reached)
+        before = self._base[there].copy()
+        self._base[there] = made
+        try:
+            return pooling.of(self._base, places)
+        finally:
+            self._base[there] = before
 
     def _within(self, image: np.ndarray, box: Box) -> np.ndarray:
         seen = self._first.seen(image, box)

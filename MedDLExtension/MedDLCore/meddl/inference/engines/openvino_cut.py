@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meddl.inference.engines.first_convolution import FirstConvolution
+from meddl.inference.engines.first_pooling import FirstPooling
 from meddl.inference.engines.openvino_graph import mean_name
 
 WORTH = 0.1
@@ -21,8 +22,8 @@ def cut_first_convolutions(model: Any) -> tuple[list[FirstConvolution], Any] | N
 
     Returns:
         None if they are too small a part of the work to be worth it, or there are none. Else they, and the rest. It
-        takes of each its answer, and the channels' means and variances ``(1, O, 1, ...)`` of those it says so of; and
-        after them the image if something else needs it, too.
+        takes of each its answer, or what a pooling has left of it, and the channels' means and variances
+        ``(1, O, 1, ...)`` of those it says so of; and after them the image if something else needs it, too.
     """
     import numpy as np
     import openvino
@@ -40,8 +41,9 @@ def cut_first_convolutions(model: Any) -> tuple[list[FirstConvolution], Any] | N
     for node in firsts:
         bias, last = _bias(node)
         moments = _moments(last, named)
-        found.append(_described(node, bias, len(moments)))
-        for each in (last, *moments):
+        pool = _pool(last, moments)
+        found.append(_described(node, bias, len(moments), pool))
+        for each in (pool or last, *moments):
             inputs.append(ops.parameter(each.output(0).get_shape(), np.float32))
             each.output(0).replace(inputs[-1].output(0))
     rest = openvino.Model(model.get_results(), [*inputs, *([image] if len(users) > len(firsts) else [])])
@@ -60,6 +62,26 @@ def _moments(node: Any, named: Mapping[str, Any]) -> list[Any]:
                 variance = named.get(mean_name(squares))
                 return [mean] if variance is None else [mean, variance]
     return [mean]
+
+
+def _pool(node: Any, moments: list[Any]) -> Any:
+    """Return the pooling that takes a node's answer if nothing else does but what its moments come from; or None."""
+    users = [each.get_node() for each in node.output(0).get_target_inputs()]
+    pools = [each for each in users if each.get_type_name() == "MaxPool"]
+    others = [each for each in users if each.get_type_name() != "MaxPool"]
+    if len(pools) != 1 or (others and len(moments) < 2) or not all(_leads_to(each, moments) for each in others):
+        return None
+    facts = pools[0].get_attributes()
+    is_plain = facts["auto_pad"] == "explicit" and set(facts.get("dilations", [1])) == {1}
+    return pools[0] if is_plain and all(not each.get_target_inputs() for each in pools[0].outputs()[1:]) else None
+
+
+def _leads_to(node: Any, ends: list[Any]) -> bool:
+    """Say whether all that becomes of a node's answer goes through some other nodes."""
+    if node in ends:
+        return True
+    users = [each.get_node() for output in node.outputs() for each in output.get_target_inputs()]
+    return bool(users) and node.get_type_name() != "Result" and all(_leads_to(each, ends) for each in users)
 
 
 def _is_plain_convolution(node: Any) -> bool:
@@ -97,8 +119,13 @@ def _bias(node: Any) -> tuple[Any, Any]:
     return added.data.copy(), adding
 
 
-def _described(node: Any, bias: Any, moments: int) -> FirstConvolution:
+def _described(node: Any, bias: Any, moments: int, pool: Any) -> FirstConvolution:
     facts = node.get_attributes()
+    pooling = None
+    if pool is not None:
+        of = pool.get_attributes()
+        size = tuple(pool.output(0).get_shape())[2:]
+        pooling = FirstPooling(tuple(of["kernel"]), tuple(of["strides"]), tuple(of["pads_begin"]), size)
     return FirstConvolution(
         node.input_value(1).get_node().data.copy(),
         bias,
@@ -107,4 +134,5 @@ def _described(node: Any, bias: Any, moments: int) -> FirstConvolution:
         tuple(facts["dilations"]),
         tuple(facts["pads_begin"]),
         moments,
+        pooling,
     )

@@ -18,6 +18,7 @@ from meddl.inference.engines import openvino_graph
 from meddl.inference.engines.engine import first_output
 from meddl.inference.engines.openvino_cut import cut_first_convolutions
 from meddl.inference.engines.openvino_near import NearEngine
+from meddl.inference.engines.openvino_pooling import pool_first
 from meddl.inference.engines.side_by_side import Requests
 from meddl.models.places import cache_dir
 
@@ -129,6 +130,7 @@ def convert(network: Any, shape: tuple[int, ...], precision: str) -> Any:
     if precision == "float32":  # in half precision, means that lie between two steps would be rounded
         openvino_graph.take_means_exactly(model)
         openvino_graph.compute_two_classes_as_one(model)
+        pool_first(model)
     return model
 
 

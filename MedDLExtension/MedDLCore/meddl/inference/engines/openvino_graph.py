@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 """Of what is done here: models converted by another version are not taken from the cache."""
 
 EXACT_FROM = 4096
