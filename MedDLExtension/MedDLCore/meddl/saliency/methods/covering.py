@@ -28,7 +28,7 @@ PROMISING = 0.03
 """Share of the blocks that are covered one by one, after a good estimate: those that matter most, and as many of which
 the two rounds of estimates disagree most."""
 
-GOOD, HOPELESS, HOPELESS_SOON = 0.99, 0.95, 0.8
+GOOD, HOPELESS, HOPELESS_SOON = 0.99, 0.95, 0.9
 """Rank correlation with what was measured from which estimates will do, and below which refining them is no use; the
 last after the first round."""
 
