@@ -13,6 +13,7 @@ import torch
 from core.covered_images import BOXES_2D, BOXES_3D, covered
 from core.marked_networks import OPTIONS, WORK, head
 from meddl.saliency import forward
+from meddl.saliency.incremental.changed import NotIncremental
 from meddl.saliency.incremental.network import IncrementalNetwork
 from meddl.saliency.methods.known import METHODS
 from meddl.saliency.scorer import Scorer
@@ -104,7 +105,7 @@ def test_no_more_is_kept_than_allowed():
     image, images = covered(BOXES_3D)
     network = nn.Sequential(*(nn.Conv3d(1, 1, 3, padding=1) for _ in range(3)))
     assert IncrementalNetwork(network, image, 1 << 20)(images).shape == images.shape
-    with pytest.raises(NotImplementedError, match="too much memory"):
+    with pytest.raises(NotIncremental, match="too much memory"):
         IncrementalNetwork(network, image, 2 * image.nbytes)(images)
 
 
@@ -169,7 +170,7 @@ def test_what_fails_in_the_middle_runs_as_usual_from_then_on(caplog):
     image, images = covered(BOXES_2D)
     network = Late(1, 2, 3)
     incremental = IncrementalNetwork(network, image)
-    with pytest.raises(NotImplementedError, match="overwrites"):
+    with pytest.raises(NotIncremental, match="overwrites"):
         incremental(images[:2])
     incremental.falls_back = True
     for batch in (images, images[:2], images):

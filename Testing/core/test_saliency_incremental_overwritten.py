@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from core.covered_images import BOXES_2D, covered
+from meddl.saliency.incremental.changed import NotIncremental
 from meddl.saliency.incremental.network import IncrementalNetwork
 from torch import nn
 
@@ -73,7 +74,7 @@ def test_what_is_overwritten_is_never_lost(then):
     image, images = covered(BOXES_2D)
     network = Then(then)
     incremental = IncrementalNetwork(network, image)
-    with pytest.raises(NotImplementedError, match="overwr"):
+    with pytest.raises(NotIncremental, match="overwr"):
         incremental(images)
     images[1, :, :3, 28:] = 1000.0  # one of many covered images is unlike all others
     incremental.falls_back = True

@@ -46,8 +46,8 @@ def quicker(scorer: Scorer, probes: torch.Tensor, runs: int, work: Work, at_once
     PyTorch itself, computing only what a change of the image reaches, comes first, since nothing has to be converted;
     then what the selector of :mod:`meddl.inference.engines` finds to pay and to answer alike. What the selector cannot
     know is compared here: how far the score changes from image to image, which is what maps are made of, and where
-    rounding weighs most. An engine that fails later is replaced by PyTorch. One that the scorer has
-    already is kept, unless it is for images like another one and one is found for those like this.
+    rounding weighs most. An engine that fails later is replaced by PyTorch. One that the scorer has already is kept,
+    unless it is for images like another one and one is found for those like this.
 
     Args:
         probes: ``(B, C, i, j, k)`` the image, and some of those that are to come.

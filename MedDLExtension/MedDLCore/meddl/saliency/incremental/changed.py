@@ -13,6 +13,10 @@ MOST_CHANGED = 0.5
 """Share of a tensor from which on computing all of it is as quick as computing the box."""
 
 
+class NotIncremental(Exception):
+    """A network does what can only be computed for all of an image."""
+
+
 class Unchanged:
     """What each step made of the image that did not change: computed once and looked up from then on.
 
@@ -45,7 +49,7 @@ class Unchanged:
             answer = answer[0] if isinstance(answer, tuple) else answer
             self._bytes += answer.nbytes
             if 0 < self._most_bytes < self._bytes:
-                raise NotImplementedError("What the layers make of the unchanged image takes too much memory to keep.")
+                raise NotIncremental("What the layers make of the unchanged image takes too much memory to keep.")
             # What was given is kept as well: as long as it lives, nothing else lies at its address. Not as it came: a
             # layer's weights go to another address where the layer is told to lay them out otherwise.
             self._made[key] = answer, tree_map_only(torch.Tensor, torch.Tensor.detach, given)
@@ -93,7 +97,7 @@ class Changed(torch.Tensor):
             return answer
         for argument, given in _shared(function._schema, args, kwargs):
             if argument.alias_info.is_write or function.overloadpacket is torch.ops.aten.detach:
-                raise NotImplementedError(f"{function} overwrites what it is given, or lets others do so.")
+                raise NotIncremental(f"{function} overwrites what it is given, or lets others do so.")
             given._shown = True
             given.unchanged.shown.append(given)
         args, kwargs = tree_map_only(Changed, Changed.whole, (args, kwargs))
@@ -103,10 +107,10 @@ class Changed(torch.Tensor):
         """See to it that nobody has written into a part of it: the part was a copy.
 
         Raises:
-            NotImplementedError: somebody has.
+            NotIncremental: somebody has.
         """
         if self._version != self._written:
-            raise NotImplementedError("A part of what a layer answered is overwritten.")
+            raise NotIncremental("A part of what a layer answered is overwritten.")
 
     @property
     def size_of_boxes(self) -> np.ndarray:
@@ -153,10 +157,10 @@ class Changed(torch.Tensor):
         """Hold other values from now on, as an operation in place asks for.
 
         Raises:
-            NotImplementedError: they are of another kind, or parts were given away, which would have to change, too.
+            NotIncremental: they are of another kind, or parts were given away, which would have to change, too.
         """
         if self._shown or base.shape != self.base.shape or base.dtype != self.base.dtype:
-            raise NotImplementedError("What a layer answered is overwritten after it was taken apart, or by more.")
+            raise NotIncremental("What a layer answered is overwritten after it was taken apart, or by more.")
         self.base, self.boxes, self.starts = base, boxes, starts
         self._written += 1
 
