@@ -14,6 +14,7 @@ from meddl.models import ModelBundle
 from meddl.saliency import ExplainOptions, explain
 from meddl.saliency.estimate import estimate
 from meddl.saliency.facts import together
+from meddl.saliency.methods.figures import sentences
 from meddl.saliency.methods.known import METHODS
 from meddl.saliency.methods.method import RawAttribution
 from meddl.saliency.report.words import facts_in_words
@@ -104,9 +105,10 @@ def test_the_notes_of_every_method_are_told_once(windowed, by_window):
         same = [re.sub(r"[\d.]+", "#", note) for note in made.notes]
         assert len(by_window) == 2 and len(set(same)) == len(same), method
     gap, share = 0.3, 0.96
-    of_window = ("{:.0%} of the answer's change from the baseline is not accounted for: take more steps.",)
     told = [{"completeness_gap": each, "score": 100.0, "baseline_score": 96.0} for each in (gap, 0.1)]
-    facts, notes = together(told, [(of_window[0].format(gap),), (of_window[0].format(0.1),)], 9.0)
+    of_windows = [sentences(each) for each in told]
+    assert of_windows[0][0].startswith("30% of the answer's change") and len(of_windows[1]) == 2
+    facts, notes = together(told, of_windows, 9.0)
     assert facts["completeness_gap"] == pytest.approx(1 / 8) and facts["score"] == 200
     assert notes[0].startswith("12% of the answer's change") and f"gets {share:.0%} of the score" in notes[1]
     assert len(notes) == 2

@@ -6,20 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from meddl.saliency.methods.integrated import LARGEST_GAP
+from meddl.saliency.methods.figures import is_estimated, sentences
 
 _COUNTS = ("blocks", "skipped", "measured", "runs")
-
-_OF_FIGURES = (
-    "were covered one by one",
-    "of the answer's change from the baseline is not accounted for",
-    "the map explains only the small rest",
-    "The baseline gets the same score as the image",
-)
-"""Parts of the methods' sentences that tell figures of one window; those of all windows are told here."""
-
-_HARDLY = 0.1
-"""Share of the score: a change that is less explains little of it."""
 
 
 def together(
@@ -38,18 +27,15 @@ def together(
     if len(told) == 1:
         return dict(told[0]), tuple(noted[0])
     facts = {key: _of_all(key, told) for key in dict.fromkeys(key for each in told for key in each)}
-    estimated = [each for each in told if _is_estimated(each)]
+    estimated = [each for each in told if is_estimated(each)]
     facts |= _checked(estimated or [each for each in told if each.get("checked") is not None])
     if "falls" in facts:
         facts["falls"] = _falls(told)
     if "completeness_gap" in facts:
         facts |= _completeness(told, added_up)
-    notes = [*_notes(noted)]
-    if estimated:
-        notes.append(_note_of_estimates(facts, len(told), len(estimated)))
-    if "completeness_gap" in facts:
-        notes += _notes_of_completeness(facts)
-    return facts, tuple(notes)
+    # What a window's own figures say is not so of all of them.
+    others = [[note for note in notes if note not in sentences(each)] for each, notes in zip(told, noted, strict=True)]
+    return facts, (*_notes(others), *sentences(facts, len(told), len(estimated)))
 
 
 def named(facts: Mapping[str, Any], structures: Sequence[str]) -> dict[str, Any]:
@@ -81,10 +67,6 @@ def _of_all(key: str, told: Sequence[Mapping[str, Any]]) -> Any:
     if all(isinstance(value, str) for value in different):
         return ", ".join(sorted(value for value in different if value))
     return different
-
-
-def _is_estimated(facts: Mapping[str, Any]) -> bool:
-    return facts.get("checked") is not None and facts["measured"] < facts["blocks"]
 
 
 def _checked(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -119,32 +101,5 @@ def _completeness(told: Sequence[Mapping[str, Any]], added_up: float) -> dict[st
 def _notes(noted: Sequence[Sequence[str]]) -> Iterator[str]:
     """Give the notes of all windows once, with how many windows they are about where not all."""
     for note in dict.fromkeys(note for each in noted for note in each):
-        if any(part in note for part in _OF_FIGURES):
-            continue
         count = sum(note in each for each in noted)
         yield note if count == len(noted) else f"In {count} of {len(noted)} windows: {note}"
-
-
-def _note_of_estimates(facts: Mapping[str, Any], windows: int, estimated: int) -> str:
-    others = windows - estimated
-    return (
-        f"Of {facts['blocks']} blocks in {windows} windows, {facts['measured']} were covered one by one"
-        f"{f' (all of those in {others} of the windows)' if others else ''}; the others are estimates. Checked were "
-        f"those of {facts['checked_blocks']} blocks drawn by chance: their order agreed (rank correlation "
-        f"{facts['checked']:.3f} in the worst window), and the worst was off by {facts['checked_error']:.1%} of the "
-        "strongest effect in its window. Blocks out of the ordinary that chance did not draw may be further off."
-    )
-
-
-def _notes_of_completeness(facts: Mapping[str, Any]) -> Iterator[str]:
-    gap, score, nothing = facts["completeness_gap"], facts["score"], facts["baseline_score"]
-    if gap is None:
-        yield "The baseline gets the same score as the image, so the map explains nothing. Choose another."
-        return
-    if gap > LARGEST_GAP:
-        yield (
-            f"{gap:.0%} of the answer's change from the baseline is not accounted for: take more steps or another "
-            "baseline, and do not read the map as shares of the answer."
-        )
-    if abs(score - nothing) < _HARDLY * abs(score):
-        yield f"The baseline alone gets {nothing / score:.0%} of the score, so the map explains only the small rest."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from meddl.saliency.methods.figures import sentences
 from meddl.saliency.methods.gradients import noise_deviation
 from meddl.saliency.methods.method import Method, RawAttribution, Work
 from meddl.saliency.methods.running import finished, no_gradients, plain, running
@@ -12,12 +13,6 @@ if TYPE_CHECKING:
     import torch
 
     from meddl.saliency.scorer import Scorer
-
-LARGEST_GAP = 0.05
-"""Share of the answer's change that may stay unexplained without a warning."""
-
-_HARDLY = 0.1
-"""Share of the score: a change that is less explains little of it."""
 
 
 class IntegratedGradients(Method):
@@ -47,9 +42,9 @@ class IntegratedGradients(Method):
             values = captum.attr.IntegratedGradients(module).attribute(
                 image, baseline, n_steps=steps, internal_batch_size=batch
             )
-        facts, notes = completeness(scorer, image, baseline, values)
+        facts = completeness(scorer, image, baseline, values)
         facts |= {"steps": steps, "baseline": work.options.baseline, "at_once": batch}
-        return RawAttribution(finished(values, self.title), facts, notes)
+        return RawAttribution(finished(values, self.title), facts, sentences(facts))
 
 
 class GradientShap(Method):
@@ -83,9 +78,9 @@ class GradientShap(Method):
                 count = min(batch, draws - start)
                 total += count * method.attribute(image, baseline, n_samples=count, stdevs=deviation).detach()
         values = total / draws
-        facts, notes = completeness(scorer, image, baseline, values)
+        facts = completeness(scorer, image, baseline, values)
         facts |= {"steps": draws, "noise": deviation, "baseline": work.options.baseline, "at_once": batch}
-        return RawAttribution(finished(values, self.title), facts | {"seed": work.options.seed}, notes)
+        return RawAttribution(finished(values, self.title), facts | {"seed": work.options.seed}, sentences(facts))
 
 
 def baseline_of(image: torch.Tensor, work: Work) -> torch.Tensor:
@@ -97,10 +92,8 @@ def baseline_of(image: torch.Tensor, work: Work) -> torch.Tensor:
     return work.baseline.to(image)
 
 
-def completeness(
-    scorer: Scorer, image: torch.Tensor, baseline: torch.Tensor, values: torch.Tensor
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return how much of the change of the score the values do not add up to, as facts and sentences.
+def completeness(scorer: Scorer, image: torch.Tensor, baseline: torch.Tensor, values: torch.Tensor) -> dict[str, Any]:
+    """Return how much of the change of the score the values do not add up to, as facts.
 
     ``completeness_gap`` is the share of the change from the baseline's score to the image's that is missing or too
     much; None where the score does not change.
@@ -111,17 +104,6 @@ def completeness(
         there, nothing = float(scorer(image)[0]), float(scorer(baseline)[0])
     change = there - nothing
     facts: dict[str, Any] = {"score": there, "baseline_score": nothing, "completeness_gap": None}
-    if abs(change) <= 1e-6 * max(abs(there), abs(nothing), 1e-30):
-        return facts, ("The baseline gets the same score as the image, so the map explains nothing. Choose another.",)
-    facts["completeness_gap"] = gap = abs(float(values.double().sum()) - change) / abs(change)
-    notes = []
-    if gap > LARGEST_GAP:
-        notes.append(
-            f"{gap:.0%} of the answer's change from the baseline is not accounted for: take more steps or another "
-            "baseline, and do not read the map as shares of the answer."
-        )
-    if abs(change) < _HARDLY * abs(there):
-        notes.append(
-            f"The baseline alone gets {nothing / there:.0%} of the score, so the map explains only the small rest."
-        )
-    return facts, tuple(notes)
+    if abs(change) > 1e-6 * max(abs(there), abs(nothing), 1e-30):
+        facts["completeness_gap"] = abs(float(values.double().sum()) - change) / abs(change)
+    return facts

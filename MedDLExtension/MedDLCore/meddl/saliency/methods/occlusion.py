@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from meddl.saliency.methods.blocks import Blocks, block_edges
+from meddl.saliency.methods.figures import sentences
 from meddl.saliency.methods.integrated import baseline_of
 from meddl.saliency.methods.method import Method, RawAttribution, Work
 from meddl.saliency.methods.running import finished, plain, running
@@ -62,15 +63,7 @@ class Occlusion(Method):
         values = blocks.painted(trial.effects)
         facts |= {"baseline": work.options.baseline, "block_voxels": list(blocks.edges)}
         facts["engine"] = getattr(scorer.engine, "name", "torch")
-        notes = []
-        if facts["measured"] < facts["blocks"]:
-            notes.append(
-                f"Of {facts['blocks']} blocks, {facts['measured']} were covered one by one; the others are estimates. "
-                f"Checked were those of {facts['checked_blocks']} blocks drawn by chance: their order agreed (rank "
-                f"correlation {facts['checked']:.3f}), and the worst was off by {facts['checked_error']:.1%} of the "
-                "strongest effect. Blocks out of the ordinary that chance did not draw may be further off."
-            )
-        return RawAttribution(finished(values, self.title), facts, tuple(notes))
+        return RawAttribution(finished(values, self.title), facts, sentences(facts))
 
 
 @contextmanager
